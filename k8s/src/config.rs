@@ -1,0 +1,107 @@
+//! The configuration file that both binaries read. `doorward.example.yaml` documents it.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::model::{HostName, Trust};
+
+/// The file, checked: no impossible combination, every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The domains `gateway` answers for.
+    pub zones: Vec<ZoneConfig>,
+    /// In the order of the file; the first one's address wins where several serve a name.
+    pub entry_points: Vec<EntryPointConfig>,
+    pub ingress: IngressConfig,
+    pub gateway_api: GatewayApiConfig,
+    /// `namespace/name` of the TLS Secret served where no other certificate fits.
+    pub default_certificate: Option<SecretName>,
+    /// Whether a route may lead to a Service of type ExternalName.
+    pub external_name_services: bool,
+    pub dns: DnsConfig,
+    /// Where `/livez`, `/readyz` and `/metrics` are served, for each binary.
+    pub admin: AdminConfig,
+    pub drain: DrainConfig,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneConfig {
+    /// The apex: `home.example`.
+    pub name: HostName,
+    /// TTL of positive answers in seconds; 30 where not set.
+    pub ttl: u32,
+    /// TTL of negative answers in seconds (SOA MINIMUM, RFC 2308); 5 where not set.
+    pub negative_ttl: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryPointConfig {
+    pub name: Arc<str>,
+    /// Where clients reach it.
+    pub addresses: Vec<IpAddr>,
+    /// What the router binds; the addresses above where the file does not say.
+    pub listen: Vec<IpAddr>,
+    /// None serves no plain HTTP here.
+    pub http: Option<PortConfig>,
+    pub https: Option<PortConfig>,
+    /// Answer plain HTTP with a redirect to HTTPS, except for ACME HTTP-01 challenges.
+    pub redirect_to_https: bool,
+    pub trust: Trust,
+    /// Serves Ingresses whose class is mapped nowhere, and all that other entry points serve.
+    /// Exactly one entry point is the default: the first one unless the file says otherwise.
+    pub default: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    /// What clients use.
+    pub port: u16,
+    /// What the router binds; the same unless the file says otherwise.
+    pub listen: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressConfig {
+    /// IngressClasses with this `spec.controller` are ours.
+    pub controller: Arc<str>,
+    /// IngressClass to the entry point that serves it. Other classes of ours go to the default one.
+    pub classes: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayApiConfig {
+    /// GatewayClasses with this `spec.controllerName` are ours.
+    pub controller: Arc<str>,
+    /// What a Gateway without `spec.addresses` binds, and what DNS answers for it. None: such a
+    /// Gateway is a problem.
+    pub address: Option<IpAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretName {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// UDP and TCP; port 53 on all addresses where not set.
+    pub listen: Vec<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    pub gateway: SocketAddr,
+    pub router: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainConfig {
+    /// Seconds between "not ready" and closing the sockets.
+    pub delay: u64,
+    /// Seconds that open requests and streams get after that.
+    pub timeout: u64,
+}

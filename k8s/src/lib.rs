@@ -1,0 +1,18 @@
+//! Everything both binaries know about Kubernetes.
+//!
+//! An object's way through this crate, top to bottom:
+//!
+//! ```text
+//! source::{cluster, directory}   watch, and hand over every change in order
+//!   └─ snapshot::Snapshot        all watched objects at one instant
+//!        └─ translate()          pure: references resolved, problems found
+//!             └─ model::Model    plain data that `gateway` and `router` compile
+//! ```
+
+pub mod config;
+pub mod gateway_api;
+pub mod model;
+pub mod problem;
+pub mod snapshot;
+pub mod source;
+pub mod translate;

@@ -1,0 +1,42 @@
+//! What the snapshot asks for, with every reference resolved: plain data with no Kubernetes type in it.
+//!
+//! ```text
+//! Model ── EntryPoint ── Listener ── Attachment ── Route ── Rule ─┬─ Match, Filter
+//!   │                        └─ Certificate                       └─ WeightedBackend ── BackendId ┐
+//!   └─ Backend ◄─────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+mod backend;
+mod certificate;
+mod entry_point;
+mod host;
+mod object;
+mod route;
+
+use std::collections::BTreeMap;
+
+pub use self::{
+    backend::{Addressing, Backend, BackendId, Endpoints, Protocol},
+    certificate::Certificate,
+    entry_point::{Attachment, EntryPoint, Listener, ListenerProtocol, Trust},
+    host::{HostName, HostPattern, InvalidHost, Labels},
+    object::{ObjectName, ServiceName},
+    route::{
+        Filter, HeaderEdits, Match, NamedMatch, PathMatch, PathRewrite, Redirect, Rewrite, Route, Rule, Scheme, Target,
+        Timeouts, ValueMatch, WeightedBackend,
+    },
+};
+
+/// Everything the two binaries serve, as plain data.
+///
+/// Two models are equal exactly when the same requests and queries get the same answers, so a
+/// reader that sees an equal model again has nothing to do. Endpoints are not part of it: they
+/// change often, and travel past the model (see `source::Update`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Model {
+    /// Static entry points in the order of the configuration file, then one per Gateway, oldest first.
+    /// Where two serve a name, the first one's address is the one DNS answers.
+    pub entry_points: Vec<EntryPoint>,
+    /// Every backend that a route refers to and that exists.
+    pub backends: BTreeMap<BackendId, Backend>,
+}

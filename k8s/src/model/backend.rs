@@ -1,0 +1,59 @@
+//! Where requests go: a Service's port, how to speak to it, and its endpoints.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use serde::Serialize;
+
+use super::ServiceName;
+
+/// One port of one Service: the identity under which endpoints, in-flight counts and health are kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct BackendId {
+    pub service: ServiceName,
+    /// The Service's port number (not the target port).
+    pub port: u16,
+}
+
+impl fmt::Display for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.service, self.port)
+    }
+}
+
+/// How to reach and speak to a [`BackendId`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    pub id: BackendId,
+    pub protocol: Protocol,
+    pub addressing: Addressing,
+}
+
+/// What the endpoints speak, from the Service port's `appProtocol`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1 in the clear; WebSocket by upgrade.
+    #[default]
+    Http,
+    /// HTTP/2 in the clear, with prior knowledge (RFC 9113 section 3.3).
+    H2c,
+    /// HTTP/1.1 or HTTP/2 over TLS whose certificate is not verified: what `appProtocol: https` can promise.
+    Https,
+}
+
+/// How endpoint addresses are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// From the Service's EndpointSlices, the slice port of this name.
+    /// An unnamed Service port has the empty name.
+    EndpointSlices { port_name: Arc<str> },
+    /// By resolving the `externalName` of an ExternalName Service.
+    ExternalName { host: Arc<str>, port: u16 },
+}
+
+/// The addresses of one backend at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Ready and not terminating; where there is none, those still serving while they terminate.
+    /// In a fixed order, without duplicates.
+    pub addresses: Vec<SocketAddr>,
+}

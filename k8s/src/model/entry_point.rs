@@ -1,0 +1,77 @@
+//! A trust domain at the edge: its addresses, its listeners, and the routes each listener serves.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+
+use super::{Certificate, HostPattern, Route};
+
+/// A trust domain with its own addresses, ports and route table. A request belongs to the entry
+/// point whose socket accepted it, whatever its Host says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryPoint {
+    /// `lan`, `tunnel`, or `namespace/name` of a Gateway.
+    pub name: Arc<str>,
+    /// Where clients reach it, and so what DNS answers. Not necessarily what the router binds.
+    pub addresses: Vec<IpAddr>,
+    pub trust: Trust,
+    pub listeners: Vec<Listener>,
+}
+
+/// Whose forwarded-for style headers are believed here. By default nobody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Peers that may assert the client's address and scheme.
+    pub sources: Vec<IpNet>,
+    /// The header that carries the client's address, lower case: `cf-connecting-ip`.
+    pub client_address: Option<Arc<str>>,
+}
+
+/// One port of an entry point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// `http`, `https`, or the name of the Gateway's listener.
+    pub name: Arc<str>,
+    /// The port clients use.
+    pub port: u16,
+    /// The sockets the router opens for it. Listeners of one entry point may share a socket: the
+    /// most specific hostname then chooses among them.
+    pub sockets: Vec<SocketAddr>,
+    pub protocol: ListenerProtocol,
+    /// None serves every host.
+    pub hostname: Option<HostPattern>,
+    /// For SNI, an exact name before a wildcard; the first one serves clients that name no or another host.
+    /// Empty on HTTP listeners.
+    pub certificates: Vec<Arc<Certificate>>,
+    pub routes: Vec<Attachment>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerProtocol {
+    Http { redirect_to_https: Option<u16> },
+    Https,
+}
+
+/// A route on a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The route's own hostnames that meet the listener's, by which routes rank inside the
+    /// listener. Empty: every host the listener serves.
+    pub hostnames: Vec<HostPattern>,
+    pub route: Arc<Route>,
+}
+
+impl Listener {
+    /// The names this attachment is reachable under: what DNS answers. None stands for "every
+    /// host", which no zone can list.
+    pub fn effective_hostnames(&self, attachment: &Attachment) -> Vec<HostPattern> {
+        match (&self.hostname, &*attachment.hostnames) {
+            (None, own) => own.to_vec(),
+            (Some(listener), []) => vec![listener.clone()],
+            (Some(listener), own) => own.iter().filter_map(|own| own.intersect(listener)).collect(),
+        }
+    }
+}

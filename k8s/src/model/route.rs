@@ -1,0 +1,138 @@
+//! Routes: the one form in which Ingress and Gateway API rules are served.
+
+use std::sync::Arc;
+
+use super::{BackendId, ObjectName};
+
+/// One HTTPRoute, or one host of an Ingress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub source: ObjectName,
+    /// Creation time in seconds since 1970. Of two equal matches the older route wins, then the
+    /// one whose `namespace/name` comes first.
+    pub created: i64,
+    pub rules: Vec<Rule>,
+    /// Whether a host of this route that none of its rules match asks the next less specific
+    /// hostname. True in Gateway API (v1.7), false for an Ingress host.
+    pub falls_through: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Any of them may match. Never empty: a rule without matches has the prefix `/`.
+    pub matches: Vec<Match>,
+    /// In the order in which they are applied.
+    pub filters: Vec<Filter>,
+    /// Chosen among by weight, before anyone asks whether the chosen one is valid. Empty answers 500,
+    /// unless a filter redirects.
+    pub backends: Vec<WeightedBackend>,
+    pub timeouts: Timeouts,
+}
+
+/// Every part must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    pub path: PathMatch,
+    /// As sent: methods are case-sensitive (RFC 9110 section 9.1).
+    pub method: Option<Arc<str>>,
+    /// Names in lower case, each at most once.
+    pub headers: Vec<NamedMatch>,
+    /// Names as they are, each at most once; the first value of a repeated parameter counts.
+    pub query: Vec<NamedMatch>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathMatch {
+    /// Byte for byte.
+    Exact(Arc<str>),
+    /// By whole path elements, without a trailing slash: `/app` covers `/app` and `/app/x`, never
+    /// `/apple`. The prefix of everything is `/`.
+    Prefix(Arc<str>),
+    /// Anchored at both ends, case-sensitive; compiles.
+    Regex(Arc<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedMatch {
+    pub name: Arc<str>,
+    pub value: ValueMatch,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueMatch {
+    Exact(Arc<str>),
+    /// Found anywhere in the value unless anchored by the author; compiles.
+    Regex(Arc<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    RequestHeaders(HeaderEdits),
+    ResponseHeaders(HeaderEdits),
+    Redirect(Redirect),
+    Rewrite(Rewrite),
+}
+
+/// Applied in the order set, add, remove. Names in lower case, names and values legal in HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    pub set: Vec<(Arc<str>, Arc<str>)>,
+    pub add: Vec<(Arc<str>, Arc<str>)>,
+    pub remove: Vec<Arc<str>>,
+}
+
+/// What is not named stays as the client asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    pub scheme: Option<Scheme>,
+    pub hostname: Option<Arc<str>>,
+    pub path: Option<PathRewrite>,
+    /// None: the well-known port of a named scheme, else the listener's port.
+    pub port: Option<u16>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewrite {
+    pub hostname: Option<Arc<str>>,
+    pub path: Option<PathRewrite>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathRewrite {
+    Full(Arc<str>),
+    /// Replaces the matched prefix; the result is never empty and gains no double slash.
+    Prefix(Arc<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightedBackend {
+    /// Zero receives nothing.
+    pub weight: u32,
+    pub target: Target,
+    /// Applied after the rule's, for requests this backend gets.
+    pub filters: Vec<Filter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Backend(BackendId),
+    /// Keeps its weight and answers 500, with the reason for `explain`.
+    Invalid(Arc<str>),
+}
+
+/// In milliseconds; None is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the request's head to the end of the response.
+    pub request: Option<u64>,
+    /// Each try at a backend.
+    pub backend_request: Option<u64>,
+}

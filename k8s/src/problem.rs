@@ -1,0 +1,69 @@
+//! Why an object, or part of it, does not take effect, worded for the person who wrote it.
+//!
+//! Problems are data. They become log lines, metrics, `explain` output, Events and conditions.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::model::{HostPattern, InvalidHost, ObjectName, ServiceName};
+
+/// One thing that is wrong with one object. Everything else is served all the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    pub object: ObjectName,
+    pub reason: Reason,
+}
+
+impl Problem {
+    pub fn new(object: &ObjectName, reason: Reason) -> Self {
+        Self { object: object.clone(), reason }
+    }
+}
+
+/// Reads as one sentence: `Ingress default/old: references Service default/gone, which does not exist`.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.object, self.reason)
+    }
+}
+
+/// Lower case, names what it speaks of, says what to do where that is not plain, ends without a dot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize)]
+#[serde(tag = "reason")]
+pub enum Reason {
+    #[error("cannot be read: {error}")]
+    Unreadable { error: String },
+    #[error("host {text:?} {error}")]
+    InvalidHost { text: String, error: InvalidHost },
+    #[error("references Service {service}, which does not exist")]
+    ServiceMissing { service: ServiceName },
+    #[error("references port {port} of Service {service}, which has only {available}")]
+    ServicePortMissing { service: ServiceName, port: String, available: String },
+    #[error(
+        "references ExternalName Service {service}; allow it with `externalNameServices: true` in the configuration"
+    )]
+    ExternalNameNotAllowed { service: ServiceName },
+    #[error("references Secret {secret}, which does not exist")]
+    SecretMissing { secret: String },
+    #[error("references Secret {secret}, whose {error}")]
+    SecretInvalid { secret: String, error: String },
+    #[error("claims {path} of host {host}, which {winner} claimed first")]
+    PathTaken { host: String, path: String, winner: ObjectName },
+    #[error(
+        "host {host} has no certificate: name a Secret in spec.tls, or set `defaultCertificate` in the configuration"
+    )]
+    NoCertificate { host: HostPattern },
+    #[error("{field} is {value:?}, expected {expected}")]
+    InvalidValue { field: String, value: String, expected: String },
+    #[error("{field} {value:?} is not supported")]
+    Unsupported { field: String, value: String },
+    #[error("references {target} in another namespace, which no ReferenceGrant there allows")]
+    NotGranted { target: String },
+    #[error("names IngressClass {class}, which does not exist")]
+    IngressClassMissing { class: String },
+    #[error("references {target}, which does not exist")]
+    ParentMissing { target: String },
+    #[error("is not attached to {target}: {why}")]
+    NotAttached { target: String, why: String },
+}

@@ -1,0 +1,35 @@
+//! Every watched object at one instant, in a fixed order.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::api::{
+    core::v1::{Namespace, Secret, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::{Ingress, IngressClass},
+};
+
+use crate::{
+    gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
+    model::ServiceName,
+    problem::Problem,
+};
+
+/// What `translate` reads. Each list is ordered by age, then namespace, then name, so that the
+/// same objects always give the same model and the older of two claims comes first.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub ingress_classes: Vec<Arc<IngressClass>>,
+    pub ingresses: Vec<Arc<Ingress>>,
+    pub gateway_classes: Vec<Arc<GatewayClass>>,
+    pub gateways: Vec<Arc<Gateway>>,
+    pub http_routes: Vec<Arc<HttpRoute>>,
+    pub reference_grants: Vec<Arc<ReferenceGrant>>,
+    pub namespaces: Vec<Arc<Namespace>>,
+    pub services: Vec<Arc<Service>>,
+    /// Only Secrets of type `kubernetes.io/tls`. None where Secrets are not watched at all.
+    pub secrets: Option<Vec<Arc<Secret>>>,
+    /// By the Service they belong to (label `kubernetes.io/service-name`).
+    pub endpoint_slices: BTreeMap<ServiceName, Vec<Arc<EndpointSlice>>>,
+    /// Objects and files that could not be read; whatever was last read of them is above.
+    pub problems: Vec<Problem>,
+}

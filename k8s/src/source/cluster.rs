@@ -1,0 +1,1 @@
+//! Watches a cluster: list and watch with backoff, one stream per kind.

@@ -1,0 +1,1 @@
+//! Watches a directory of YAML manifests.

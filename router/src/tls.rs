@@ -1,0 +1,5 @@
+//! Certificates by SNI.
+
+/// Certificates of one socket.
+#[derive(Debug)]
+pub struct CertificateStore {}
