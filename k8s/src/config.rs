@@ -1,12 +1,51 @@
 //! The configuration file that both binaries read. `doorward.example.yaml` documents it.
 
+mod check;
+mod file;
+
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::Arc,
 };
 
 use crate::model::{HostName, Trust};
+
+/// Reads and checks a file. The error names the file and everything that is wrong with it.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError { file: Some(path.display().to_string()), refusals: vec![error.to_string()] })?;
+    parse(&text).map_err(|error| ConfigError { file: Some(path.display().to_string()), ..error })
+}
+
+/// Checks the text of a file.
+pub fn parse(text: &str) -> Result<Config, ConfigError> {
+    let refused = |refusals| ConfigError { file: None, refusals };
+    let file = file::read(text).map_err(|refusal| refused(vec![refusal]))?;
+    check::check(file).map_err(refused)
+}
+
+/// Why a file is refused: one line for each thing, beginning with its path in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    pub file: Option<String>,
+    pub refusals: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.as_deref().unwrap_or("configuration");
+        for (index, refusal) in self.refusals.iter().enumerate() {
+            let line_break = if index == 0 { "" } else { "\n" };
+            write!(f, "{line_break}{file}: {refusal}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
 
 /// The file, checked: no impossible combination, every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +129,8 @@ pub struct SecretName {
 pub struct DnsConfig {
     /// UDP and TCP; port 53 on all addresses where not set.
     pub listen: Vec<SocketAddr>,
+    /// Where Pi-hole reaches `gateway`: the address of the zones' name server. May be empty.
+    pub addresses: Vec<IpAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ macro_rules! kind {
             }
         }
 
-        #[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
+        #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
         #[serde(rename_all = "camelCase")]
         pub struct $type {
             #[serde(default)]

@@ -9,10 +9,13 @@
 //!             └─ model::Model    plain data that `gateway` and `router` compile
 //! ```
 
+pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod gateway_api;
 pub mod model;
 pub mod problem;
 pub mod snapshot;
 pub mod source;
+pub mod telemetry;
 pub mod translate;

@@ -22,8 +22,8 @@ pub use self::{
     host::{HostName, HostPattern, InvalidHost, Labels},
     object::{ObjectName, ServiceName},
     route::{
-        Filter, HeaderEdits, Match, NamedMatch, PathMatch, PathRewrite, Redirect, Rewrite, Route, Rule, Scheme, Target,
-        Timeouts, ValueMatch, WeightedBackend,
+        Filter, HeaderEdits, Match, NamedMatch, PathMatch, PathRewrite, REGEX_BYTES, Redirect, Rewrite, Route, Rule,
+        Scheme, Target, Timeouts, ValueMatch, WeightedBackend,
     },
 };
 

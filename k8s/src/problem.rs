@@ -64,6 +64,40 @@ pub enum Reason {
     IngressClassMissing { class: String },
     #[error("references {target}, which does not exist")]
     ParentMissing { target: String },
+    #[error("{listener} wants {socket}, which {winner} has")]
+    SocketTaken { listener: String, socket: String, winner: String },
+    #[error(
+        "names no IngressClass, and none of this controller's is the default: set spec.ingressClassName to {classes}"
+    )]
+    NoIngressClass { classes: String },
+    #[error("has no address: set spec.addresses, or `gatewayApi.address` in the configuration")]
+    NoAddress,
     #[error("is not attached to {target}: {why}")]
     NotAttached { target: String, why: String },
+}
+
+impl Reason {
+    /// For metric labels and conditions.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "Unreadable",
+            Self::InvalidHost { .. } => "InvalidHost",
+            Self::ServiceMissing { .. } => "ServiceMissing",
+            Self::ServicePortMissing { .. } => "ServicePortMissing",
+            Self::ExternalNameNotAllowed { .. } => "ExternalNameNotAllowed",
+            Self::SecretMissing { .. } => "SecretMissing",
+            Self::SecretInvalid { .. } => "SecretInvalid",
+            Self::PathTaken { .. } => "PathTaken",
+            Self::NoCertificate { .. } => "NoCertificate",
+            Self::InvalidValue { .. } => "InvalidValue",
+            Self::Unsupported { .. } => "Unsupported",
+            Self::NotGranted { .. } => "NotGranted",
+            Self::IngressClassMissing { .. } => "IngressClassMissing",
+            Self::ParentMissing { .. } => "ParentMissing",
+            Self::SocketTaken { .. } => "SocketTaken",
+            Self::NoIngressClass { .. } => "NoIngressClass",
+            Self::NoAddress => "NoAddress",
+            Self::NotAttached { .. } => "NotAttached",
+        }
+    }
 }

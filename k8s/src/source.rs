@@ -2,11 +2,15 @@
 
 pub mod cluster;
 pub mod directory;
+pub mod manifest;
+mod object;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use tokio::sync::mpsc;
 
+pub use self::object::{Kind, Object};
 use crate::{model::ServiceName, snapshot::Snapshot};
 
 /// What a source tells its one reader, in order, over a bounded channel.
@@ -32,4 +36,37 @@ pub struct Kinds {
     pub secrets: bool,
     /// EndpointSlices: `router` alone.
     pub endpoints: bool,
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// The cluster this runs in, or the one KUBECONFIG names.
+    Cluster,
+    Directory(PathBuf),
+}
+
+/// Starts to follow a source. The receiver ends when the source has died, which is fatal and logged.
+///
+/// # Errors
+/// When there are no credentials for a cluster. A cluster that does not answer is waited for.
+pub async fn open(origin: Origin, kinds: Kinds) -> anyhow::Result<mpsc::Receiver<Update>> {
+    // Short, so that a busy reader holds the source back instead of collecting stale snapshots.
+    let (sender, updates) = mpsc::channel(16);
+    match origin {
+        Origin::Cluster => {
+            let client = cluster::client().await?;
+            tokio::spawn(async move { said(cluster::follow(client, kinds, sender).await) });
+        }
+        Origin::Directory(root) => {
+            tokio::spawn(async move { said(directory::follow(root, kinds, sender).await) });
+        }
+    }
+    Ok(updates)
+}
+
+fn said(ended: anyhow::Result<()>) {
+    if let Err(error) = ended {
+        tracing::error!("source: {error:#}");
+    }
 }

@@ -1,6 +1,27 @@
 //! Snapshot to model: every reference resolved, every problem found. Pure and total.
 
-use crate::{config::Config, model::Model, problem::Problem, snapshot::Snapshot};
+mod certificate;
+mod endpoint_slice;
+mod entry_point;
+mod filter;
+mod gateway;
+mod http_route;
+mod ingress;
+mod ingress_class;
+mod reference_grant;
+mod service;
+
+use std::collections::{BTreeMap, HashMap};
+
+use k8s_openapi::api::core::v1::{Namespace, Service};
+
+pub use self::endpoint_slice::endpoints;
+use crate::{
+    config::Config,
+    model::{Backend, BackendId, Model, ObjectName},
+    problem::{Problem, Reason},
+    snapshot::Snapshot,
+};
 
 /// What a snapshot asks for, and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +32,59 @@ pub struct Translation {
 }
 
 /// Never fails: what cannot take effect is left out or made to answer an error, and said in `problems`.
-pub fn translate(_snapshot: &Snapshot, _config: &Config) -> Translation {
-    Translation::default()
+pub fn translate(snapshot: &Snapshot, config: &Config) -> Translation {
+    let mut work = Work::new(snapshot, config);
+    let mut entry_points = entry_point::from_config(&mut work);
+    entry_points.extend(gateway::translate(&mut work, &entry_points));
+    let Work { backends, mut problems, .. } = work;
+    problems.sort();
+    problems.dedup();
+    Translation { model: Model { entry_points, backends }, problems }
+}
+
+/// What every concern reads, and what they add to.
+struct Work<'a> {
+    snapshot: &'a Snapshot,
+    config: &'a Config,
+    services: HashMap<(&'a str, &'a str), &'a Service>,
+    namespaces: HashMap<&'a str, &'a Namespace>,
+    certificates: certificate::Certificates<'a>,
+    backends: BTreeMap<BackendId, Backend>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Work<'a> {
+    fn new(snapshot: &'a Snapshot, config: &'a Config) -> Self {
+        let services = snapshot.services.iter().map(|service| (names(&service.metadata), &**service)).collect();
+        let namespaces =
+            snapshot.namespaces.iter().map(|namespace| (names(&namespace.metadata).1, &**namespace)).collect();
+        Self {
+            snapshot,
+            config,
+            services,
+            namespaces,
+            certificates: certificate::Certificates::new(snapshot.secrets.as_deref()),
+            backends: BTreeMap::new(),
+            problems: snapshot.problems.clone(),
+        }
+    }
+
+    fn problem(&mut self, object: &ObjectName, reason: Reason) {
+        self.problems.push(Problem::new(object, reason));
+    }
+}
+
+/// Namespace and name; empty where not set.
+fn names(metadata: &kube::core::ObjectMeta) -> (&str, &str) {
+    (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+fn object_name(kind: &'static str, metadata: &kube::core::ObjectMeta) -> ObjectName {
+    let (namespace, name) = names(metadata);
+    ObjectName::new(kind, namespace, name)
+}
+
+/// Seconds since 1970; 0 for a manifest that was never in a cluster.
+fn created(metadata: &kube::core::ObjectMeta) -> i64 {
+    metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
 }

@@ -53,8 +53,19 @@ const BORDERS: &[Border] = &[
         places: PURE,
         except: &[],
         words: &[
-            "std::fs", "tokio::", "Instant::now", "SystemTime::now", "Mutex", "RwLock", "tracing::", "info!(", "warn!(",
-            "println!(", "std::env", "TcpStream", "UdpSocket",
+            "std::fs",
+            "tokio::",
+            "Instant::now",
+            "SystemTime::now",
+            "Mutex",
+            "RwLock",
+            "tracing::",
+            "info!(",
+            "warn!(",
+            "println!(",
+            "std::env",
+            "TcpStream",
+            "UdpSocket",
         ],
         why: "pure code does no I/O, reads no clock, takes no lock and writes no log",
     },
@@ -111,7 +122,8 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// Rust files and manifests of the product crates, by path from the root of the repository.
 fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository").to_path_buf();
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository").to_path_buf();
     let mut found = Vec::new();
     for package in ["k8s", "gateway", "router", "benches", "tests"] {
         collect(&root.join(package), &root, &mut found);

@@ -8,13 +8,13 @@ use super::{SecretObjectReference, kind};
 kind!(GatewayClass, GatewayClassSpec, "GatewayClass", "gatewayclasses", k8s_openapi::ClusterResourceScope);
 kind!(Gateway, GatewaySpec, "Gateway", "gateways", k8s_openapi::NamespaceResourceScope);
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayClassSpec {
     pub controller_name: String,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewaySpec {
     pub gateway_class_name: String,
@@ -24,7 +24,7 @@ pub struct GatewaySpec {
     pub addresses: Vec<GatewayAddress>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct GatewayAddress {
     /// `IPAddress` where not set.
     #[serde(rename = "type")]
@@ -32,7 +32,7 @@ pub struct GatewayAddress {
     pub value: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
     pub name: String,
@@ -43,7 +43,7 @@ pub struct Listener {
     pub allowed_routes: Option<AllowedRoutes>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerTls {
     /// `Terminate` where not set.
@@ -52,14 +52,14 @@ pub struct ListenerTls {
     pub certificate_refs: Vec<SecretObjectReference>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct AllowedRoutes {
     pub namespaces: Option<RouteNamespaces>,
     #[serde(default)]
     pub kinds: Vec<RouteGroupKind>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct RouteNamespaces {
     /// `Same` where not set.
     pub from: Option<String>,

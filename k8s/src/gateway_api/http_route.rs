@@ -6,7 +6,7 @@ use super::{BackendObjectReference, ParentReference, kind};
 
 kind!(HttpRoute, HttpRouteSpec, "HTTPRoute", "httproutes", k8s_openapi::NamespaceResourceScope);
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteSpec {
     #[serde(default)]
@@ -17,7 +17,7 @@ pub struct HttpRouteSpec {
     pub rules: Vec<HttpRouteRule>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteRule {
     pub name: Option<String>,
@@ -30,7 +30,7 @@ pub struct HttpRouteRule {
     pub timeouts: Option<HttpRouteTimeouts>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteTimeouts {
     /// A Gateway API duration: `500ms`, `1h30m`; `0s` is no limit.
@@ -38,7 +38,7 @@ pub struct HttpRouteTimeouts {
     pub backend_request: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteMatch {
     pub path: Option<HttpPathMatch>,
@@ -49,7 +49,7 @@ pub struct HttpRouteMatch {
     pub method: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct HttpPathMatch {
     /// `PathPrefix` where not set.
     #[serde(rename = "type")]
@@ -58,7 +58,7 @@ pub struct HttpPathMatch {
     pub value: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct HttpHeaderMatch {
     /// `Exact` where not set.
     #[serde(rename = "type")]
@@ -67,7 +67,7 @@ pub struct HttpHeaderMatch {
     pub value: String,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct HttpQueryParamMatch {
     /// `Exact` where not set.
     #[serde(rename = "type")]
@@ -77,7 +77,7 @@ pub struct HttpQueryParamMatch {
 }
 
 /// A filter of a kind this version does not know keeps its `type` and nothing else.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteFilter {
     #[serde(rename = "type")]
@@ -88,7 +88,7 @@ pub struct HttpRouteFilter {
     pub url_rewrite: Option<HttpUrlRewrite>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct HeaderModifier {
     #[serde(default)]
     pub set: Vec<HttpHeader>,
@@ -98,13 +98,13 @@ pub struct HeaderModifier {
     pub remove: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct HttpHeader {
     pub name: String,
     pub value: String,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRequestRedirect {
     pub scheme: Option<String>,
@@ -114,13 +114,13 @@ pub struct HttpRequestRedirect {
     pub status_code: Option<u16>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct HttpUrlRewrite {
     pub hostname: Option<String>,
     pub path: Option<HttpPathModifier>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpPathModifier {
     #[serde(rename = "type")]
@@ -129,7 +129,7 @@ pub struct HttpPathModifier {
     pub replace_prefix_match: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpBackendRef {
     #[serde(flatten)]

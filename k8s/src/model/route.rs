@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::{BackendId, ObjectName};
 
+/// What a compiled regular expression may take, where it is checked and where it is compiled for use.
+pub const REGEX_BYTES: usize = 1 << 20;
+
 /// One HTTPRoute, or one host of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {

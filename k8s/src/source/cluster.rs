@@ -1,1 +1,312 @@
-//! Watches a cluster: list and watch with backoff, one stream per kind.
+//! Watches a cluster: list and watch with backoff, one task per kind, one collector that keeps order.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use futures::StreamExt;
+use k8s_openapi::api::{
+    core::v1::{Namespace, Secret, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::{Ingress, IngressClass},
+};
+use kube::{
+    Api, Client, Resource,
+    core::DeserializeGuard,
+    runtime::watcher::{self, Event},
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::mpsc, time::Instant};
+use tracing::{info, warn};
+
+use super::{
+    Kinds, Update,
+    object::{Key, Kind, Object, Store, key, object_name},
+};
+use crate::{
+    gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
+    problem::{Problem, Reason},
+};
+
+/// Set when a kind was listed or changed; in seconds since 1970, by kind.
+pub const LAST_EVENT: &str = "doorward_watch_last_event_timestamp_seconds";
+/// 1 while a kind's watch stands, 0 while the API server does not answer or refuses, by kind.
+pub const CONNECTED: &str = "doorward_watch_connected";
+
+/// A snapshot follows the last of several changes by this much …
+const HOLD_OFF: Duration = Duration::from_millis(50);
+/// … and the first one by no more than this.
+const HOLD_OFF_MOST: Duration = Duration::from_millis(500);
+/// How soon a kind whose CRD is missing is asked for again.
+const ABSENT_RETRY: Duration = Duration::from_secs(1);
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(5);
+
+/// What a kind's task tells the collector.
+struct Report {
+    kind: Kind,
+    what: What,
+}
+
+enum What {
+    /// The whole of the kind as it is now.
+    Listed(Vec<Listed>),
+    Applied(Listed),
+    Deleted(Key),
+    /// The cluster does not have the kind, or does not let us read an optional one.
+    Absent,
+}
+
+/// An object, or the name and the fault of one that cannot be decoded.
+type Listed = Result<Object, (Key, String)>;
+
+/// From the cluster this runs in, or the one KUBECONFIG names. Ends when the receiver is gone.
+pub(super) async fn follow(client: Client, kinds: Kinds, updates: mpsc::Sender<Update>) -> anyhow::Result<()> {
+    let (sender, reports) = mpsc::channel(256);
+    let mut expected = BTreeSet::new();
+    let all = watcher::Config::default();
+    macro_rules! watch {
+        ($type:ty, $kind:expr, $config:expr) => {
+            expected.insert($kind);
+            tokio::spawn(watch_kind(
+                Api::<DeserializeGuard<$type>>::all(client.clone()),
+                $kind,
+                $config,
+                sender.clone(),
+            ));
+        };
+    }
+    watch!(Gateway, Kind::Gateway, all.clone());
+    watch!(GatewayClass, Kind::GatewayClass, all.clone());
+    watch!(HttpRoute, Kind::HttpRoute, all.clone());
+    watch!(Ingress, Kind::Ingress, all.clone());
+    watch!(IngressClass, Kind::IngressClass, all.clone());
+    watch!(Namespace, Kind::Namespace, all.clone());
+    watch!(ReferenceGrant, Kind::ReferenceGrant, all.clone());
+    watch!(Service, Kind::Service, all.clone());
+    if kinds.secrets {
+        watch!(Secret, Kind::Secret, all.clone().fields("type=kubernetes.io/tls"));
+    }
+    if kinds.endpoints {
+        watch!(EndpointSlice, Kind::EndpointSlice, all);
+    }
+    drop(sender);
+    collect(reports, expected, kinds, updates).await
+}
+
+pub(super) async fn client() -> anyhow::Result<Client> {
+    let config = kube::Config::infer()
+        .await
+        .context("no cluster: neither in-cluster credentials nor KUBECONFIG; name a directory with --manifests to run without one")?;
+    Ok(Client::try_from(config)?)
+}
+
+/// Keeps the store, and sends what changed: endpoints at once, the rest held off.
+async fn collect(
+    mut reports: mpsc::Receiver<Report>,
+    expected: BTreeSet<Kind>,
+    kinds: Kinds,
+    updates: mpsc::Sender<Update>,
+) -> anyhow::Result<()> {
+    let mut store = Store::default();
+    let mut waiting = expected;
+    // When the first and the last change came that no snapshot shows yet.
+    let mut pending: Option<(Instant, Instant)> = None;
+    loop {
+        let due =
+            pending.map(|(first, last)| (last + HOLD_OFF).min(first + HOLD_OFF_MOST)).filter(|_| waiting.is_empty());
+        tokio::select! {
+            () = updates.closed() => return Ok(()),
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                pending = None;
+                if updates.send(Update::Snapshot(Arc::new(store.snapshot(kinds)))).await.is_err() {
+                    return Ok(());
+                }
+            }
+            report = reports.recv() => {
+                let Some(Report { kind, what }) = report else { anyhow::bail!("every watch has ended") };
+                metrics::gauge!(LAST_EVENT, "kind" => kind.name()).set(seconds_since_1970());
+                let first_list = matches!(what, What::Listed(_) | What::Absent) && waiting.remove(&kind);
+                if first_list && !waiting.is_empty() {
+                    let names: Vec<_> = waiting.iter().map(|kind| kind.name()).collect();
+                    tracing::debug!(kind = kind.name(), still_waiting_for = ?names, "listed");
+                }
+                let before = (kind == Kind::EndpointSlice).then(|| store.only(kind));
+                apply(&mut store, kind, what);
+                match before {
+                    Some(before) if !first_list && waiting.is_empty() => {
+                        for service in before.services_with_other_slices(&store) {
+                            let slices = store.slices_of(&service);
+                            if updates.send(Update::Endpoints { service, slices }).await.is_err() {
+                                return Ok(());
+                            }
+                        }
+                    }
+                    _ => {
+                        let now = Instant::now();
+                        pending = Some((pending.map_or(now, |(first, _)| first), now));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn apply(store: &mut Store, kind: Kind, what: What) {
+    match what {
+        What::Listed(objects) => {
+            let keys: BTreeSet<Key> = objects
+                .iter()
+                .map(|listed| match listed {
+                    Ok(object) => object.key(),
+                    Err((key, _)) => key.clone(),
+                })
+                .collect();
+            let gone: Vec<Key> = store.of_kind(kind).map(Object::key).filter(|key| !keys.contains(key)).collect();
+            for key in gone {
+                store.delete(kind, &key);
+            }
+            for listed in objects {
+                apply_one(store, kind, listed);
+            }
+        }
+        What::Applied(listed) => apply_one(store, kind, listed),
+        What::Deleted(key) => {
+            store.delete(kind, &key);
+        }
+        What::Absent => apply(store, kind, What::Listed(Vec::new())),
+    }
+}
+
+/// An object that cannot be decoded stays as it was last read.
+fn apply_one(store: &mut Store, kind: Kind, listed: Listed) {
+    match listed {
+        Ok(object) => store.apply(object),
+        Err((key, error)) => {
+            let name = object_name(kind, &key);
+            store.problems.insert(name.clone(), Problem::new(&name, Reason::Unreadable { error }));
+        }
+    }
+}
+
+/// Lists and watches one kind for ever.
+async fn watch_kind<K>(
+    api: Api<DeserializeGuard<K>>,
+    kind: Kind,
+    config: watcher::Config,
+    reports: mpsc::Sender<Report>,
+) where
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Into<Object> + Send + 'static,
+    K::DynamicType: Default + Clone,
+{
+    let mut stream = watcher::watcher(api, config).boxed();
+    let mut list = Vec::new();
+    let mut failure: Option<Failure> = None;
+    let mut retry = RETRY_FIRST;
+    let connected = metrics::gauge!(CONNECTED, "kind" => kind.name());
+    while let Some(event) = stream.next().await {
+        let what = match event {
+            Err(error) => {
+                connected.set(0.0);
+                let now = Failure::of(&error, kind);
+                let news = failure != Some(now);
+                failure = Some(now);
+                let wait = match now {
+                    Failure::NoSuchKind => {
+                        if news {
+                            info!(
+                                kind = kind.name(),
+                                "the cluster does not have this kind; looking again every second"
+                            );
+                        }
+                        ABSENT_RETRY
+                    }
+                    Failure::Forbidden { .. } => {
+                        if news {
+                            warn!(kind = kind.name(), "may not be read; grant `list` and `watch` on it");
+                        }
+                        RETRY_MOST
+                    }
+                    Failure::Lost => {
+                        if news {
+                            warn!(kind = kind.name(), %error, "the API server does not answer; what is known stays in force");
+                        }
+                        retry = (retry * 2).min(RETRY_MOST);
+                        retry
+                    }
+                };
+                if news && now.counts_as_absent() && reports.send(Report { kind, what: What::Absent }).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(wait).await;
+                continue;
+            }
+            Ok(Event::Init) => {
+                list.clear();
+                None
+            }
+            Ok(Event::InitApply(object)) => {
+                list.push(listed(object));
+                None
+            }
+            Ok(Event::InitDone) => Some(What::Listed(std::mem::take(&mut list))),
+            Ok(Event::Apply(object)) => Some(What::Applied(listed(object))),
+            Ok(Event::Delete(object)) => Some(What::Deleted(key(object.meta()))),
+        };
+        let Some(what) = what else { continue };
+        connected.set(1.0);
+        retry = RETRY_FIRST;
+        if failure.take().is_some() {
+            info!(kind = kind.name(), "is followed again");
+        }
+        if reports.send(Report { kind, what }).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// 404: the CRD is not installed.
+    NoSuchKind,
+    /// 403. Of a kind that a cluster need not have it is no reason to serve nothing.
+    Forbidden { optional: bool },
+    /// Anything else: gone, overloaded, a desynchronised watch.
+    Lost,
+}
+
+impl Failure {
+    fn of(error: &watcher::Error, kind: Kind) -> Self {
+        let code = match error {
+            watcher::Error::InitialListFailed(kube::Error::Api(status))
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+            | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
+            _ => 0,
+        };
+        match code {
+            403 => Self::Forbidden {
+                optional: matches!(kind, Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant),
+            },
+            404 => Self::NoSuchKind,
+            _ => Self::Lost,
+        }
+    }
+
+    fn counts_as_absent(self) -> bool {
+        matches!(self, Self::NoSuchKind | Self::Forbidden { optional: true })
+    }
+}
+
+/// Managed fields are often half of an object, and nobody here reads them.
+fn listed<K: Resource + Into<Object>>(object: DeserializeGuard<K>) -> Listed {
+    match object.0 {
+        Ok(mut object) => {
+            object.meta_mut().managed_fields = None;
+            Ok(object.into())
+        }
+        Err(invalid) => Err((key(&invalid.metadata), invalid.error)),
+    }
+}
+
+fn seconds_since_1970() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64())
+}

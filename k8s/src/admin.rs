@@ -1,0 +1,252 @@
+//! The admin port: `/livez`, `/readyz`, `/metrics`, `/problems`, `/explain`.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use http_body_util::Full;
+use hyper::{Method, Request, Response, StatusCode, body::Bytes, header, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tracing::{info, warn};
+
+use crate::problem::Problem;
+
+/// Connections served at a time; more wait in the kernel's queue.
+const CONNECTIONS: usize = 64;
+
+/// What the admin port shows. Cheap to clone; all clones share the same state.
+#[derive(Clone)]
+pub struct Admin {
+    /// None is ready; otherwise what is being waited for.
+    not_ready: Arc<ArcSwap<Option<String>>>,
+    problems: Arc<ArcSwap<Vec<Problem>>>,
+    metrics: PrometheusHandle,
+    explain: Arc<Explain>,
+}
+
+/// From the query of `/explain` (`name=…` or `url=…`) to what is known about it. The error says what to ask instead.
+pub type Explain = dyn Fn(&[(String, String)]) -> Result<serde_json::Value, String> + Send + Sync;
+
+impl Admin {
+    pub fn new(metrics: PrometheusHandle, explain: Arc<Explain>) -> Self {
+        let waiting = Some("waiting for the first complete list of objects".to_owned());
+        Self {
+            not_ready: Arc::new(ArcSwap::from_pointee(waiting)),
+            problems: Arc::new(ArcSwap::from_pointee(Vec::new())),
+            metrics,
+            explain,
+        }
+    }
+
+    pub fn set_ready(&self) {
+        if self.not_ready.swap(Arc::new(None)).is_some() {
+            info!("ready");
+        }
+    }
+
+    pub fn set_leaving(&self) {
+        self.not_ready.store(Arc::new(Some("leaving".to_owned())));
+    }
+
+    pub fn set_problems(&self, problems: Vec<Problem>) {
+        self.problems.store(Arc::new(problems));
+    }
+
+    /// Binds at once, so that `/livez` answers while the first list is still coming; serves in the background.
+    pub async fn serve(self, address: SocketAddr) -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on the admin address {address}; set `admin` in the configuration")
+        })?;
+        let bound = listener.local_addr()?;
+        info!(address = %bound, "admin port open");
+        tokio::spawn(self.accept(listener));
+        Ok(bound)
+    }
+
+    async fn accept(self, listener: TcpListener) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely: the next try comes when some may be free.
+                    warn!(%error, "admin port: cannot accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let admin = self.clone();
+            tokio::spawn(async move {
+                let service = service_fn(|request| {
+                    let response = admin.answer(&request);
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(Duration::from_secs(10))
+                    .serve_connection(TokioIo::new(stream), service);
+                // A client that goes away is no news.
+                let _ = connection.await;
+                drop(slot);
+            });
+        }
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n".to_owned());
+        }
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
+            "/readyz" | "/healthz" => match &**self.not_ready.load() {
+                None => text(StatusCode::OK, "ok\n".to_owned()),
+                Some(waiting) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{waiting}\n")),
+            },
+            "/metrics" => text(StatusCode::OK, self.metrics.render()),
+            "/problems" => self.list_problems(request),
+            "/explain" => match (self.explain)(&query_pairs(request.uri().query().unwrap_or_default())) {
+                Ok(value) => json(&value),
+                Err(usage) => text(StatusCode::BAD_REQUEST, format!("{usage}\n")),
+            },
+            "/" => text(StatusCode::OK, "/livez /readyz /metrics /problems /explain\n".to_owned()),
+            _ => text(StatusCode::NOT_FOUND, "ask /livez /readyz /metrics /problems or /explain\n".to_owned()),
+        }
+    }
+
+    fn list_problems<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let problems = self.problems.load();
+        let wants_json = request
+            .headers()
+            .get(header::ACCEPT)
+            .is_some_and(|accept| accept.as_bytes().starts_with(b"application/json"));
+        if wants_json {
+            let rows: Vec<_> = problems
+                .iter()
+                .map(|problem| serde_json::json!({"object": problem.object, "reason": problem.reason.name(), "message": problem.to_string()}))
+                .collect();
+            return json(&serde_json::Value::Array(rows));
+        }
+        text(StatusCode::OK, problems.iter().map(|problem| format!("{problem}\n")).collect())
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", body)
+}
+
+fn json(value: &serde_json::Value) -> Response<Full<Bytes>> {
+    respond(StatusCode::OK, "application/json", format!("{value:#}\n"))
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response
+}
+
+/// `a=1&b=%2f` as pairs, percent-decoded.
+fn query_pairs(query: &str) -> Vec<(String, String)> {
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (percent_decoded(name), percent_decoded(value)))
+        .collect()
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let decoded = match (first, tail) {
+            (b'%', [high, low, ..]) => {
+                std::str::from_utf8(&[*high, *low]).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            }
+            _ => None,
+        };
+        match decoded {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(if *first == b'+' { b' ' } else { *first });
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+    use crate::{
+        model::{ObjectName, ServiceName},
+        problem::Reason,
+    };
+
+    fn admin() -> Admin {
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        Admin::new(
+            metrics,
+            Arc::new(|query| {
+                query.first().map(|(_, value)| value.as_str().into()).ok_or_else(|| "ask ?name=".to_owned())
+            }),
+        )
+    }
+
+    fn get(admin: &Admin, path: &str) -> StatusCode {
+        admin.answer(&Request::get(path).body(()).expect("a request")).status()
+    }
+
+    #[test]
+    fn it_is_ready_only_when_told_and_not_when_leaving() {
+        let admin = admin();
+        assert_eq!(get(&admin, "/readyz"), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(get(&admin, "/livez"), StatusCode::OK);
+        admin.set_ready();
+        assert_eq!(get(&admin, "/readyz"), StatusCode::OK);
+        admin.set_leaving();
+        assert_eq!(get(&admin, "/readyz"), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[test]
+    fn a_question_without_a_name_is_told_what_to_ask() {
+        assert_eq!(get(&admin(), "/explain"), StatusCode::BAD_REQUEST);
+        assert_eq!(get(&admin(), "/explain?name=a.example"), StatusCode::OK);
+        assert_eq!(get(&admin(), "/explian"), StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn a_query_is_percent_decoded_and_garbage_stays_as_it_is() {
+        for (query, value) in [("url=https%3A%2F%2Fa%2Fb+c", "https://a/b c"), ("url=%zz%4", "%zz%4"), ("url=%", "%")] {
+            assert_eq!(query_pairs(query), [("url".to_owned(), value.to_owned())]);
+        }
+    }
+
+    #[tokio::test]
+    async fn problems_are_served_over_http_as_sentences() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let admin = admin();
+        let object = ObjectName::new("Ingress", "default", "old");
+        let reason = Reason::ServiceMissing { service: ServiceName::new("default", "gone") };
+        admin.set_problems(vec![Problem::new(&object, reason)]);
+        let address = admin.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("open");
+        stream.write_all(b"GET /problems HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(
+            answer.ends_with("Ingress default/old: references Service default/gone, which does not exist\n"),
+            "{answer}"
+        );
+    }
+}

@@ -1,0 +1,350 @@
+//! From the shape of the file to [`Config`]: values parsed, defaults filled in, impossible combinations refused.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+use super::{
+    AdminConfig, Config, DnsConfig, DrainConfig, EntryPointConfig, GatewayApiConfig, IngressConfig, PortConfig,
+    SecretName, ZoneConfig, file,
+};
+use crate::model::{HostName, Trust};
+
+/// Each refusal begins with a path in the file.
+type Refusals = Vec<String>;
+
+pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
+    let file::File {
+        zones,
+        entry_points,
+        ingress,
+        gateway_api,
+        default_certificate,
+        external_name_services,
+        dns,
+        admin,
+        drain,
+    } = file;
+    let mut refusals = Refusals::new();
+    let config = Config {
+        zones: check_zones(zones, &mut refusals),
+        entry_points: check_entry_points(entry_points.0, &mut refusals),
+        ingress: IngressConfig {
+            controller: ingress.controller.as_deref().unwrap_or("doorward.dev/ingress").into(),
+            classes: ingress
+                .classes
+                .iter()
+                .map(|(class, entry)| (class.as_str().into(), entry.as_str().into()))
+                .collect(),
+        },
+        gateway_api: GatewayApiConfig {
+            controller: gateway_api.controller.as_deref().unwrap_or("doorward.dev/gateway").into(),
+            address: gateway_api.address,
+        },
+        default_certificate: default_certificate.and_then(|text| check_secret_name(&text, &mut refusals)),
+        external_name_services,
+        dns: DnsConfig {
+            listen: check_dns_listen(dns.listen, &mut refusals),
+            addresses: published("dns.addresses", dns.addresses, &mut refusals),
+        },
+        admin: AdminConfig {
+            gateway: check_socket("admin.gateway", admin.gateway.as_deref().unwrap_or("0.0.0.0:9153"), &mut refusals),
+            router: check_socket("admin.router", admin.router.as_deref().unwrap_or("0.0.0.0:9154"), &mut refusals),
+        },
+        drain: DrainConfig { delay: drain.delay.unwrap_or(3), timeout: drain.timeout.unwrap_or(20) },
+    };
+    check_classes(&config, &mut refusals);
+    check_sockets(&config, &mut refusals);
+    if refusals.is_empty() { Ok(config) } else { Err(refusals) }
+}
+
+fn check_zones(zones: Vec<file::Zone>, refusals: &mut Refusals) -> Vec<ZoneConfig> {
+    let mut checked: Vec<ZoneConfig> = Vec::new();
+    for (index, zone) in zones.into_iter().enumerate() {
+        let path = format!("zones[{index}]");
+        let file::FullZone { name, ttl, negative_ttl } = match zone {
+            file::Zone::Name(name) => file::FullZone { name, ttl: None, negative_ttl: None },
+            file::Zone::Full(zone) => zone,
+        };
+        let Some(name) = parsed::<HostName>(&path, &name, "a domain such as home.example", refusals) else { continue };
+        if checked.iter().any(|other| other.name == name) {
+            refusals.push(format!("{path}: {name} is already a zone; name each zone once"));
+        }
+        let ttl = ttl.unwrap_or(30);
+        let negative_ttl = negative_ttl.unwrap_or(5);
+        for (key, value) in [("ttl", ttl), ("negativeTtl", negative_ttl)] {
+            if value > 86_400 {
+                refusals.push(format!("{path}.{key}: found {value}, expected seconds from 0 to 86400"));
+            }
+        }
+        checked.push(ZoneConfig { name, ttl, negative_ttl });
+    }
+    checked
+}
+
+fn check_entry_points(entries: Vec<(String, file::EntryPoint)>, refusals: &mut Refusals) -> Vec<EntryPointConfig> {
+    if entries.is_empty() {
+        refusals.push("entryPoints: is empty, expected at least one, such as `lan`".to_owned());
+    }
+    let marked: Vec<&str> = entries.iter().filter(|(_, entry)| entry.default).map(|(name, _)| name.as_str()).collect();
+    if let [first, second, ..] = *marked {
+        refusals.push(format!("entryPoints.{second}.default: {first} is the default already; one entry point can be"));
+    }
+    let default =
+        marked.first().map_or_else(|| entries.first().map(|(name, _)| name.clone()), |name| Some((*name).to_owned()));
+    entries
+        .into_iter()
+        .map(|(name, entry)| {
+            let is_default = default.as_ref() == Some(&name);
+            check_entry_point(&name, entry, is_default, refusals)
+        })
+        .collect()
+}
+
+fn check_entry_point(name: &str, entry: file::EntryPoint, default: bool, refusals: &mut Refusals) -> EntryPointConfig {
+    let file::EntryPoint { addresses, http, https, listen, redirect_to_https, trust, default: _ } = entry;
+    let path = format!("entryPoints.{name}");
+    if addresses.is_empty() {
+        refusals.push(format!("{path}.addresses: is empty, expected the addresses where clients reach {name}"));
+    }
+    let addresses = published(&format!("{path}.addresses"), addresses, refusals);
+    if http.is_none() && https.is_none() {
+        refusals.push(format!("{path}: has neither `http` nor `https`, expected a port for at least one of them"));
+    }
+    if redirect_to_https && (http.is_none() || https.is_none()) {
+        refusals.push(format!("{path}.redirectToHttps: needs both `http` and `https`"));
+    }
+    for (key, listen, published) in [("http", listen.http, http), ("https", listen.https, https)] {
+        if listen.is_some() && published.is_none() {
+            refusals.push(format!("{path}.listen.{key}: {name} has no `{key}` port; set {path}.{key} as well"));
+        }
+        for (at, port) in [(format!("{path}.{key}"), published), (format!("{path}.listen.{key}"), listen)] {
+            if port == Some(0) {
+                refusals.push(format!("{at}: found 0, expected a port from 1 to 65535"));
+            }
+        }
+    }
+    let port = |published: Option<u16>, listen: Option<u16>| {
+        published.map(|port| PortConfig { port, listen: listen.unwrap_or(port) })
+    };
+    let (http, https) = (port(http, listen.http), port(https, listen.https));
+    let listen = listen.addresses.unwrap_or_else(|| addresses.clone());
+    let trust = check_trust(&path, trust, refusals);
+    EntryPointConfig { name: name.into(), addresses, listen, http, https, redirect_to_https, trust, default }
+}
+
+fn check_trust(path: &str, trust: file::Trust, refusals: &mut Refusals) -> Trust {
+    if trust.client_address.is_some() && trust.sources.is_empty() {
+        refusals.push(format!(
+            "{path}.trust.clientAddress: believed from nobody; name in {path}.trust.sources who may send it, such as 10.69.0.0/16"
+        ));
+    }
+    let mut sources = Vec::new();
+    for (index, text) in trust.sources.iter().enumerate() {
+        let at = format!("{path}.trust.sources[{index}]");
+        let network = text.parse::<IpAddr>().map(ipnet::IpNet::from).or_else(|_| text.parse());
+        match network {
+            Ok(network) => sources.push(network),
+            Err(_) => {
+                refusals.push(format!("{at}: found {text:?}, expected an address or a network such as 10.69.0.0/16"))
+            }
+        }
+    }
+    if let Some(name) = &trust.client_address
+        && !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    {
+        refusals.push(format!(
+            "{path}.trust.clientAddress: found {name:?}, expected a header name such as cf-connecting-ip"
+        ));
+    }
+    Trust { sources, client_address: trust.client_address.map(|name| name.to_ascii_lowercase().into()) }
+}
+
+fn check_dns_listen(listen: Option<Vec<String>>, refusals: &mut Refusals) -> Vec<SocketAddr> {
+    let listen = listen.unwrap_or_else(|| vec!["0.0.0.0:53".to_owned(), "[::]:53".to_owned()]);
+    if listen.is_empty() {
+        refusals.push("dns.listen: is empty, expected at least one address with a port, such as 0.0.0.0:53".to_owned());
+    }
+    listen
+        .iter()
+        .enumerate()
+        .map(|(index, text)| check_socket(&format!("dns.listen[{index}]"), text, refusals))
+        .collect()
+}
+
+fn check_secret_name(text: &str, refusals: &mut Refusals) -> Option<SecretName> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Some(SecretName { namespace: namespace.into(), name: name.into() })
+        }
+        _ => {
+            refusals.push(format!("defaultCertificate: found {text:?}, expected namespace/name of a TLS Secret"));
+            None
+        }
+    }
+}
+
+fn check_classes(config: &Config, refusals: &mut Refusals) {
+    for (class, entry) in &config.ingress.classes {
+        if !config.entry_points.iter().any(|known| known.name == *entry) {
+            let known: Vec<&str> = config.entry_points.iter().map(|known| &*known.name).collect();
+            refusals.push(format!(
+                "ingress.classes.{class}: found {entry:?}, expected an entry point: {}",
+                known.join(" or ")
+            ));
+        }
+    }
+}
+
+/// Nothing may want a TCP socket that something else wants.
+fn check_sockets(config: &Config, refusals: &mut Refusals) {
+    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    let mut claim = |address: SocketAddr, path: String| {
+        let clash = taken.iter().find(|(other, _)| {
+            other.port() == address.port()
+                && other.port() != 0
+                && other.is_ipv4() == address.is_ipv4()
+                && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
+        });
+        if let Some((other, owner)) = clash {
+            refusals.push(format!("{path}: {address} is taken by {owner} ({other}); choose another port or address"));
+        } else {
+            taken.insert(address, path);
+        }
+    };
+    for entry in &config.entry_points {
+        for (key, port) in [("http", entry.http), ("https", entry.https)] {
+            for ip in &entry.listen {
+                if let Some(port) = port {
+                    claim(SocketAddr::new(*ip, port.listen), format!("entryPoints.{}.{key}", entry.name));
+                }
+            }
+        }
+    }
+    claim(config.admin.router, "admin.router".to_owned());
+}
+
+/// Addresses that clients use: an unspecified one (0.0.0.0) can be bound, never reached.
+fn published(path: &str, addresses: Vec<IpAddr>, refusals: &mut Refusals) -> Vec<IpAddr> {
+    for address in addresses.iter().filter(|address| address.is_unspecified()) {
+        refusals.push(format!(
+            "{path}: found {address}, expected an address that clients can reach; what to bind belongs in `listen`"
+        ));
+    }
+    addresses
+}
+
+fn check_socket(path: &str, text: &str, refusals: &mut Refusals) -> SocketAddr {
+    parsed(path, text, "an address with a port, such as 0.0.0.0:9153", refusals)
+        .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+}
+
+fn parsed<T: FromStr>(path: &str, text: &str, expected: &str, refusals: &mut Refusals) -> Option<T> {
+    let value = text.parse().ok();
+    if value.is_none() {
+        refusals.push(format!("{path}: found {text:?}, expected {expected}"));
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    /// A file that is right, with the given lines in place of or after its own.
+    fn refusals(more: &str) -> Vec<String> {
+        parse(&format!("entryPoints:\n  lan: {{addresses: [192.168.8.21], http: 80, https: 443}}\n{more}"))
+            .err()
+            .map(|error| error.refusals)
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn a_minimal_file_gets_every_default() {
+        let config = parse("entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}").expect("a right file");
+        assert!(config.entry_points[0].default);
+        assert_eq!(config.entry_points[0].listen, config.entry_points[0].addresses);
+        assert_eq!(config.dns.listen.len(), 2);
+        assert_eq!((config.drain.delay, config.drain.timeout), (3, 20));
+    }
+
+    #[test]
+    fn entry_points_keep_the_order_of_the_file() {
+        let config = parse(
+            "entryPoints: {zoo: {addresses: [10.0.0.1], http: 80}, lan: {addresses: [10.0.0.2], http: 80, default: true}}",
+        )
+        .expect("a right file");
+        assert_eq!(config.entry_points.iter().map(|entry| &*entry.name).collect::<Vec<_>>(), ["zoo", "lan"]);
+        assert!(!config.entry_points[0].default && config.entry_points[1].default);
+    }
+
+    #[test]
+    fn the_example_is_right() {
+        let text = include_str!("../../../doorward.example.yaml");
+        let config = parse(text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.zones.len(), 2);
+        assert!(config.default_certificate.is_some());
+    }
+
+    #[test]
+    fn every_refusal_names_its_path_and_what_was_expected() {
+        for (more, expected) in [
+            ("zones: [a..b]", "zones[0]: found \"a..b\", expected a domain such as home.example"),
+            ("zones: [a.example, A.example.]", "zones[1]: a.example is already a zone; name each zone once"),
+            ("zones: [{name: a.example, ttl: 90000}]", "zones[0].ttl: found 90000, expected seconds from 0 to 86400"),
+            (
+                "ingress: {classes: {external: tunel}}",
+                "ingress.classes.external: found \"tunel\", expected an entry point: lan",
+            ),
+            (
+                "defaultCertificate: home-tls",
+                "defaultCertificate: found \"home-tls\", expected namespace/name of a TLS Secret",
+            ),
+            (
+                "admin: {router: '192.168.8.21:80'}",
+                "admin.router: 192.168.8.21:80 is taken by entryPoints.lan.http (192.168.8.21:80); choose another port or address",
+            ),
+            (
+                "dns: {listen: [53]}",
+                "dns.listen[0]: found \"53\", expected an address with a port, such as 0.0.0.0:9153",
+            ),
+        ] {
+            assert_eq!(refusals(more), [expected], "{more}");
+        }
+    }
+
+    #[test]
+    fn impossible_entry_points_are_refused() {
+        for (entry, expected) in [
+            ("{addresses: [10.0.0.1]}", "has neither `http` nor `https`"),
+            ("{addresses: [], http: 80}", "entryPoints.x.addresses: is empty"),
+            ("{addresses: [0.0.0.0], http: 80}", "expected an address that clients can reach"),
+            ("{addresses: [10.0.0.1], https: 443, redirectToHttps: true}", "needs both `http` and `https`"),
+            ("{addresses: [10.0.0.1], http: 80, listen: {https: 8443}}", "has no `https` port"),
+            ("{addresses: [10.0.0.1], http: 80, listen: {http: 0}}", "expected a port from 1 to 65535"),
+            ("{addresses: [10.0.0.1], http: 80, trust: {clientAddress: cf-connecting-ip}}", "believed from nobody"),
+            ("{addresses: [10.0.0.1], http: 80, trust: {sources: [lan]}}", "expected an address or a network"),
+        ] {
+            let error = parse(&format!("entryPoints: {{x: {entry}}}")).expect_err(entry).to_string();
+            assert!(error.contains(expected), "{entry}\n{error}");
+        }
+        assert!(refusals("  b: {addresses: [192.168.8.21], http: 80}")[0].starts_with("entryPoints.b.http: "));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_path_and_the_nearest_key() {
+        let error = parse("entryPoints:\n  lan:\n    addresses: [192.168.8.21]\n    htpp: 80\n")
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains("entryPoints.lan"), "{error}");
+        assert!(error.contains("did you mean `http`?"), "{error}");
+        assert!(error.contains("line 4"), "{error}");
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        assert_eq!(refusals("zones: [a..b]\ndefaultCertificate: x").len(), 2);
+    }
+}

@@ -1,0 +1,205 @@
+//! One object of any watched kind, and a store of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use k8s_openapi::api::{
+    core::v1::{Namespace, Secret, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::{Ingress, IngressClass},
+};
+use kube::{Resource, core::ObjectMeta};
+
+use super::Kinds;
+use crate::{
+    gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
+    model::{ObjectName, ServiceName},
+    problem::Problem,
+    snapshot::Snapshot,
+};
+
+macro_rules! kinds {
+    ($($kind:ident $type:ty, $name:literal;)*) => {
+        /// Every kind that is watched.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $($kind,)* }
+
+        impl Kind {
+            /// As the user writes it.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+        }
+
+        /// An object of a watched kind.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Object { $($kind(Arc<$type>),)* }
+
+        impl Object {
+            pub fn kind(&self) -> Kind {
+                match self { $(Self::$kind(_) => Kind::$kind,)* }
+            }
+
+            pub fn metadata(&self) -> &ObjectMeta {
+                match self { $(Self::$kind(object) => object.meta(),)* }
+            }
+        }
+
+        $(impl From<$type> for Object {
+            fn from(object: $type) -> Self {
+                Self::$kind(Arc::new(object))
+            }
+        })*
+    };
+}
+
+kinds! {
+    EndpointSlice EndpointSlice, "EndpointSlice";
+    Gateway Gateway, "Gateway";
+    GatewayClass GatewayClass, "GatewayClass";
+    HttpRoute HttpRoute, "HTTPRoute";
+    Ingress Ingress, "Ingress";
+    IngressClass IngressClass, "IngressClass";
+    Namespace Namespace, "Namespace";
+    ReferenceGrant ReferenceGrant, "ReferenceGrant";
+    Secret Secret, "Secret";
+    Service Service, "Service";
+}
+
+/// Namespace (empty for cluster-wide kinds) and name.
+pub(super) type Key = (String, String);
+
+impl Object {
+    pub(super) fn key(&self) -> Key {
+        key(self.metadata())
+    }
+
+    /// The Service that an EndpointSlice belongs to.
+    pub(super) fn slice_of(&self) -> Option<ServiceName> {
+        match self {
+            Self::EndpointSlice(slice) => service_of(slice),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn key(metadata: &ObjectMeta) -> Key {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
+pub(super) fn object_name(kind: Kind, (namespace, name): &Key) -> ObjectName {
+    ObjectName::new(kind.name(), namespace, name)
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
+    let service = slice.metadata.labels.as_ref()?.get("kubernetes.io/service-name")?;
+    Some(ServiceName::new(slice.metadata.namespace.as_deref()?, service))
+}
+
+/// What is known now: objects by kind and name, and what could not be read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Store {
+    objects: BTreeMap<Kind, BTreeMap<Key, Object>>,
+    pub(super) problems: BTreeMap<ObjectName, Problem>,
+}
+
+impl Store {
+    pub(super) fn apply(&mut self, object: Object) {
+        let (kind, key) = (object.kind(), object.key());
+        self.problems.remove(&object_name(kind, &key));
+        self.objects.entry(kind).or_default().insert(key, object);
+    }
+
+    pub(super) fn delete(&mut self, kind: Kind, key: &Key) -> Option<Object> {
+        self.problems.remove(&object_name(kind, key));
+        self.objects.get_mut(&kind)?.remove(key)
+    }
+
+    pub(super) fn get(&self, kind: Kind, key: &Key) -> Option<&Object> {
+        self.objects.get(&kind)?.get(key)
+    }
+
+    pub(super) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        self.objects.get(&kind).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// A copy with the objects of one kind alone.
+    pub(super) fn only(&self, kind: Kind) -> Self {
+        let objects = self.objects.get(&kind).map(|objects| (kind, objects.clone())).into_iter().collect();
+        Self { objects, problems: BTreeMap::new() }
+    }
+
+    /// All EndpointSlices of one Service.
+    pub(super) fn slices_of(&self, service: &ServiceName) -> Vec<Arc<EndpointSlice>> {
+        self.of_kind(Kind::EndpointSlice)
+            .filter_map(|object| match object {
+                Object::EndpointSlice(slice) if service_of(slice).as_ref() == Some(service) => Some(Arc::clone(slice)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Services whose EndpointSlices are not the same in both.
+    pub(super) fn services_with_other_slices(&self, other: &Self) -> BTreeSet<ServiceName> {
+        let only_in = |a: &Self, b: &Self| -> Vec<ServiceName> {
+            a.of_kind(Kind::EndpointSlice)
+                .filter(|slice| b.get(Kind::EndpointSlice, &slice.key()) != Some(slice))
+                .filter_map(Object::slice_of)
+                .collect()
+        };
+        only_in(self, other).into_iter().chain(only_in(other, self)).collect()
+    }
+
+    /// Whether they differ in anything but EndpointSlices.
+    pub(super) fn routes_alike(&self, other: &Self) -> bool {
+        let without_slices = |store: &Self| -> Vec<(Kind, BTreeMap<Key, Object>)> {
+            store
+                .objects
+                .iter()
+                .filter(|(kind, _)| **kind != Kind::EndpointSlice)
+                .map(|(k, v)| (*k, v.clone()))
+                .collect()
+        };
+        self.problems == other.problems && without_slices(self) == without_slices(other)
+    }
+
+    pub(super) fn snapshot(&self, kinds: Kinds) -> Snapshot {
+        let mut snapshot = Snapshot {
+            secrets: kinds.secrets.then(Vec::new),
+            problems: self.problems.values().cloned().collect(),
+            ..Snapshot::default()
+        };
+        let mut objects: Vec<&Object> = self.objects.values().flat_map(BTreeMap::values).collect();
+        objects.sort_by_cached_key(|object| {
+            let created = object.metadata().creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+            (created, object.key())
+        });
+        for object in objects {
+            match object {
+                Object::EndpointSlice(slice) => {
+                    if let Some(service) = service_of(slice).filter(|_| kinds.endpoints) {
+                        snapshot.endpoint_slices.entry(service).or_default().push(Arc::clone(slice));
+                    }
+                }
+                Object::Gateway(it) => snapshot.gateways.push(Arc::clone(it)),
+                Object::GatewayClass(it) => snapshot.gateway_classes.push(Arc::clone(it)),
+                Object::HttpRoute(it) => snapshot.http_routes.push(Arc::clone(it)),
+                Object::Ingress(it) => snapshot.ingresses.push(Arc::clone(it)),
+                Object::IngressClass(it) => snapshot.ingress_classes.push(Arc::clone(it)),
+                Object::Namespace(it) => snapshot.namespaces.push(Arc::clone(it)),
+                Object::ReferenceGrant(it) => snapshot.reference_grants.push(Arc::clone(it)),
+                Object::Secret(it) => {
+                    if let Some(secrets) =
+                        snapshot.secrets.as_mut().filter(|_| it.type_.as_deref() == Some("kubernetes.io/tls"))
+                    {
+                        secrets.push(Arc::clone(it));
+                    }
+                }
+                Object::Service(it) => snapshot.services.push(Arc::clone(it)),
+            }
+        }
+        snapshot
+    }
+}

@@ -1,0 +1,69 @@
+//! Logs, the metric registry, and the problems that both report.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::{cli::LogFormat, problem::Problem};
+
+pub const BUILD_INFO: &str = "doorward_build_info";
+pub const PROBLEMS: &str = "doorward_problems";
+
+/// From half a millisecond for what a homelab serves in no time, to two minutes for what streams.
+const SECONDS_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+
+/// Starts logging on standard error, so that standard output stays free for access logs and answers.
+///
+/// The error says what is wrong with `level`.
+pub fn log_to_stderr(format: LogFormat, level: &str) -> anyhow::Result<()> {
+    // What libraries log about single requests and queries is ours to say, once and with the object's name.
+    let quiet = "hickory_server=warn,hickory_proto=warn,pingora_core=error,pingora_proxy=error,kube_runtime=error,kube_client=error,h2=warn,hyper=warn,rustls=warn";
+    let filter = EnvFilter::try_new(format!("{quiet},{level}"))
+        .map_err(|error| anyhow::anyhow!("log level {level:?}: {error}; expected error, warn, info, debug or trace"))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+        LogFormat::Text => subscriber.init(),
+    }
+    Ok(())
+}
+
+/// Installs the registry that `/metrics` shows. Must run inside tokio, and once.
+pub fn install_metrics(program: &'static str) -> anyhow::Result<PrometheusHandle> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)?
+        .install_recorder()?;
+    metrics::gauge!(BUILD_INFO, "program" => program, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics::describe_gauge!(PROBLEMS, "Objects, or parts of them, that do not take effect");
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        // Histograms grow until somebody drains them, and nobody may ever scrape.
+        let mut tick = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            tick.tick().await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
+}
+
+/// Logs what is new and what is gone, once each, and counts what is there by kind and reason.
+pub fn report_problems(old: &[Problem], new: &[Problem]) {
+    for problem in new.iter().filter(|problem| !old.contains(problem)) {
+        warn!(object = %problem.object, "problem: {problem}");
+    }
+    for problem in old.iter().filter(|problem| !new.contains(problem)) {
+        info!(object = %problem.object, "solved: {problem}");
+    }
+    let mut counts: BTreeMap<(&'static str, &'static str), f64> =
+        old.iter().map(|problem| ((problem.object.kind, problem.reason.name()), 0.0)).collect();
+    for problem in new {
+        *counts.entry((problem.object.kind, problem.reason.name())).or_default() += 1.0;
+    }
+    for ((kind, reason), count) in counts {
+        metrics::gauge!(PROBLEMS, "kind" => kind, "reason" => reason).set(count);
+    }
+}

@@ -1,0 +1,362 @@
+//! Gateways to entry points, their listeners, and which routes attach to them.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use super::{
+    Work, certificate,
+    filter::invalid,
+    http_route, names, object_name,
+    reference_grant::{From, To, granted},
+};
+use crate::{
+    gateway_api::{self, GROUP, Gateway, HttpRoute, ParentReference},
+    model::{
+        Attachment, Certificate, EntryPoint, HostPattern, Labels, Listener, ListenerProtocol, ObjectName, Route, Trust,
+    },
+    problem::Reason,
+};
+
+/// A listener that stands, with the spec it comes from.
+struct Standing<'a> {
+    spec: &'a gateway_api::Listener,
+    listener: Listener,
+}
+
+/// A Gateway of ours, with what stands of it.
+struct Door<'a> {
+    gateway: &'a Gateway,
+    addresses: Vec<IpAddr>,
+    listeners: Vec<Standing<'a>>,
+}
+
+/// One entry point for each Gateway of our classes, oldest first. `before` have their sockets already.
+pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<EntryPoint> {
+    let (snapshot, config) = (work.snapshot, work.config);
+    let classes: HashSet<&str> = snapshot
+        .gateway_classes
+        .iter()
+        .filter(|class| class.spec.controller_name == *config.gateway_api.controller)
+        .map(|class| names(&class.metadata).1)
+        .collect();
+    let mut taken: BTreeMap<SocketAddr, String> = before
+        .iter()
+        .flat_map(|entry| entry.listeners.iter().map(move |listener| (entry, listener)))
+        .flat_map(|(entry, listener)| {
+            listener.sockets.iter().map(|socket| (*socket, format!("entry point {}", entry.name)))
+        })
+        .collect();
+    let mut doors: Vec<Door<'_>> = Vec::new();
+    for gateway in snapshot.gateways.iter().filter(|gateway| classes.contains(gateway.spec.gateway_class_name.as_str()))
+    {
+        let addresses = addresses(work, gateway);
+        let listeners = listeners(work, gateway, &addresses, &mut taken);
+        doors.push(Door { gateway, addresses, listeners });
+    }
+    for route in &snapshot.http_routes {
+        attach(work, route, &mut doors);
+    }
+    doors
+        .into_iter()
+        .map(|Door { gateway, addresses, listeners }| {
+            let (namespace, name) = names(&gateway.metadata);
+            EntryPoint {
+                name: format!("{namespace}/{name}").into(),
+                addresses,
+                trust: Trust::default(),
+                listeners: listeners.into_iter().map(|standing| standing.listener).collect(),
+            }
+        })
+        .collect()
+}
+
+fn addresses(work: &mut Work<'_>, gateway: &Gateway) -> Vec<IpAddr> {
+    let source = object_name("Gateway", &gateway.metadata);
+    let mut found = Vec::new();
+    for address in &gateway.spec.addresses {
+        let value = address.value.as_deref().unwrap_or_default();
+        match (address.type_.as_deref().unwrap_or("IPAddress"), value.parse::<IpAddr>()) {
+            ("IPAddress", Ok(ip)) => found.push(ip),
+            ("IPAddress", Err(_)) if value.is_empty() => found.extend(work.config.gateway_api.address),
+            ("IPAddress", Err(_)) => work.problem(&source, invalid("addresses.value", value, "an IP address")),
+            (other, _) => {
+                work.problem(&source, Reason::Unsupported { field: "address type".to_owned(), value: other.to_owned() })
+            }
+        }
+    }
+    if gateway.spec.addresses.is_empty() {
+        found.extend(work.config.gateway_api.address);
+    }
+    if found.is_empty() {
+        work.problem(&source, Reason::NoAddress);
+    }
+    found
+}
+
+fn listeners<'a>(
+    work: &mut Work<'a>,
+    gateway: &'a Gateway,
+    addresses: &[IpAddr],
+    taken: &mut BTreeMap<SocketAddr, String>,
+) -> Vec<Standing<'a>> {
+    let source = object_name("Gateway", &gateway.metadata);
+    let mut standing = Vec::new();
+    for spec in &gateway.spec.listeners {
+        let Some(protocol) = protocol(spec) else {
+            let mode =
+                spec.tls.as_ref().and_then(|tls| tls.mode.as_deref()).map(|mode| format!(" with tls mode {mode}"));
+            let value = format!("{}{}", spec.protocol, mode.unwrap_or_default());
+            work.problem(&source, Reason::Unsupported { field: format!("listener {} protocol", spec.name), value });
+            continue;
+        };
+        let hostname = match spec.hostname.as_deref().filter(|text| !text.is_empty()) {
+            None => None,
+            Some(text) => match HostPattern::parse(text, Labels::OneOrMore) {
+                Ok(hostname) => Some(hostname),
+                Err(error) => {
+                    work.problem(&source, Reason::InvalidHost { text: text.to_owned(), error });
+                    continue;
+                }
+            },
+        };
+        if let Some(twin) = twin(gateway, spec) {
+            let field = format!("listener {}", spec.name);
+            let value = format!("port {} and hostname {:?}", spec.port, spec.hostname.as_deref().unwrap_or_default());
+            work.problem(&source, invalid(&field, &value, &format!("what tells it from listener {twin}")));
+            continue;
+        }
+        let Some(sockets) = claim(work, &source, spec, addresses, taken) else { continue };
+        let certificates = match protocol {
+            ListenerProtocol::Http { .. } => Vec::new(),
+            ListenerProtocol::Https => certificates(work, &source, spec),
+        };
+        let listener = Listener {
+            name: spec.name.as_str().into(),
+            port: spec.port,
+            sockets,
+            protocol,
+            hostname,
+            certificates,
+            routes: Vec::new(),
+        };
+        standing.push(Standing { spec, listener });
+    }
+    standing
+}
+
+fn protocol(spec: &gateway_api::Listener) -> Option<ListenerProtocol> {
+    let mode = spec.tls.as_ref().and_then(|tls| tls.mode.as_deref()).unwrap_or("Terminate");
+    match (spec.protocol.as_str(), mode) {
+        ("HTTP", _) => Some(ListenerProtocol::Http { redirect_to_https: None }),
+        ("HTTPS", "Terminate") => Some(ListenerProtocol::Https),
+        _ => None,
+    }
+}
+
+/// Another listener of the Gateway that no request could tell from this one; then both lose.
+fn twin<'a>(gateway: &'a Gateway, spec: &gateway_api::Listener) -> Option<&'a str> {
+    let same_host = |other: &gateway_api::Listener| {
+        let fold = |host: Option<&str>| host.unwrap_or_default().to_ascii_lowercase();
+        fold(other.hostname.as_deref()) == fold(spec.hostname.as_deref())
+    };
+    gateway
+        .spec
+        .listeners
+        .iter()
+        .find(|other| {
+            other.name != spec.name && other.port == spec.port && (same_host(other) || other.protocol != spec.protocol)
+        })
+        .map(|other| other.name.as_str())
+}
+
+/// Listeners of one Gateway share sockets; two entry points never do.
+fn claim(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    spec: &gateway_api::Listener,
+    addresses: &[IpAddr],
+    taken: &mut BTreeMap<SocketAddr, String>,
+) -> Option<Vec<SocketAddr>> {
+    let owner = source.to_string();
+    let sockets: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(*address, spec.port)).collect();
+    for socket in &sockets {
+        let clash = taken.iter().find(|(other, winner)| {
+            let same_address =
+                other.ip() == socket.ip() || (other.ip().is_unspecified() && other.is_ipv4() == socket.is_ipv4());
+            **winner != owner && other.port() == socket.port() && same_address
+        });
+        if let Some((_, winner)) = clash {
+            let reason = Reason::SocketTaken {
+                listener: format!("listener {}", spec.name),
+                socket: socket.to_string(),
+                winner: winner.clone(),
+            };
+            work.problem(source, reason);
+            return None;
+        }
+    }
+    taken.extend(sockets.iter().map(|socket| (*socket, owner.clone())));
+    Some(sockets)
+}
+
+fn certificates(work: &mut Work<'_>, source: &ObjectName, spec: &gateway_api::Listener) -> Vec<Arc<Certificate>> {
+    let mut found = Vec::new();
+    if !work.certificates.are_watched() {
+        return found;
+    }
+    let own = source.namespace.to_string();
+    for reference in spec.tls.iter().flat_map(|tls| &tls.certificate_refs) {
+        let (group, kind) =
+            (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or("Secret"));
+        let namespace = reference.namespace.as_deref().unwrap_or(&own);
+        let from = From { group: GROUP, kind: "Gateway", namespace: &own };
+        let to = To { group, kind, namespace, name: &reference.name };
+        if (group, kind) != ("", "Secret") {
+            let field = format!("listener {} certificateRef kind", spec.name);
+            work.problem(source, Reason::Unsupported { field, value: format!("{group}/{kind}") });
+        } else if !granted(&work.snapshot.reference_grants, &from, &to) {
+            work.problem(source, Reason::NotGranted { target: format!("Secret {namespace}/{}", reference.name) });
+        } else {
+            found.extend(certificate::find(work, source, namespace, &reference.name));
+        }
+    }
+    found
+}
+
+/// Puts a route on every listener that its parentRefs name and that takes it.
+fn attach(work: &mut Work<'_>, route: &HttpRoute, doors: &mut [Door<'_>]) {
+    let source = object_name("HTTPRoute", &route.metadata);
+    let mut translated: Option<Arc<Route>> = None;
+    let mut hostnames = Vec::new();
+    for text in &route.spec.hostnames {
+        match HostPattern::parse(text, Labels::OneOrMore) {
+            Ok(host) => hostnames.push(host),
+            Err(error) => work.problem(&source, Reason::InvalidHost { text: text.clone(), error }),
+        }
+    }
+    // Hostnames that are all wrong must not turn into "every host".
+    if hostnames.is_empty() && !route.spec.hostnames.is_empty() {
+        return;
+    }
+    let mut attached: HashMap<(usize, usize), ()> = HashMap::new();
+    for parent in &route.spec.parent_refs {
+        let Some(target) = gateway_of(parent, &source) else { continue };
+        let Some(index) =
+            doors.iter().position(|door| names(&door.gateway.metadata) == (target.0.as_str(), target.1.as_str()))
+        else {
+            // A Gateway of somebody else's class is somebody else's business.
+            let exists =
+                work.snapshot.gateways.iter().any(|it| names(&it.metadata) == (target.0.as_str(), target.1.as_str()));
+            if !exists {
+                work.problem(&source, Reason::ParentMissing { target: format!("Gateway {}/{}", target.0, target.1) });
+            }
+            continue;
+        };
+        let mut refusals = Vec::new();
+        let mut found = false;
+        for number in 0..doors[index].listeners.len() {
+            let standing = &doors[index].listeners[number];
+            if !names_listener(parent, standing) {
+                continue;
+            }
+            match own_hostnames(work, &doors[index], standing, &source, &hostnames) {
+                Err(why) => refusals.push(why),
+                Ok(own) => {
+                    found = true;
+                    if attached.insert((index, number), ()).is_none() {
+                        let route = translated.get_or_insert_with(|| Arc::new(http_route::translate(work, route)));
+                        let attachment = Attachment { hostnames: own, route: Arc::clone(route) };
+                        doors[index].listeners[number].listener.routes.push(attachment);
+                    }
+                }
+            }
+        }
+        if !found {
+            let why = refusals.into_iter().next().unwrap_or_else(|| no_listener(parent));
+            let target = format!("Gateway {}/{}", target.0, target.1);
+            work.problem(&source, Reason::NotAttached { target, why });
+        }
+    }
+}
+
+/// Namespace and name of the Gateway that a parentRef means; None for any other kind of parent.
+fn gateway_of(parent: &ParentReference, route: &ObjectName) -> Option<(String, String)> {
+    let is_gateway =
+        parent.group.as_deref().unwrap_or(GROUP) == GROUP && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway";
+    let namespace = parent.namespace.clone().unwrap_or_else(|| route.namespace.to_string());
+    is_gateway.then(|| (namespace, parent.name.clone()))
+}
+
+fn names_listener(parent: &ParentReference, standing: &Standing<'_>) -> bool {
+    parent.section_name.as_deref().is_none_or(|name| name == standing.spec.name)
+        && parent.port.is_none_or(|port| port == standing.spec.port)
+}
+
+fn no_listener(parent: &ParentReference) -> String {
+    match (parent.section_name.as_deref(), parent.port) {
+        (Some(name), Some(port)) => format!("it has no working listener {name} on port {port}"),
+        (Some(name), None) => format!("it has no working listener {name}"),
+        (None, Some(port)) => format!("it has no working listener on port {port}"),
+        (None, None) => "it has no working listener".to_owned(),
+    }
+}
+
+/// Those of the route's hostnames that meet the listener's, or why the listener does not take the route.
+fn own_hostnames(
+    work: &Work<'_>,
+    door: &Door<'_>,
+    standing: &Standing<'_>,
+    route: &ObjectName,
+    hostnames: &[HostPattern],
+) -> Result<Vec<HostPattern>, String> {
+    let spec = standing.spec;
+    let allowed = spec.allowed_routes.as_ref();
+    let kinds = allowed.map(|allowed| allowed.kinds.as_slice()).unwrap_or_default();
+    let takes_kind =
+        |kind: &gateway_api::RouteGroupKind| kind.group.as_deref().unwrap_or(GROUP) == GROUP && kind.kind == route.kind;
+    if !kinds.is_empty() && !kinds.iter().any(takes_kind) {
+        return Err(format!("listener {} does not take the kind {}", spec.name, route.kind));
+    }
+    let from = allowed.and_then(|allowed| allowed.namespaces.as_ref());
+    let takes_namespace = match from.and_then(|from| from.from.as_deref()).unwrap_or("Same") {
+        "All" => true,
+        "Same" => door.gateway.metadata.namespace.as_deref() == Some(&*route.namespace),
+        "Selector" => {
+            let labels = work.namespaces.get(&*route.namespace).and_then(|it| it.metadata.labels.as_ref());
+            let empty = BTreeMap::new();
+            from.and_then(|from| from.selector.as_ref())
+                .is_some_and(|selector| selects(selector, labels.unwrap_or(&empty)))
+        }
+        _ => false,
+    };
+    if !takes_namespace {
+        return Err(format!("listener {} does not take routes from namespace {}", spec.name, route.namespace));
+    }
+    let Some(listener) = &standing.listener.hostname else { return Ok(hostnames.to_vec()) };
+    let meeting: Vec<HostPattern> = hostnames.iter().filter(|own| own.intersect(listener).is_some()).cloned().collect();
+    if meeting.is_empty() && !hostnames.is_empty() {
+        return Err(format!("none of its hostnames meets {listener} of listener {}", spec.name));
+    }
+    Ok(meeting)
+}
+
+fn selects(
+    selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
+    labels: &BTreeMap<String, String>,
+) -> bool {
+    selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
+        && selector.match_expressions.iter().flatten().all(|expression| {
+            let value = labels.get(&expression.key);
+            let listed = |value: &String| expression.values.iter().flatten().any(|listed| listed == value);
+            match expression.operator.as_str() {
+                "DoesNotExist" => value.is_none(),
+                "Exists" => value.is_some(),
+                "In" => value.is_some_and(listed),
+                "NotIn" => !value.is_some_and(listed),
+                _ => false,
+            }
+        })
+}

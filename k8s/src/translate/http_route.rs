@@ -1,0 +1,210 @@
+//! HTTPRoute to a route: matches, filters, backends, timeouts.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    Work, created,
+    filter::{self, invalid},
+    ingress::without_trailing_slash,
+    object_name,
+    reference_grant::{From, To, granted},
+    service::{self, PortRef},
+};
+use crate::{
+    gateway_api::{GROUP, HttpBackendRef, HttpRoute, HttpRouteMatch, HttpRouteRule},
+    model::{
+        Match, NamedMatch, ObjectName, PathMatch, REGEX_BYTES, Route, Rule, Target, Timeouts, ValueMatch,
+        WeightedBackend,
+    },
+    problem::Reason,
+};
+
+/// The rules once; where they are attached is another matter.
+pub(super) fn translate(work: &mut Work<'_>, route: &HttpRoute) -> Route {
+    let source = object_name("HTTPRoute", &route.metadata);
+    let rules = route.spec.rules.iter().filter_map(|rule| translate_rule(work, &source, rule)).collect();
+    Route { source, created: created(&route.metadata), rules, falls_through: true }
+}
+
+/// None where none of the rule's matches can be understood: it would otherwise match what nobody named.
+fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule) -> Option<Rule> {
+    let matches: Vec<Match> = if rule.matches.is_empty() {
+        vec![Match { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new(), query: Vec::new() }]
+    } else {
+        rule.matches
+            .iter()
+            .filter_map(|it| translate_match(it).map_err(|reason| work.problem(source, reason)).ok())
+            .collect()
+    };
+    if matches.is_empty() {
+        return None;
+    }
+    let mut spoilt: Option<Arc<str>> = None;
+    let filters = filter::translate(&rule.filters).unwrap_or_else(|reason| {
+        spoilt = Some(reason.to_string().into());
+        work.problem(source, reason);
+        Vec::new()
+    });
+    let mut backends: Vec<WeightedBackend> =
+        rule.backend_refs.iter().map(|backend| translate_backend(work, source, backend)).collect();
+    if let Some(reason) = spoilt {
+        backends = vec![WeightedBackend { weight: 1, target: Target::Invalid(reason), filters: Vec::new() }];
+    }
+    let timeouts = rule.timeouts.as_ref();
+    let mut limit = |field: &str, text: Option<&String>| {
+        let text = text?;
+        match duration(text) {
+            Some(0) => None,
+            Some(milliseconds) => Some(milliseconds),
+            None => {
+                work.problem(source, invalid(field, text, "a duration such as 500ms or 1m30s"));
+                None
+            }
+        }
+    };
+    let timeouts = Timeouts {
+        request: limit("timeouts.request", timeouts.and_then(|it| it.request.as_ref())),
+        backend_request: limit("timeouts.backendRequest", timeouts.and_then(|it| it.backend_request.as_ref())),
+    };
+    Some(Rule { matches, filters, backends, timeouts })
+}
+
+fn translate_match(it: &HttpRouteMatch) -> Result<Match, Reason> {
+    let path = it.path.as_ref();
+    let value = path.and_then(|path| path.value.as_deref()).unwrap_or("/");
+    let kind = path.and_then(|path| path.type_.as_deref()).unwrap_or("PathPrefix");
+    let path = match kind {
+        "Exact" | "PathPrefix" if !value.starts_with('/') => {
+            return Err(invalid("matches.path.value", value, "a path that begins with /"));
+        }
+        "Exact" => PathMatch::Exact(value.into()),
+        "PathPrefix" => PathMatch::Prefix(without_trailing_slash(value).into()),
+        "RegularExpression" => PathMatch::Regex(checked_regex(value)?),
+        other => return Err(Reason::Unsupported { field: "path match".to_owned(), value: other.to_owned() }),
+    };
+    let headers = it.headers.iter().map(|header| {
+        Ok(NamedMatch {
+            name: filter::header_name(&header.name)?,
+            value: value_match(header.type_.as_deref(), &header.value)?,
+        })
+    });
+    let query = it.query_params.iter().map(|parameter| {
+        let value = value_match(parameter.type_.as_deref(), &parameter.value)?;
+        Ok(NamedMatch { name: parameter.name.as_str().into(), value })
+    });
+    Ok(Match {
+        path,
+        method: it.method.as_deref().map(Into::into),
+        headers: first_of_each_name(headers)?,
+        query: first_of_each_name(query)?,
+    })
+}
+
+/// Of equivalent names the first counts; the others are to be ignored.
+fn first_of_each_name(matches: impl Iterator<Item = Result<NamedMatch, Reason>>) -> Result<Vec<NamedMatch>, Reason> {
+    let mut seen = HashSet::new();
+    let all = matches.collect::<Result<Vec<_>, _>>()?;
+    Ok(all.into_iter().filter(|it| seen.insert(Arc::clone(&it.name))).collect())
+}
+
+fn value_match(kind: Option<&str>, value: &str) -> Result<ValueMatch, Reason> {
+    match kind.unwrap_or("Exact") {
+        "Exact" => Ok(ValueMatch::Exact(value.into())),
+        "RegularExpression" => checked_regex(value).map(ValueMatch::Regex),
+        other => Err(Reason::Unsupported { field: "match type".to_owned(), value: other.to_owned() }),
+    }
+}
+
+fn checked_regex(text: &str) -> Result<Arc<str>, Reason> {
+    match regex::RegexBuilder::new(text).size_limit(REGEX_BYTES).build() {
+        Ok(_) => Ok(text.into()),
+        Err(_) => Err(invalid("regular expression", text, "one that compiles to less than 1 MiB, without look-around")),
+    }
+}
+
+/// In the order in which the API has them judged: kind, grant, existence, port.
+fn translate_backend(work: &mut Work<'_>, source: &ObjectName, backend: &HttpBackendRef) -> WeightedBackend {
+    let reference = &backend.target;
+    let (group, kind) =
+        (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or("Service"));
+    let own = source.namespace.to_string();
+    let namespace = reference.namespace.as_deref().unwrap_or(&own);
+    let from = From { group: GROUP, kind: source.kind, namespace: &own };
+    let to = To { group, kind, namespace, name: &reference.name };
+
+    let checked = if (group, kind) != ("", "Service") {
+        Err(Reason::Unsupported { field: "backendRef kind".to_owned(), value: format!("{group}/{kind}") })
+    } else if !granted(&work.snapshot.reference_grants, &from, &to) {
+        Err(Reason::NotGranted { target: format!("Service {namespace}/{}", reference.name) })
+    } else {
+        filter::translate(&backend.filters)
+    };
+    let weight = backend.weight.unwrap_or(1);
+    match (checked, reference.port) {
+        (Ok(filters), Some(port)) => {
+            let target = service::resolve(work, source, namespace, &reference.name, PortRef::Number(port));
+            WeightedBackend { weight, target, filters }
+        }
+        (Ok(_), None) => {
+            invalid_backend(work, source, weight, invalid("backendRef port", "none", "the port of the Service"))
+        }
+        (Err(reason), _) => invalid_backend(work, source, weight, reason),
+    }
+}
+
+fn invalid_backend(work: &mut Work<'_>, source: &ObjectName, weight: u32, reason: Reason) -> WeightedBackend {
+    let target = Target::Invalid(reason.to_string().into());
+    work.problem(source, reason);
+    WeightedBackend { weight, target, filters: Vec::new() }
+}
+
+/// Milliseconds of a Gateway API duration (GEP-2257): one to four numbers of up to five digits, each with h, m, s or ms.
+fn duration(text: &str) -> Option<u64> {
+    let mut total = 0;
+    let mut rest = text;
+    for _ in 0..4 {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = rest.split_at(digits);
+        let units = tail.bytes().take_while(u8::is_ascii_lowercase).count();
+        let (unit, tail) = tail.split_at(units);
+        let scale = match unit {
+            "h" => 3_600_000,
+            "m" => 60_000,
+            "ms" => 1,
+            "s" => 1_000,
+            _ => return None,
+        };
+        if number.len() > 5 {
+            return None;
+        }
+        total += number.parse::<u64>().ok()? * scale;
+        rest = tail;
+        if rest.is_empty() {
+            return Some(total);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_those_of_gep_2257() {
+        for (text, milliseconds) in [
+            ("500ms", Some(500)),
+            ("1m30s", Some(90_000)),
+            ("0s", Some(0)),
+            ("1h", Some(3_600_000)),
+            ("", None),
+            ("10", None),
+            ("1d", None),
+            ("123456s", None),
+            ("1s1s1s1s1s", None),
+            ("-1s", None),
+        ] {
+            assert_eq!(duration(text), milliseconds, "{text}");
+        }
+    }
+}

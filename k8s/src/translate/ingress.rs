@@ -1,0 +1,172 @@
+//! Ingress (networking.k8s.io/v1) to routes: one for each host of each Ingress.
+
+use std::{collections::HashMap, sync::Arc};
+
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
+
+use super::{
+    Work, certificate, created, names, object_name,
+    service::{self, PortRef},
+};
+use crate::{
+    model::{
+        Attachment, Certificate, HostPattern, Labels, Match, ObjectName, PathMatch, Route, Rule, Target, Timeouts,
+        WeightedBackend,
+    },
+    problem::Reason,
+};
+
+/// A path of a host (None is every host), as it can be claimed once.
+type Claim = (Option<HostPattern>, PathKey);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum PathKey {
+    Exact(String),
+    Prefix(String),
+}
+
+/// The routes of one entry point; `ingresses` are in the order of age, because of two equal claims the older wins.
+pub(super) fn translate(work: &mut Work<'_>, ingresses: &[&Ingress]) -> Vec<Attachment> {
+    let mut claims: HashMap<Claim, ObjectName> = HashMap::new();
+    ingresses.iter().flat_map(|ingress| one(work, ingress, &mut claims)).collect()
+}
+
+fn one(work: &mut Work<'_>, ingress: &Ingress, claims: &mut HashMap<Claim, ObjectName>) -> Vec<Attachment> {
+    let source = object_name("Ingress", &ingress.metadata);
+    let Some(spec) = &ingress.spec else { return Vec::new() };
+    let default_backend = spec.default_backend.as_ref().map(|backend| target(work, &source, backend));
+
+    // Rules of one host may stand apart; they are one route.
+    let mut hosts: Vec<(Option<HostPattern>, Vec<Rule>)> = Vec::new();
+    for rule in spec.rules.iter().flatten() {
+        let host = match rule.host.as_deref().filter(|host| !host.is_empty()) {
+            None => None,
+            Some(text) => match HostPattern::parse(text, Labels::One) {
+                Ok(host) => Some(host),
+                Err(error) => {
+                    work.problem(&source, Reason::InvalidHost { text: text.to_owned(), error });
+                    continue;
+                }
+            },
+        };
+        let paths = rule.http.iter().flat_map(|http| &http.paths);
+        let rules: Vec<Rule> = paths.filter_map(|path| path_rule(work, &source, host.as_ref(), path, claims)).collect();
+        match hosts.iter_mut().find(|(known, _)| *known == host) {
+            Some((_, known)) => known.extend(rules),
+            None => hosts.push((host, rules)),
+        }
+    }
+    if let Some(target) = default_backend {
+        if hosts.is_empty() {
+            hosts.push((None, Vec::new()));
+        }
+        for (host, rules) in &mut hosts {
+            let root = (host.clone(), PathKey::Prefix("/".to_owned()));
+            claims.entry(root).or_insert_with(|| {
+                rules.push(rule(PathMatch::Prefix("/".into()), target.clone()));
+                source.clone()
+            });
+        }
+    }
+    hosts
+        .into_iter()
+        .map(|(host, rules)| Attachment {
+            hostnames: host.into_iter().collect(),
+            route: Arc::new(Route {
+                source: source.clone(),
+                created: created(&ingress.metadata),
+                rules,
+                falls_through: false,
+            }),
+        })
+        .collect()
+}
+
+/// None where the path is wrong or another Ingress has it; a missing Service keeps its rule, and answers an error.
+fn path_rule(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    host: Option<&HostPattern>,
+    path: &HTTPIngressPath,
+    claims: &mut HashMap<Claim, ObjectName>,
+) -> Option<Rule> {
+    let text = path.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
+    if !text.starts_with('/') {
+        let expected = "a path that begins with /".to_owned();
+        work.problem(source, Reason::InvalidValue { field: "path".to_owned(), value: text.to_owned(), expected });
+        return None;
+    }
+    let key = match path.path_type.as_str() {
+        "Exact" => PathKey::Exact(text.to_owned()),
+        // What ImplementationSpecific means is ours to say.
+        "Prefix" | "ImplementationSpecific" => PathKey::Prefix(without_trailing_slash(text).to_owned()),
+        other => {
+            let expected = "Exact, Prefix or ImplementationSpecific".to_owned();
+            work.problem(
+                source,
+                Reason::InvalidValue { field: "pathType".to_owned(), value: other.to_owned(), expected },
+            );
+            return None;
+        }
+    };
+    if let Some(winner) = claims.get(&(host.cloned(), key.clone())) {
+        let host = host.map_or_else(|| "*".to_owned(), ToString::to_string);
+        let reason = Reason::PathTaken { host, path: text.to_owned(), winner: winner.clone() };
+        work.problem(source, reason);
+        return None;
+    }
+    claims.insert((host.cloned(), key.clone()), source.clone());
+    let path_match = match key {
+        PathKey::Exact(path) => PathMatch::Exact(path.into()),
+        PathKey::Prefix(path) => PathMatch::Prefix(path.into()),
+    };
+    Some(rule(path_match, target(work, source, &path.backend)))
+}
+
+fn rule(path: PathMatch, target: Target) -> Rule {
+    Rule {
+        matches: vec![Match { path, method: None, headers: Vec::new(), query: Vec::new() }],
+        filters: Vec::new(),
+        backends: vec![WeightedBackend { weight: 1, target, filters: Vec::new() }],
+        timeouts: Timeouts::default(),
+    }
+}
+
+fn target(work: &mut Work<'_>, source: &ObjectName, backend: &IngressBackend) -> Target {
+    let Some(found) = &backend.service else {
+        let resource = backend.resource.as_ref().map(|it| format!("{}/{}", it.kind, it.name)).unwrap_or_default();
+        let reason = Reason::Unsupported { field: "resource backend".to_owned(), value: resource };
+        let target = Target::Invalid(reason.to_string().into());
+        work.problem(source, reason);
+        return target;
+    };
+    let number = found.port.as_ref().and_then(|port| port.number);
+    let name = found.port.as_ref().and_then(|port| port.name.as_deref());
+    let port = match (name, number.map(u16::try_from)) {
+        (_, Some(Ok(number))) => PortRef::Number(number),
+        (name, _) => PortRef::Name(name.unwrap_or_default()),
+    };
+    let namespace = source.namespace.to_string();
+    service::resolve(work, source, &namespace, &found.name, port)
+}
+
+/// Certificates that the Ingresses name, in their order. Without a `secretName` the default one serves.
+pub(super) fn certificates(work: &mut Work<'_>, ingresses: &[&Ingress]) -> Vec<Arc<Certificate>> {
+    let mut found = Vec::new();
+    for ingress in ingresses {
+        let source = object_name("Ingress", &ingress.metadata);
+        let entries = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
+        for name in entries.filter_map(|entry| entry.secret_name.as_deref()).filter(|name| !name.is_empty()) {
+            found.extend(certificate::find(work, &source, names(&ingress.metadata).0, name));
+        }
+    }
+    found
+}
+
+/// Prefixes go by path elements, where a trailing slash of the rule means nothing.
+pub(super) fn without_trailing_slash(path: &str) -> &str {
+    match path.trim_end_matches('/') {
+        "" => "/",
+        path => path,
+    }
+}

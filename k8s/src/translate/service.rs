@@ -1,0 +1,126 @@
+//! A reference to a Service's port, resolved to a backend.
+
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+
+use super::Work;
+use crate::{
+    model::{Addressing, Backend, BackendId, ObjectName, Protocol, ServiceName, Target},
+    problem::Reason,
+};
+
+/// How an object names a Service's port.
+#[derive(Clone, Copy)]
+pub(super) enum PortRef<'a> {
+    Name(&'a str),
+    Number(u16),
+}
+
+/// The backend, added to the model; or an invalid target that answers 500, and a problem of `owner`.
+pub(super) fn resolve(
+    work: &mut Work<'_>,
+    owner: &ObjectName,
+    namespace: &str,
+    name: &str,
+    port: PortRef<'_>,
+) -> Target {
+    match find(work, namespace, name, port) {
+        Ok(backend) => {
+            let id = backend.id.clone();
+            work.backends.insert(id.clone(), backend);
+            Target::Backend(id)
+        }
+        Err(reason) => {
+            let target = Target::Invalid(reason.to_string().into());
+            work.problem(owner, reason);
+            target
+        }
+    }
+}
+
+fn find(work: &Work<'_>, namespace: &str, name: &str, port: PortRef<'_>) -> Result<Backend, Reason> {
+    let service_name = ServiceName::new(namespace, name);
+    let Some(service) = work.services.get(&(namespace, name)) else {
+        return Err(Reason::ServiceMissing { service: service_name });
+    };
+    let spec = service.spec.as_ref();
+    if spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
+        return external(work, service, service_name, port);
+    }
+    let ports: Vec<&ServicePort> =
+        spec.and_then(|spec| spec.ports.as_ref()).into_iter().flatten().filter(|port| is_tcp(port)).collect();
+    let found = ports.iter().copied().find(|candidate| match port {
+        PortRef::Name(name) => candidate.name.as_deref() == Some(name),
+        PortRef::Number(number) => candidate.port == i32::from(number),
+    });
+    let Some((found, number)) = found.and_then(|port| Some((port, u16::try_from(port.port).ok()?))) else {
+        let wanted = match port {
+            PortRef::Name(name) => format!("{name:?}"),
+            PortRef::Number(number) => number.to_string(),
+        };
+        return Err(Reason::ServicePortMissing { service: service_name, port: wanted, available: list(&ports) });
+    };
+    Ok(Backend {
+        id: BackendId { service: service_name, port: number },
+        protocol: protocol(found.app_protocol.as_deref()),
+        addressing: Addressing::EndpointSlices { port_name: found.name.as_deref().unwrap_or_default().into() },
+    })
+}
+
+/// An ExternalName Service needs no ports: a number then stands for itself.
+fn external(work: &Work<'_>, service: &Service, name: ServiceName, port: PortRef<'_>) -> Result<Backend, Reason> {
+    if !work.config.external_name_services {
+        return Err(Reason::ExternalNameNotAllowed { service: name });
+    }
+    let spec = service.spec.as_ref();
+    let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let declared = ports.iter().find(|candidate| match port {
+        PortRef::Name(name) => candidate.name.as_deref() == Some(name),
+        PortRef::Number(number) => candidate.port == i32::from(number),
+    });
+    let number = match (declared, port) {
+        (Some(declared), _) => u16::try_from(declared.port).ok(),
+        (None, PortRef::Number(number)) => Some(number),
+        (None, PortRef::Name(_)) => None,
+    };
+    let Some(number) = number else {
+        let PortRef::Name(wanted) = port else { return Err(Reason::ServiceMissing { service: name }) };
+        let ports: Vec<&ServicePort> = ports.iter().collect();
+        return Err(Reason::ServicePortMissing { service: name, port: format!("{wanted:?}"), available: list(&ports) });
+    };
+    let host = spec.and_then(|spec| spec.external_name.as_deref()).unwrap_or_default();
+    Ok(Backend {
+        id: BackendId { service: name, port: number },
+        protocol: protocol(declared.and_then(|port| port.app_protocol.as_deref())),
+        addressing: Addressing::ExternalName {
+            host: host.trim_end_matches('.').to_ascii_lowercase().into(),
+            port: number,
+        },
+    })
+}
+
+fn is_tcp(port: &ServicePort) -> bool {
+    port.protocol.as_deref().unwrap_or("TCP") == "TCP"
+}
+
+/// What is not known is spoken to as HTTP, which is right for `http`, `kubernetes.io/ws` and nothing at all.
+fn protocol(app_protocol: Option<&str>) -> Protocol {
+    match app_protocol {
+        Some("kubernetes.io/h2c" | "h2c" | "grpc") => Protocol::H2c,
+        Some("https" | "HTTPS" | "kubernetes.io/wss") => Protocol::Https,
+        _ => Protocol::Http,
+    }
+}
+
+fn list(ports: &[&ServicePort]) -> String {
+    if ports.is_empty() {
+        return "no TCP port".to_owned();
+    }
+    let texts: Vec<String> = ports
+        .iter()
+        .map(|port| match port.name.as_deref() {
+            Some(name) => format!("{} ({name})", port.port),
+            None => port.port.to_string(),
+        })
+        .collect();
+    texts.join(", ")
+}
