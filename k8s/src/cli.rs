@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    config::{self, Config},
-    problem::Problem,
-    snapshot::Snapshot,
+    config,
     source::{Kinds, Origin, directory},
     translate::translate,
 };
@@ -48,14 +46,24 @@ impl CommonArgs {
     }
 }
 
-/// What `--check` finds: the configuration, and the problems of the manifests. The error is what to print.
-pub fn check(args: &CommonArgs, kinds: Kinds) -> anyhow::Result<(Config, Vec<Problem>)> {
+/// Reads the configuration file, and the manifests where given, and prints what is wrong with them.
+///
+/// # Errors
+/// When the configuration is refused or there are problems, so that a pipeline can stop there.
+#[expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
+pub fn print_check(args: &CommonArgs, kinds: Kinds) -> anyhow::Result<()> {
     let config = config::load(&args.config)?;
-    let mut problems = Vec::new();
-    if let Some(directory) = &args.manifests {
-        let files = directory::read_all(directory, &directory::Files::default())?;
-        let snapshot: Snapshot = directory::snapshot(&files, kinds);
-        problems = translate(&snapshot, &config).problems;
+    let problems = match &args.manifests {
+        None => Vec::new(),
+        Some(directory) => {
+            let files = directory::read_all(directory, &directory::Files::default())?;
+            translate(&directory::snapshot(&files, kinds), &config).problems
+        }
+    };
+    for problem in &problems {
+        println!("{problem}");
     }
-    Ok((config, problems))
+    anyhow::ensure!(problems.is_empty(), "{} problem(s); everything else would be served", problems.len());
+    println!("{} is right", args.config.display());
+    Ok(())
 }

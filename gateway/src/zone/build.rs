@@ -1,0 +1,85 @@
+//! Model to zones: which names exist, and which address each gets.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use k8s::{
+    config::{Config, ZoneConfig},
+    model::{EntryPoint, Model, ObjectName},
+};
+
+use super::{Claim, Node, WireName, Zone, Zones, name};
+
+impl Zones {
+    /// Every name the router serves inside a zone gets the addresses of one entry point: the first,
+    /// in the model's order, that serves it. Two doors in one answer would send half of the
+    /// requests to the one that does not know the name.
+    pub fn build(model: &Model, config: &Config, serial: u32) -> Self {
+        let mut zones: Vec<Zone> = config.zones.iter().map(|zone| empty(zone, config, serial)).collect();
+        zones.sort_by_key(|zone| std::cmp::Reverse(name::labels(zone.apex.as_bytes()).count()));
+        for entry_point in &model.entry_points {
+            for listener in &entry_point.listeners {
+                for attachment in &listener.routes {
+                    for pattern in listener.effective_hostnames(attachment) {
+                        let name = WireName::from(&pattern);
+                        if let Some(zone) = zones.iter_mut().find(|zone| zone.apex.is_at_or_above(name.as_bytes())) {
+                            claim(zone, name, entry_point, &attachment.route.source);
+                        }
+                    }
+                }
+            }
+        }
+        Self { zones, serial }
+    }
+}
+
+/// A zone with its apex and its name server.
+fn empty(config: &ZoneConfig, all: &Config, serial: u32) -> Zone {
+    let apex = WireName::from(&config.name);
+    let name_server = WireName::from_labels(std::iter::once(b"ns".as_slice()).chain(name::labels(apex.as_bytes())));
+    let mut zone = Zone {
+        apex: apex.clone(),
+        name_server: name_server.clone(),
+        serial,
+        ttl: config.ttl,
+        negative_ttl: config.negative_ttl,
+        nodes: HashMap::default(),
+    };
+    zone.nodes.insert(apex, Node::default());
+    let (v4, v6) = by_family(&all.dns.addresses);
+    let object = ObjectName::new("Configuration", "", "dns.addresses");
+    let claims =
+        if v4.is_empty() && v6.is_empty() { vec![] } else { vec![Claim { object, entry_point: "gateway".into() }] };
+    zone.nodes.insert(name_server, Node { v4, v6, claims });
+    zone
+}
+
+fn claim(zone: &mut Zone, name: WireName, entry_point: &EntryPoint, object: &ObjectName) {
+    // Everything between the name and the apex exists once the name does (RFC 4592 section 2.2.2).
+    let missing: Vec<WireName> = name::ancestors(name.as_bytes())
+        .take_while(|ancestor| *ancestor != zone.apex.as_bytes())
+        .filter(|ancestor| !zone.nodes.contains_key(*ancestor))
+        .map(|ancestor| WireName::from_labels(name::labels(ancestor)))
+        .collect();
+    zone.nodes.extend(missing.into_iter().map(|ancestor| (ancestor, Node::default())));
+
+    let node = zone.nodes.entry(name).or_default();
+    if node.claims.is_empty() {
+        (node.v4, node.v6) = by_family(&entry_point.addresses);
+    }
+    let claim = Claim { object: object.clone(), entry_point: Arc::clone(&entry_point.name) };
+    if !node.claims.contains(&claim) {
+        node.claims.push(claim);
+    }
+}
+
+fn by_family(addresses: &[IpAddr]) -> (Vec<std::net::Ipv4Addr>, Vec<std::net::Ipv6Addr>) {
+    let v4 = addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) => Some(*v6),
+    });
+    (v4.collect(), v6.collect())
+}
