@@ -1,0 +1,54 @@
+//! Which of several matching rules wins.
+
+use std::cmp::Reverse;
+
+use k8s::model::{Match, PathMatch, Route};
+
+/// The text of Gateway API v1.7 (`HTTPRouteRule.matches`) as an order; the least wins:
+/// exact path, longest prefix, method, most header matches, most query matches, oldest route, first
+/// by `namespace/name`, first rule, first match.
+///
+/// The API leaves expressions to the implementation. Here they come after exact paths, which are
+/// surer, and before prefixes, which are vaguer; the longer expression first.
+///
+/// An Ingress asks for the longest path, and exact before prefix: for paths that match the same request
+/// that is this order too, as an exact path that matches is as long as the request's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Precedence {
+    path: PathRank,
+    has_method: Reverse<bool>,
+    n_headers: Reverse<usize>,
+    n_query: Reverse<usize>,
+    created: i64,
+    name: (String, String),
+    rule: usize,
+    position: usize,
+}
+
+/// Equal paths stand together, which `PathIndex` relies on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PathRank {
+    Exact(String),
+    Regex(Reverse<usize>, String),
+    Prefix(Reverse<usize>, String),
+}
+
+impl Precedence {
+    pub(super) fn of(route: &Route, rule: usize, position: usize, it: &Match) -> Self {
+        let path = match &it.path {
+            PathMatch::Exact(path) => PathRank::Exact(path.to_string()),
+            PathMatch::Prefix(path) => PathRank::Prefix(Reverse(path.len()), path.to_string()),
+            PathMatch::Regex(path) => PathRank::Regex(Reverse(path.len()), path.to_string()),
+        };
+        Self {
+            path,
+            has_method: Reverse(it.method.is_some()),
+            n_headers: Reverse(it.headers.len()),
+            n_query: Reverse(it.query.len()),
+            created: route.created,
+            name: (route.source.namespace.to_string(), route.source.name.to_string()),
+            rule,
+            position,
+        }
+    }
+}
