@@ -5,6 +5,8 @@
 //! streams both ways → `access_log` and `metrics`.
 
 pub mod dataplane;
+pub mod filter;
+pub mod framing;
 pub mod table;
 pub mod tls;
 pub mod upstream;

@@ -128,7 +128,8 @@ const NONE: u32 = u32::MAX;
 impl<T> RouteTable<T> {
     /// The rule for a request; None is 404.
     pub fn find<H: Headers + ?Sized>(&self, request: &Request<'_, H>) -> Option<Matched<'_, T>> {
-        let covers = |hostname: &Option<HostPattern>| hostname.as_ref().is_none_or(|pattern| pattern.covers(request.host));
+        let covers =
+            |hostname: &Option<HostPattern>| hostname.as_ref().is_none_or(|pattern| pattern.covers(request.host));
         let (_, hosts) = self.listeners.iter().find(|(hostname, _)| covers(hostname))?;
         let entry = hosts.find(request)?;
         let value = self.values.get(entry.value as usize)?;

@@ -1,10 +1,6 @@
 //! Model to table.
 
-use std::{
-    collections::HashMap,
-    hash::BuildHasher,
-    sync::Arc,
-};
+use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
 use k8s::model::{HostPattern, Labels, Listener, PathMatch, Route};
 

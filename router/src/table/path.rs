@@ -64,5 +64,8 @@ impl PathIndex {
 /// Everything that may cover a path, the longest first: `/a/b`, `/a`, `/`.
 fn prefixes(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = path.iter().enumerate().skip(1).rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    std::iter::once(path.len()).chain(slashes).map(|end| path.get(..end).unwrap_or_default()).chain(std::iter::once(b"/".as_slice()))
+    std::iter::once(path.len())
+        .chain(slashes)
+        .map(|end| path.get(..end).unwrap_or_default())
+        .chain(std::iter::once(b"/".as_slice()))
 }

@@ -70,7 +70,11 @@ fn expression(text: &str) -> Result<Regex, regex::Error> {
 
 /// The first value of a query parameter, as it was sent.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).find(|(key, _)| decodes_to(key, name)).map(|(_, value)| value)
+    query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(key, _)| decodes_to(key, name))
+        .map(|(_, value)| value)
 }
 
 /// Whether percent-encoded text stands for `plain`; compared as it goes, because copying would allocate.

@@ -67,7 +67,12 @@ fn listener(hostname: Option<&str>, labels: Labels, routes: &[(usize, &Spec)]) -
                     rules: spec
                         .rules
                         .iter()
-                        .map(|it| Rule { matches: vec![it.clone()], filters: Vec::new(), backends: Vec::new(), timeouts: Timeouts::default() })
+                        .map(|it| Rule {
+                            matches: vec![it.clone()],
+                            filters: Vec::new(),
+                            backends: Vec::new(),
+                            timeouts: Timeouts::default(),
+                        })
                         .collect(),
                     falls_through: spec.falls_through,
                 }),
@@ -91,7 +96,12 @@ fn check(routes: &[&[&str]], target: &str, expected: Option<&str>) {
     let specs: Vec<Spec> = (0..)
         .zip(routes)
         .map(|(created, route)| Spec {
-            hosts: route[..1].iter().copied().filter(|host| !host.is_empty()).map(|host| &*String::from(host).leak()).collect(),
+            hosts: route[..1]
+                .iter()
+                .copied()
+                .filter(|host| !host.is_empty())
+                .map(|host| &*String::from(host).leak())
+                .collect(),
             rules: route[1..].iter().map(|text| rule(text)).collect(),
             falls_through: true,
             created,
@@ -183,7 +193,9 @@ fn naive(specs: &[Spec], host: &str, target: &str, method: &str, headers: &Field
     let matches = |it: &Match| {
         let path_holds = match &it.path {
             PathMatch::Exact(exact) => **exact == *path,
-            PathMatch::Prefix(prefix) => **prefix == *"/" || path == &**prefix || path.starts_with(&format!("{prefix}/")),
+            PathMatch::Prefix(prefix) => {
+                **prefix == *"/" || path == &**prefix || path.starts_with(&format!("{prefix}/"))
+            }
             PathMatch::Regex(_) => unreachable!("not generated"),
         };
         let value_is = |wanted: &NamedMatch, value: Option<&str>| matches!(&wanted.value, ValueMatch::Exact(text) if Some(&**text) == value);
@@ -191,7 +203,8 @@ fn naive(specs: &[Spec], host: &str, target: &str, method: &str, headers: &Field
             && it.method.as_deref().is_none_or(|wanted| wanted == method)
             && it.headers.iter().all(|wanted| value_is(wanted, headers.get(&*wanted.name).copied()))
             && it.query.iter().all(|wanted| {
-                let first = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| **name == *wanted.name);
+                let first =
+                    query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| **name == *wanted.name);
                 value_is(wanted, first.map(|(_, value)| value))
             })
     };
@@ -205,18 +218,26 @@ fn naive(specs: &[Spec], host: &str, target: &str, method: &str, headers: &Field
         let here: Vec<(usize, &Spec)> = specs
             .iter()
             .enumerate()
-            .filter(|(_, spec)| hostname.map_or_else(|| spec.hosts.is_empty(), |hostname| spec.hosts.contains(&hostname.as_str())))
+            .filter(|(_, spec)| {
+                hostname.map_or_else(|| spec.hosts.is_empty(), |hostname| spec.hosts.contains(&hostname.as_str()))
+            })
             .collect();
         let winner = here
             .iter()
-            .flat_map(|(number, spec)| spec.rules.iter().enumerate().map(move |(index, it)| (*number, *spec, index, it)))
+            .flat_map(|(number, spec)| {
+                spec.rules.iter().enumerate().map(move |(index, it)| (*number, *spec, index, it))
+            })
             .filter(|(_, _, _, it)| matches(it))
             .min_by_key(|(number, spec, index, it)| {
                 let (exact, length) = match &it.path {
                     PathMatch::Exact(path) => (0, path.len()),
                     PathMatch::Prefix(path) | PathMatch::Regex(path) => (1, path.len()),
                 };
-                let lengths = (std::cmp::Reverse(length), std::cmp::Reverse(it.method.is_some()), std::cmp::Reverse(it.headers.len()));
+                let lengths = (
+                    std::cmp::Reverse(length),
+                    std::cmp::Reverse(it.method.is_some()),
+                    std::cmp::Reverse(it.headers.len()),
+                );
                 (exact, lengths, std::cmp::Reverse(it.query.len()), spec.created, *number, *index)
             });
         if let Some((number, _, index, _)) = winner {
@@ -230,8 +251,17 @@ fn naive(specs: &[Spec], host: &str, target: &str, method: &str, headers: &Field
 }
 
 fn any_match() -> impl Strategy<Value = Match> {
-    let path = prop::sample::select(vec!["exact /", "exact /a", "exact /a/b", "prefix /", "prefix /a", "prefix /a/b", "prefix /b"]);
-    let more = prop::sample::subsequence(vec!["method=GET", "header:x=1", "header:y=1", "query:q=1", "query:p=1"], 0..3);
+    let path = prop::sample::select(vec![
+        "exact /",
+        "exact /a",
+        "exact /a/b",
+        "prefix /",
+        "prefix /a",
+        "prefix /a/b",
+        "prefix /b",
+    ]);
+    let more =
+        prop::sample::subsequence(vec!["method=GET", "header:x=1", "header:y=1", "query:q=1", "query:p=1"], 0..3);
     (path, more).prop_map(|(path, more)| rule(&[vec![path], more].concat().join(" ")))
 }
 

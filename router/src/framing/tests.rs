@@ -1,0 +1,120 @@
+//! Tables of what is taken, what is refused, and what it becomes.
+
+use k8s::model::Trust;
+
+use super::*;
+
+#[test]
+fn a_host_loses_its_port_its_case_and_its_root_dot() {
+    for (text, expected) in [
+        ("a.example", Ok("a.example")),
+        ("A.Example:8443", Ok("a.example")),
+        ("a.example.", Ok("a.example")),
+        ("[::1]:80", Ok("[::1]")),
+        ("192.168.8.21", Ok("192.168.8.21")),
+        ("", Err(BadRequest::Host)),
+        (":80", Err(BadRequest::Host)),
+        ("user@a.example", Err(BadRequest::Host)),
+        ("a.example,b.example", Err(BadRequest::Host)),
+        ("a.example:80:80", Err(BadRequest::Host)),
+        ("a.example:x", Err(BadRequest::Host)),
+        ("a example", Err(BadRequest::Host)),
+        ("a/b", Err(BadRequest::Host)),
+        ("[::1", Err(BadRequest::Host)),
+        ("[x]", Err(BadRequest::Host)),
+    ] {
+        assert_eq!(host(text).as_deref(), expected.as_ref().map(|it| *it), "{text}");
+    }
+}
+
+#[test]
+fn a_path_has_one_form_or_is_refused() {
+    for (text, expected) in [
+        ("/", Ok("/")),
+        ("/a//b/", Ok("/a//b/")),
+        ("/%61%2Db", Ok("/a-b")),
+        ("/a%2Fb", Ok("/a%2Fb")),
+        ("/a%20b", Ok("/a%20b")),
+        ("/%C3%A4", Ok("/%C3%A4")),
+        ("/.well-known/x", Ok("/.well-known/x")),
+        ("/...", Ok("/...")),
+        ("", Err(BadRequest::Target)),
+        ("*", Err(BadRequest::Target)),
+        ("http://a/", Err(BadRequest::Target)),
+        ("/a/../b", Err(BadRequest::PathDotSegment)),
+        ("/a/%2e%2E/b", Err(BadRequest::PathDotSegment)),
+        ("/a/..;x/b", Err(BadRequest::PathDotSegment)),
+        ("/.", Err(BadRequest::PathDotSegment)),
+        ("/a%00", Err(BadRequest::PathEncoding)),
+        ("/a%5Cb", Err(BadRequest::PathEncoding)),
+        ("/a%0a", Err(BadRequest::PathEncoding)),
+        ("/a%2", Err(BadRequest::PathEncoding)),
+        ("/a%+1", Err(BadRequest::PathEncoding)),
+        ("/a\\b", Err(BadRequest::PathCharacter)),
+        ("/a b", Err(BadRequest::PathCharacter)),
+        ("/ä", Err(BadRequest::PathCharacter)),
+    ] {
+        assert_eq!(path(text).as_deref(), expected.as_ref().map(|it| *it), "{text}");
+    }
+}
+
+#[test]
+fn framing_that_two_parsers_could_read_differently_is_refused() {
+    let fields = |pairs: &[(&'static str, &'static str)]| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, header::HeaderValue::from_static(value));
+        }
+        headers
+    };
+    for (pairs, expected) in [
+        (vec![("content-length", "3")], Ok(())),
+        (vec![("transfer-encoding", "chunked")], Ok(())),
+        (vec![("content-length", "3"), ("content-length", "3")], Err(BadRequest::ContentLength)),
+        (vec![("content-length", "3, 3")], Err(BadRequest::ContentLength)),
+        (vec![("content-length", "+3")], Err(BadRequest::ContentLength)),
+        (vec![("content-length", "")], Err(BadRequest::ContentLength)),
+        (vec![("transfer-encoding", "chunked"), ("content-length", "3")], Err(BadRequest::TransferEncoding)),
+        (vec![("transfer-encoding", "gzip, chunked")], Err(BadRequest::TransferEncoding)),
+        (vec![("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], Err(BadRequest::TransferEncoding)),
+        (vec![("transfer-encoding", "xchunked")], Err(BadRequest::TransferEncoding)),
+    ] {
+        assert_eq!(check(Version::HTTP_11, &Method::POST, &fields(&pairs)), expected, "{pairs:?}");
+    }
+    let chunked = fields(&[("transfer-encoding", "chunked")]);
+    assert_eq!(check(Version::HTTP_10, &Method::POST, &chunked), Err(BadRequest::TransferEncoding));
+}
+
+#[test]
+fn fields_that_only_the_router_may_assert_are_known_in_every_spelling() {
+    for (name, trusted, asserted) in [
+        ("x-forwarded-for", true, true),
+        ("X_Forwarded-Host", true, true),
+        ("x.real.ip", true, true),
+        ("x-authentik-username", true, true),
+        ("cf-connecting-ip", false, true),
+        ("cf-connecting-ip", true, false),
+        ("CF_Ray", false, true),
+        ("user-agent", false, false),
+        ("authorization", false, false),
+        ("forwarded-by", false, false),
+    ] {
+        assert_eq!(is_asserted(name, trusted), asserted, "{name} {trusted}");
+    }
+}
+
+#[test]
+fn a_clients_address_is_believed_from_trusted_peers_alone() {
+    let trust = Trust {
+        sources: vec!["10.69.0.0/16".parse().expect("a network")],
+        client_address: Some("cf-connecting-ip".into()),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert("cf-connecting-ip", header::HeaderValue::from_static("203.0.113.7"));
+    headers.insert("x-forwarded-proto", header::HeaderValue::from_static("https"));
+    let from = |peer: &str| client(&trust, peer.parse().expect("an address"), false, &headers);
+    assert_eq!(from("10.69.1.2:9").address.to_string(), "203.0.113.7");
+    assert!(from("10.69.1.2:9").is_https);
+    assert_eq!(from("192.168.8.9:9").address.to_string(), "192.168.8.9");
+    assert!(!from("192.168.8.9:9").is_https && !from("192.168.8.9:9").is_trusted);
+}
