@@ -65,6 +65,15 @@ pub async fn open(origin: Origin, kinds: Kinds) -> anyhow::Result<mpsc::Receiver
     Ok(updates)
 }
 
+/// What a source that holds just these objects would say first. Where an object comes twice the later one counts.
+pub fn snapshot(objects: impl IntoIterator<Item = Object>, kinds: Kinds) -> Snapshot {
+    let mut store = object::Store::default();
+    for object in objects {
+        store.apply(object);
+    }
+    store.snapshot(kinds)
+}
+
 fn said(ended: anyhow::Result<()>) {
     if let Err(error) = ended {
         tracing::error!("source: {error:#}");

@@ -1,6 +1,6 @@
 //! Logs, the metric registry, and the problems that both report.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::{info, warn};
@@ -23,7 +23,10 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> anyhow::Result<()> {
     let quiet = "hickory_server=warn,hickory_proto=warn,pingora_core=error,pingora_proxy=error,kube_runtime=error,kube_client=error,h2=warn,hyper=warn,rustls=warn";
     let filter = EnvFilter::try_new(format!("{quiet},{level}"))
         .map_err(|error| anyhow::anyhow!("log level {level:?}: {error}; expected error, warn, info, debug or trace"))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
         LogFormat::Text => subscriber.init(),
@@ -66,4 +69,9 @@ pub fn report_problems(old: &[Problem], new: &[Problem]) {
     for ((kind, reason), count) in counts {
         metrics::gauge!(PROBLEMS, "kind" => kind, "reason" => reason).set(count);
     }
+}
+
+/// `2026-11-23T19:15:02.123Z`.
+pub fn rfc3339(time: std::time::SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
 }

@@ -3,17 +3,19 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use k8s::model::{Filter, ObjectName, Timeouts, Trust};
 
-use crate::{table::RouteTable, tls::CertificateStore, upstream::BackendCell};
+use crate::{metrics::RouteMetrics, table::RouteTable, tls::CertificateStore, upstream::BackendCell};
 
 /// The one shared state. `control` stores, everybody else loads: once per request, once per handshake.
+/// A handshake comes before its requests, so the two may see different dataplanes.
 pub type SharedDataplane = Arc<ArcSwap<Dataplane>>;
 
 #[derive(Debug, Default)]
 pub struct Dataplane {
     /// By the address that was bound (not the one a connection came to, which differs under a wildcard).
-    pub sockets: HashMap<SocketAddr, Arc<Socket>>,
+    pub sockets: HashMap<SocketAddr, Arc<Socket>, RandomState>,
 }
 
 /// Everything one listening socket serves.
@@ -26,8 +28,10 @@ pub struct Socket {
     /// Set on plain HTTP sockets that only redirect: the port of the HTTPS listener.
     pub redirect_to_https: Option<u16>,
     /// None is plain HTTP.
-    pub certificates: Option<Arc<CertificateStore>>,
+    pub certificates: Option<CertificateStore>,
     pub table: RouteTable<Arc<Action>>,
+    /// For requests that find no route.
+    pub unrouted: RouteMetrics,
 }
 
 /// What a matched rule does.
@@ -38,7 +42,10 @@ pub struct Action {
     pub rule: usize,
     pub filters: Vec<Filter>,
     pub backends: Vec<WeightedCell>,
+    /// The sum of the backends' weights.
+    pub total_weight: u64,
     pub timeouts: Timeouts,
+    pub metrics: RouteMetrics,
 }
 
 #[derive(Debug)]
@@ -51,6 +58,23 @@ pub struct WeightedCell {
 #[derive(Debug)]
 pub enum CellTarget {
     Cell(Arc<BackendCell>),
-    /// Answers 500.
+    /// Answers 500, and why.
     Invalid(Arc<str>),
+}
+
+impl Action {
+    /// By weight; `at` is anything that spreads over requests. None where no backend has any weight.
+    pub fn backend(&self, at: u64) -> Option<&WeightedCell> {
+        if let [only] = self.backends.as_slice() {
+            return (only.weight > 0).then_some(only);
+        }
+        let mut left = at.checked_rem(self.total_weight)?;
+        self.backends.iter().find(|backend| match left.checked_sub(u64::from(backend.weight)) {
+            Some(rest) => {
+                left = rest;
+                false
+            }
+            None => true,
+        })
+    }
 }

@@ -21,7 +21,7 @@ pub fn location(redirect: &Redirect, origin: &Origin<'_>) -> String {
     let is_https = redirect.scheme.map_or(origin.is_https, |scheme| scheme == Scheme::Https);
     let well_known = if is_https { 443 } else { 80 };
     // A named scheme without a port means that scheme's port; otherwise the listener's stays.
-    let port = redirect.port.unwrap_or(if redirect.scheme.is_some() { well_known } else { origin.port });
+    let port = redirect.port.unwrap_or_else(|| if redirect.scheme.is_some() { well_known } else { origin.port });
     let scheme = if is_https { "https" } else { "http" };
     let host = redirect.hostname.as_deref().unwrap_or(origin.host);
     let path = rewritten(redirect.path.as_ref(), origin.path, origin.prefix);

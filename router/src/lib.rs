@@ -4,9 +4,73 @@
 //! [`dataplane`] → `table::RouteTable::find` → `filter` → `upstream` picks an endpoint → `proxy`
 //! streams both ways → `access_log` and `metrics`.
 
+pub mod access_log;
+pub mod control;
 pub mod dataplane;
+pub mod explain;
 pub mod filter;
 pub mod framing;
+pub mod listen;
+pub mod metrics;
+pub mod proxy;
 pub mod table;
 pub mod tls;
 pub mod upstream;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use k8s::{
+    admin::Admin,
+    cli::CommonArgs,
+    config::Config,
+    source::{self, Kinds},
+    telemetry,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::{
+    access_log::AccessLog,
+    dataplane::SharedDataplane,
+    listen::{Limits, Listeners},
+};
+
+pub const KINDS: Kinds = Kinds { secrets: true, endpoints: true };
+
+/// Serves until SIGTERM or SIGINT, or until something that cannot be mended at run time has gone wrong.
+pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::Result<()> {
+    // pingora makes TLS clients by the process-wide provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let registry = telemetry::install_metrics("router")?;
+    metrics::describe();
+    let dataplane = SharedDataplane::default();
+    let admin = Admin::new(registry, explain::for_admin(Arc::clone(&dataplane)));
+    admin.clone().serve(config.admin.router).await?;
+
+    let log = access_log.then(AccessLog::to_stdout).transpose().context("cannot start the access log")?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let app = Arc::new(proxy::app(Arc::clone(&dataplane), log, threads));
+    let mut listeners = Listeners::new(app, Arc::clone(&dataplane), Limits::default(), config.drain);
+    let mut updates = source::open(args.origin(), KINDS).await?;
+
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let leave = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        info!("leaving");
+        admin.set_leaving();
+        // Whoever watches readiness sends the last requests here until it has noticed.
+        tokio::time::sleep(Duration::from_secs(config.drain.delay)).await;
+    };
+    // While the delay runs, changes are still followed.
+    tokio::select! {
+        ended = control::follow(&mut updates, &config, &dataplane, &mut listeners, &admin) => return ended,
+        () = leave => {}
+    }
+    listeners.leave().await;
+    info!("left");
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! One JSON line per request on standard output, written by a thread of its own.
+
+use std::{
+    io::{self, Write},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+};
+
+use metrics::{Counter, counter};
+use serde::Serialize;
+
+use crate::metrics::LOG_LINES_LOST;
+
+/// Lines that may wait for a slow reader. More are dropped and counted: requests do not wait for logs.
+const WAITING: usize = 4096;
+
+/// What is said of a request. Field names follow what homelab dashboards already read.
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    /// RFC 3339, UTC, when the request began.
+    pub time: &'a str,
+    pub request_id: &'a str,
+    pub entry_point: &'a str,
+    pub remote_addr: String,
+    pub method: &'a str,
+    pub vhost: &'a str,
+    pub path: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub request_query: &'a str,
+    pub request_proto: &'a str,
+    pub status: u16,
+    pub bytes_sent: usize,
+    pub request_length: usize,
+    /// Seconds.
+    pub duration: f64,
+    /// `HTTPRoute media/jellyfin rule 0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub http_user_agent: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub http_referrer: &'a str,
+    /// Why the router itself answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'a str>,
+}
+
+#[derive(Clone)]
+pub struct AccessLog {
+    lines: SyncSender<Vec<u8>>,
+    lost: Counter,
+}
+
+impl AccessLog {
+    /// # Errors
+    /// When no thread can be started.
+    pub fn to_stdout() -> io::Result<Self> {
+        let (lines, waiting) = sync_channel(WAITING);
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(&waiting))?;
+        Ok(Self { lines, lost: counter!(LOG_LINES_LOST) })
+    }
+
+    pub fn write(&self, line: &Line<'_>) {
+        let Ok(mut bytes) = serde_json::to_vec(line) else { return };
+        bytes.push(b'\n');
+        if self.lines.try_send(bytes).is_err() {
+            self.lost.increment(1);
+        }
+    }
+}
+
+/// Writes in batches, and flushes when there is nothing more to write.
+fn write_all(waiting: &Receiver<Vec<u8>>) {
+    let mut out = io::BufWriter::new(io::stdout());
+    while let Ok(first) = waiting.recv() {
+        // Standard output may be closed; requests are served without it.
+        let _ = out.write_all(&first);
+        while let Ok(line) = waiting.try_recv() {
+            let _ = out.write_all(&line);
+        }
+        let _ = out.flush();
+    }
+}

@@ -1,0 +1,203 @@
+//! Model to dataplane: one swap, with cells and sockets that outlive it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s::{
+    admin::Admin,
+    config::Config,
+    model::{Addressing, Backend, BackendId, Endpoints, EntryPoint, Listener, ListenerProtocol, Model, Route, Target},
+    problem::Problem,
+    snapshot::Snapshot,
+    source::Update,
+    telemetry,
+    translate::{endpoints, translate},
+};
+use tokio::{
+    sync::mpsc::Receiver,
+    time::{Instant, sleep_until},
+};
+use tracing::{error, info};
+
+use crate::{
+    dataplane::{Action, CellTarget, Dataplane, SharedDataplane, Socket, WeightedCell},
+    listen::{App, Listeners, Wanted},
+    metrics::RouteMetrics,
+    table::RouteTable,
+    tls::CertificateStore,
+    upstream::{BackendCell, external_name},
+};
+
+/// How soon a socket that could not be opened is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// By the identity under which routes refer to them.
+pub type Cells = HashMap<BackendId, Arc<BackendCell>>;
+
+/// Applies every update in the order in which it comes; ends only with an error.
+pub async fn follow<A>(
+    updates: &mut Receiver<Update>,
+    config: &Config,
+    dataplane: &SharedDataplane,
+    listeners: &mut Listeners<A>,
+    admin: &Admin,
+) -> anyhow::Result<()>
+where
+    A: App,
+{
+    let mut model: Option<Model> = None;
+    let mut problems: Vec<Problem> = Vec::new();
+    let mut cells = Cells::new();
+    let mut retry: Option<Instant> = None;
+    loop {
+        let update = tokio::select! {
+            update = updates.recv() => update,
+            () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                retry = open(dataplane, listeners, admin).await;
+                continue;
+            }
+        };
+        match update {
+            None => anyhow::bail!("the source of objects has ended"),
+            Some(Update::Endpoints { service, slices }) => {
+                for cell in cells.values().filter(|cell| cell.backend.id.service == service) {
+                    if let Addressing::EndpointSlices { port_name } = &cell.backend.addressing {
+                        cell.set_endpoints(&endpoints(&slices, port_name));
+                    }
+                }
+            }
+            Some(Update::Snapshot(snapshot)) => {
+                let translation = translate(&snapshot, config);
+                telemetry::report_problems(&problems, &translation.problems);
+                admin.set_problems(translation.problems.clone());
+                problems = translation.problems;
+                if model.as_ref() == Some(&translation.model) {
+                    continue;
+                }
+                cells = keep_cells(&cells, &translation.model, &snapshot);
+                let compiled = compile(&translation.model, &cells);
+                let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().len()).sum();
+                info!(sockets = compiled.sockets.len(), rules = routes, backends = cells.len(), "routes changed");
+                dataplane.store(Arc::new(compiled));
+                model = Some(translation.model);
+                retry = open(dataplane, listeners, admin).await;
+            }
+        }
+    }
+}
+
+/// Opens what the dataplane serves. Some when something could not be opened: when to try again.
+async fn open<A: App>(dataplane: &SharedDataplane, listeners: &mut Listeners<A>, admin: &Admin) -> Option<Instant> {
+    let wanted: Vec<Wanted> = dataplane
+        .load()
+        .sockets
+        .iter()
+        .map(|(address, socket)| Wanted { address: *address, tls: socket.certificates.is_some() })
+        .collect();
+    let failures = listeners.apply(&wanted).await;
+    for (address, error) in &failures {
+        error!(%address, %error, "cannot listen; trying again every {} s", RETRY.as_secs());
+    }
+    // One address that cannot be had is no reason to send nobody here.
+    if failures.len() < wanted.len() || wanted.is_empty() {
+        admin.set_ready();
+    }
+    (!failures.is_empty()).then(|| Instant::now() + RETRY)
+}
+
+/// A cell stays for as long as its backend is spoken to in the same way.
+fn keep_cells(old: &Cells, model: &Model, snapshot: &Snapshot) -> Cells {
+    let cell = |id: &BackendId, backend: &Backend| {
+        old.get(id).filter(|cell| cell.backend == *backend).cloned().unwrap_or_else(|| {
+            let slices = snapshot.endpoint_slices.get(&id.service).map(Vec::as_slice).unwrap_or_default();
+            let endpoints = match &backend.addressing {
+                Addressing::EndpointSlices { port_name } => endpoints(slices, port_name),
+                Addressing::ExternalName { .. } => Endpoints::default(),
+            };
+            let cell = Arc::new(BackendCell::new(backend.clone(), &endpoints));
+            external_name::follow(&cell);
+            cell
+        })
+    };
+    model.backends.iter().map(|(id, backend)| (id.clone(), cell(id, backend))).collect()
+}
+
+/// Everything that `model` serves, by the sockets it wants.
+pub fn compile(model: &Model, cells: &Cells) -> Dataplane {
+    let mut dataplane = Dataplane::default();
+    for entry_point in &model.entry_points {
+        let mut by_socket: BTreeMap<SocketAddr, Vec<&Listener>> = BTreeMap::new();
+        for listener in &entry_point.listeners {
+            for socket in &listener.sockets {
+                by_socket.entry(*socket).or_default().push(listener);
+            }
+        }
+        // Addresses of both families serve the same listeners, and so share a table.
+        let mut compiled: Vec<(Vec<*const Listener>, Arc<Socket>)> = Vec::new();
+        for (address, listeners) in by_socket {
+            let identity: Vec<*const Listener> =
+                listeners.iter().map(|listener| std::ptr::from_ref(*listener)).collect();
+            let same = compiled.iter().find(|(known, _)| *known == identity).map(|(_, socket)| Arc::clone(socket));
+            let socket = same.or_else(|| {
+                let socket = Arc::new(compile_socket(entry_point, &listeners, cells)?);
+                compiled.push((identity, Arc::clone(&socket)));
+                Some(socket)
+            });
+            dataplane.sockets.extend(socket.map(|socket| (address, socket)));
+        }
+    }
+    dataplane
+}
+
+/// None for no listeners at all.
+fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cells) -> Option<Socket> {
+    let first = listeners.first()?;
+    let (redirect_to_https, certificates) = match first.protocol {
+        ListenerProtocol::Http { redirect_to_https } => (redirect_to_https, None),
+        ListenerProtocol::Https => {
+            (None, Some(CertificateStore::new(listeners.iter().flat_map(|listener| &listener.certificates))))
+        }
+    };
+    let make = |route: &Route, rule: usize| Arc::new(action(&entry_point.name, route, rule, cells));
+    Some(Socket {
+        entry_point: Arc::clone(&entry_point.name),
+        trust: entry_point.trust.clone(),
+        port: first.port,
+        redirect_to_https,
+        certificates,
+        table: RouteTable::compile(listeners, make),
+        unrouted: RouteMetrics::new(&entry_point.name, ""),
+    })
+}
+
+fn action(entry_point: &str, route: &Route, index: usize, cells: &Cells) -> Action {
+    let rule = route.rules.get(index);
+    let backends: Vec<WeightedCell> = rule
+        .iter()
+        .flat_map(|rule| &rule.backends)
+        .map(|backend| WeightedCell {
+            weight: backend.weight,
+            target: match &backend.target {
+                Target::Backend(id) => cells.get(id).map_or_else(
+                    || CellTarget::Invalid(format!("Service {} is not in the model", id.service).into()),
+                    |cell| CellTarget::Cell(Arc::clone(cell)),
+                ),
+                Target::Invalid(why) => CellTarget::Invalid(Arc::clone(why)),
+            },
+            filters: backend.filters.clone(),
+        })
+        .collect();
+    Action {
+        route: route.source.clone(),
+        rule: index,
+        filters: rule.map(|rule| rule.filters.clone()).unwrap_or_default(),
+        total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
+        backends,
+        timeouts: rule.map(|rule| rule.timeouts).unwrap_or_default(),
+        metrics: RouteMetrics::new(entry_point, &format!("{}/{}", route.source.namespace, route.source.name)),
+    }
+}

@@ -1,0 +1,332 @@
+//! A request's life, in the order of pingora's phases. Each is a few lines that call a decision made elsewhere.
+
+mod context;
+mod headers;
+mod respond;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use k8s::model::Filter;
+use pingora_core::{
+    Error, ErrorSource, ErrorType, apps::HttpServerOptions, protocols::http::server::Session as HttpSession,
+    server::configuration::ServerConf, upstreams::peer::HttpPeer,
+};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
+
+use self::context::{Context, Routed};
+use crate::{
+    access_log::AccessLog,
+    dataplane::{CellTarget, SharedDataplane},
+    filter::{self, Origin},
+    framing,
+    listen::phase,
+    table::Request,
+    upstream,
+};
+
+/// Connections to backends that wait for their next request, in all.
+const KEPT_CONNECTIONS: usize = 256;
+/// Tries at endpoints for one request, the first one included.
+const TRIES: usize = 3;
+/// A client that takes nothing for this long is gone.
+const CLIENT_WRITE: Duration = Duration::from_secs(60);
+const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
+
+/// What every request shares.
+pub struct Proxy {
+    dataplane: SharedDataplane,
+    log: Option<AccessLog>,
+}
+
+/// The proxy as listeners take it. `log` is None where nobody wants an access log.
+pub fn app(dataplane: SharedDataplane, log: Option<AccessLog>, threads: usize) -> HttpProxy<Proxy> {
+    let conf = ServerConf {
+        threads,
+        upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+        max_retries: TRIES,
+        ..ServerConf::default()
+    };
+    let mut proxy = http_proxy(&Arc::new(conf), Proxy { dataplane, log });
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    // cloudflared keeps idle connections for 90 s, and must not be the one who finds them closed.
+    options.h2_idle_timeout = Some(Duration::from_secs(300));
+    proxy.server_options = Some(options);
+    proxy
+}
+
+/// A decision about a request that the router answers itself.
+pub(crate) struct Reply {
+    status: u16,
+    /// What happened, for the person who sees it. None for redirects.
+    why: Option<String>,
+    location: Option<String>,
+}
+
+impl Reply {
+    fn error(status: u16, why: impl Into<String>) -> Self {
+        Self { status, why: Some(why.into()), location: None }
+    }
+
+    fn redirect(status: u16, location: String) -> Self {
+        Self { status, why: None, location: Some(location) }
+    }
+}
+
+impl Proxy {
+    /// Everything that is decided before a backend is asked.
+    fn route(&self, session: &HttpSession, context: &mut Context) -> Result<(), Reply> {
+        let head = session.req_header();
+        let bound = session
+            .digest()
+            .and_then(|digest| digest.socket_digest.as_ref())
+            .and_then(|digest| digest.local_addr().cloned());
+        let bound: Option<SocketAddr> = bound.and_then(|address| address.as_inet().copied());
+        // One load for the whole request: what follows sees one dataplane.
+        let socket = bound.and_then(|bound| self.dataplane.load().sockets.get(&bound).cloned());
+        let Some(socket) = socket else { return Err(Reply::error(404, "this listener is about to close")) };
+        let socket = context.socket.insert(socket);
+
+        framing::check(head.version, &head.method, &head.headers).map_err(bad_request)?;
+        let authority = head.headers.get(http::header::HOST).map(|value| value.as_bytes());
+        let authority = authority.or_else(|| head.uri.authority().map(|authority| authority.as_str().as_bytes()));
+        let authority =
+            std::str::from_utf8(authority.unwrap_or_default()).map_err(|_| bad_request(framing::BadRequest::Host))?;
+        let host = framing::host(authority).map_err(bad_request)?;
+        if head.raw_path().iter().any(|byte| !byte.is_ascii_graphic()) {
+            return Err(bad_request(framing::BadRequest::PathCharacter));
+        }
+        let path = framing::path(head.uri.path()).map_err(bad_request)?;
+        let query = head.uri.query();
+
+        let peer = session.client_addr().and_then(|address| address.as_inet().copied());
+        let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let is_tls = socket.certificates.is_some();
+        let client = framing::client(&socket.trust, peer, is_tls, &head.headers);
+        context.client = Some(client);
+        context.host = host.as_ref().into();
+
+        let request = Request { host: &host, path: &path, method: head.method.as_str(), query, headers: &head.headers };
+        let Some(found) = socket.table.find(&request) else {
+            return Err(Reply::error(404, format!("no route for {host}{path} on entry point {}", socket.entry_point)));
+        };
+        let action = Arc::clone(found.value);
+        let prefix = found.prefix;
+        context.routed = Some(Routed::new(action, &host, &path, query, prefix));
+
+        if let Some(port) = socket.redirect_to_https.filter(|_| !client.is_https && !path.starts_with(ACME_CHALLENGE)) {
+            let port = if port == 443 { String::new() } else { format!(":{port}") };
+            let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+            return Err(Reply::redirect(308, format!("https://{host}{port}{path}{query}")));
+        }
+        let origin = Origin { is_https: client.is_https, host: &host, port: socket.port, path: &path, query, prefix };
+        self.pick(context, &origin)
+    }
+
+    /// A redirect, or a backend with an endpoint.
+    fn pick(&self, context: &mut Context, origin: &Origin<'_>) -> Result<(), Reply> {
+        let spread = context.spread();
+        let Some(routed) = &mut context.routed else { return Ok(()) };
+        let redirect = |filters: &[Filter]| {
+            filters.iter().find_map(|filter| match filter {
+                Filter::Redirect(redirect) => {
+                    Some(Reply::redirect(redirect.status, filter::location(redirect, origin)))
+                }
+                Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => None,
+            })
+        };
+        if let Some(redirect) = redirect(&routed.action.filters) {
+            return Err(redirect);
+        }
+        let place = routed.action.backend(spread);
+        let Some(backend) = place else {
+            return Err(Reply::error(500, format!("{} has no backend for this request", routed.action.route)));
+        };
+        if let Some(redirect) = redirect(&backend.filters) {
+            return Err(redirect);
+        }
+        match &backend.target {
+            CellTarget::Invalid(why) => Err(Reply::error(500, format!("{}: {why}", routed.action.route))),
+            CellTarget::Cell(cell) => {
+                let picked = cell.pick(&[]);
+                let missing = || Reply::error(503, format!("no ready endpoint of Service {}", cell.backend.id));
+                routed.picked = Some(picked.ok_or_else(missing)?);
+                routed.cell = Some(Arc::clone(cell));
+                routed.backend_filters.clone_from(&backend.filters);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn bad_request(error: framing::BadRequest) -> Reply {
+    Reply::error(400, error.to_string())
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        phase::head_parsed();
+        Context::new()
+    }
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<bool> {
+        let is_upgrade = session.is_upgrade_req();
+        if is_upgrade {
+            // A WebSocket may be silent for as long as both ends like.
+            session.set_read_timeout(None);
+        } else {
+            session.set_write_timeout(Some(CLIENT_WRITE));
+        }
+        // A client may close its sending side once the request is sent, and wait for the answer.
+        session.set_abort_on_close(false);
+        context.is_upgrade = is_upgrade;
+        match self.route(session.as_downstream(), context) {
+            Ok(()) => Ok(false),
+            Err(reply) => {
+                respond::send(session, context, reply).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        context: &mut Context,
+    ) -> pingora_core::Result<Box<HttpPeer>> {
+        let is_upgrade = context.is_upgrade;
+        let elapsed = context.started.elapsed();
+        let no_endpoint = || Error::explain(ErrorType::HTTPStatus(503), "no ready endpoint");
+        let routed = context.routed.as_mut().ok_or_else(no_endpoint)?;
+        let cell = routed.cell.as_ref().ok_or_else(no_endpoint)?;
+        if !routed.tried.is_empty() {
+            routed.picked = cell.pick(&routed.tried);
+        }
+        let address = routed.picked.as_ref().ok_or_else(no_endpoint)?.address();
+        routed.tried.push(address);
+        let left = routed.action.timeouts.request.map(|limit| Duration::from_millis(limit).saturating_sub(elapsed));
+        let each = routed.action.timeouts.backend_request.map(Duration::from_millis);
+        let response = [left, each].into_iter().flatten().min();
+        Ok(Box::new(upstream::peer(address, cell.backend.protocol, is_upgrade, response)))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> pingora_core::Result<()> {
+        headers::to_upstream(session, request, context)
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> pingora_core::Result<()> {
+        // 100 Continue and its kin are not the answer.
+        if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        headers::to_client(response, context)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent, so any method may be tried again; at the same endpoint it would only fail again.
+        let others = context.count_upstream_failure();
+        error.set_retry(others);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
+        context.count_upstream_failure();
+        if !session.req_header().method.is_idempotent() || session.as_downstream().retry_buffer_truncated() {
+            error.set_retry(false);
+        } else {
+            error.retry.decide_reuse(client_reused);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+        let (status, why) = failure(error);
+        context.error = Some(why);
+        if status > 0 && session.response_written().is_none() {
+            let upstream = context.upstream();
+            let why = upstream.map_or_else(|| why.to_owned(), |address| format!("{why} ({address})"));
+            // The client may be gone.
+            let _ = respond::send(session, context, Reply::error(status, why)).await;
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        phase::request_done();
+        if context.error.is_none() {
+            context.error = error.map(|error| failure(error).1);
+        }
+        context.report(session, self.log.as_ref());
+    }
+
+    // The access log has the line, with more in it.
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _context: &Context,
+        _error: &Error,
+        _of: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+/// The status for a failure (0: nobody is there to read it), and what to call it.
+fn failure(error: &Error) -> (u16, &'static str) {
+    match (error.etype(), error.esource()) {
+        (ErrorType::HTTPStatus(503), _) => (503, "no ready endpoint"),
+        (ErrorType::HTTPStatus(status), _) => (*status, "refused"),
+        (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
+            (0, "the client has gone")
+        }
+        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Downstream) => {
+            (408, "the client is too slow")
+        }
+        (_, ErrorSource::Downstream) => (400, "the request cannot be understood"),
+        (ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout, _) => {
+            (504, "the backend does not accept a connection in time")
+        }
+        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, _) => (504, "the backend does not answer in time"),
+        (ErrorType::ConnectRefused, _) => (502, "the backend refuses the connection"),
+        (ErrorType::ConnectNoRoute | ErrorType::ConnectError | ErrorType::SocketError, _) => {
+            (502, "the backend cannot be reached")
+        }
+        (ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError, _) => {
+            (502, "the backend's TLS handshake fails")
+        }
+        (_, ErrorSource::Upstream) => (502, "the backend's answer breaks off or cannot be understood"),
+        _ => (500, "the router has failed"),
+    }
+}

@@ -1,0 +1,172 @@
+//! What one request carries from phase to phase.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Instant, SystemTime},
+};
+
+use k8s::model::{Filter, PathRewrite};
+use pingora_proxy::Session;
+
+use crate::{
+    access_log::{AccessLog, Line},
+    dataplane::{Action, Socket},
+    filter,
+    framing::Client,
+    upstream::{BackendCell, Picked},
+};
+
+pub struct Context {
+    pub(super) started: Instant,
+    pub(super) id: u64,
+    pub(super) socket: Option<Arc<Socket>>,
+    pub(super) client: Option<Client>,
+    /// Normalised; empty where the request was refused before.
+    pub(super) host: Box<str>,
+    pub(super) is_upgrade: bool,
+    pub(super) routed: Option<Routed>,
+    pub(super) error: Option<&'static str>,
+}
+
+/// What is known once a rule has matched.
+pub(super) struct Routed {
+    pub(super) action: Arc<Action>,
+    /// The target for the backend, where it is not what the client sent.
+    pub(super) target: String,
+    /// The Host for the backend, where a filter changes it.
+    pub(super) rewritten_host: Option<Arc<str>>,
+    pub(super) cell: Option<Arc<BackendCell>>,
+    pub(super) backend_filters: Vec<Filter>,
+    pub(super) picked: Option<Picked>,
+    pub(super) tried: Vec<SocketAddr>,
+}
+
+impl Routed {
+    /// The rule's rewrite is applied at once; what is forwarded is the normalised path or what it makes of it.
+    pub(super) fn new(
+        action: Arc<Action>,
+        _host: &str,
+        path: &str,
+        query: Option<&str>,
+        prefix: Option<usize>,
+    ) -> Self {
+        let rewrite = action.filters.iter().find_map(|filter| match filter {
+            Filter::Rewrite(rewrite) => Some(rewrite),
+            Filter::Redirect(_) | Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => None,
+        });
+        let path_rewrite: Option<&PathRewrite> = rewrite.and_then(|rewrite| rewrite.path.as_ref());
+        let mut target = filter::rewritten(path_rewrite, path, prefix);
+        if let Some(query) = query {
+            target.push('?');
+            target.push_str(query);
+        }
+        let rewritten_host = rewrite.and_then(|rewrite| rewrite.hostname.clone());
+        Self {
+            action,
+            target,
+            rewritten_host,
+            cell: None,
+            backend_filters: Vec::new(),
+            picked: None,
+            tried: Vec::new(),
+        }
+    }
+}
+
+impl Context {
+    pub(super) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            id: next_id(),
+            socket: None,
+            client: None,
+            host: "".into(),
+            is_upgrade: false,
+            routed: None,
+            error: None,
+        }
+    }
+
+    pub(super) fn request_id(&self) -> String {
+        format!("{:016x}", self.id)
+    }
+
+    /// Spreads requests over weights.
+    pub(super) fn spread(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns whether another endpoint can be tried.
+    pub(super) fn count_upstream_failure(&mut self) -> bool {
+        let Some(routed) = &self.routed else { return false };
+        routed.action.metrics.upstream_failures.increment(1);
+        let tried = &routed.tried;
+        routed.cell.as_ref().is_some_and(|cell| cell.addresses().iter().any(|address| !tried.contains(address)))
+    }
+
+    /// The endpoint that was asked last.
+    pub(super) fn upstream(&self) -> Option<SocketAddr> {
+        self.routed.as_ref().and_then(|routed| routed.tried.last().copied())
+    }
+
+    /// Counts the request, and writes its line.
+    pub(super) fn report(&self, session: &Session, log: Option<&AccessLog>) {
+        let took = self.started.elapsed();
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        match (&self.routed, &self.socket) {
+            (Some(routed), _) => routed.action.metrics.answered(status, took),
+            (None, Some(socket)) => socket.unrouted.answered(status, took),
+            (None, None) => {}
+        }
+        let Some(log) = log else { return };
+        let head = session.req_header();
+        let field =
+            |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
+        let began = SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH);
+        log.write(&Line {
+            time: &k8s::telemetry::rfc3339(began),
+            request_id: &self.request_id(),
+            entry_point: self.socket.as_ref().map_or("", |socket| &socket.entry_point),
+            remote_addr: self.client.map(|client| client.address.to_string()).unwrap_or_default(),
+            method: head.method.as_str(),
+            vhost: &self.host,
+            path: head.uri.path(),
+            request_query: head.uri.query().unwrap_or_default(),
+            request_proto: protocol(head.version),
+            status,
+            bytes_sent: session.body_bytes_sent(),
+            request_length: session.body_bytes_read(),
+            duration: took.as_secs_f64(),
+            route: self.routed.as_ref().map(|routed| format!("{} rule {}", routed.action.route, routed.action.rule)),
+            upstream: self.upstream().map(|address| address.to_string()),
+            http_user_agent: field(http::header::USER_AGENT),
+            http_referrer: field(http::header::REFERER),
+            error: self.error,
+        });
+    }
+}
+
+fn protocol(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// Unique in this process, and unlikely to meet another's: a counter from a random start, mixed so that
+/// neighbours look nothing alike (the finaliser of splitmix64).
+fn next_id() -> u64 {
+    static START: OnceLock<u64> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let start = START.get_or_init(|| RandomState::new().hash_one(std::process::id()));
+    let mut id = start.wrapping_add(COUNT.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    id ^ (id >> 31)
+}

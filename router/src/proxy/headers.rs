@@ -1,0 +1,105 @@
+//! Header fields on their way to the backend and back.
+
+use http::{HeaderValue, header};
+use k8s::model::{Filter, HeaderEdits, PathRewrite};
+use pingora_core::{Error, ErrorType, OrErr, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use super::context::Context;
+use crate::framing;
+
+/// Runs once for each try, each time on a fresh copy of the client's request.
+pub(super) fn to_upstream(session: &Session, request: &mut RequestHeader, context: &Context) -> Result<()> {
+    let (Some(routed), Some(client), Some(socket)) = (&context.routed, &context.client, &context.socket) else {
+        return Err(Error::explain(ErrorType::InternalError, "a request without a route on its way to a backend"));
+    };
+    let asserted: Vec<header::HeaderName> =
+        request.headers.keys().filter(|name| framing::is_asserted(name.as_str(), client.is_trusted)).cloned().collect();
+    for name in asserted {
+        request.remove_header(&name);
+    }
+    let host = session.req_header().headers.get(header::HOST).cloned();
+    let host = host.or_else(|| HeaderValue::from_str(session.req_header().uri.authority()?.as_str()).ok());
+    let address = client.address.to_string();
+    request.insert_header("x-forwarded-for", &address)?;
+    request.insert_header("x-real-ip", &address)?;
+    request.insert_header("x-forwarded-proto", if client.is_https { "https" } else { "http" })?;
+    request.insert_header("x-forwarded-port", socket.port.to_string())?;
+    request.insert_header("x-request-id", context.request_id())?;
+    if let Some(host) = &host {
+        request.insert_header("x-forwarded-host", host)?;
+    }
+
+    request.set_uri(routed.target.parse().or_err(ErrorType::InternalError, "a rewritten path is no target")?);
+    if let Some(host) = host {
+        request.insert_header(header::HOST, host)?;
+    }
+    if let Some(host) = &routed.rewritten_host {
+        request.insert_header(header::HOST, &**host)?;
+    }
+    for filter in routed.action.filters.iter().chain(&routed.backend_filters) {
+        if let Filter::RequestHeaders(edits) = filter {
+            edit_request(request, edits)?;
+        }
+    }
+    for filter in &routed.backend_filters {
+        if let Filter::Rewrite(rewrite) = filter {
+            if let Some(host) = &rewrite.hostname {
+                request.insert_header(header::HOST, &**host)?;
+            }
+            if let Some(PathRewrite::Full(path)) = &rewrite.path {
+                request.set_uri(path.parse().or_err(ErrorType::InternalError, "a rewritten path is no target")?);
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn to_client(response: &mut ResponseHeader, context: &Context) -> Result<()> {
+    // It would send browsers to a port or a protocol that only the backend has.
+    response.remove_header("alt-svc");
+    // The client's connection is ours: an HTTP/1.0 backend must not end it.
+    if response.version == http::Version::HTTP_10 {
+        response.set_version(http::Version::HTTP_11);
+    }
+    if !response.headers.contains_key(header::SERVER) {
+        response.insert_header(header::SERVER, super::respond::SERVER)?;
+    }
+    response.insert_header("x-request-id", context.request_id())?;
+    let Some(routed) = &context.routed else { return Ok(()) };
+    for filter in routed.action.filters.iter().chain(&routed.backend_filters) {
+        if let Filter::ResponseHeaders(edits) = filter {
+            edit_response(response, edits)?;
+        }
+    }
+    Ok(())
+}
+
+// pingora's two kinds of head have the same methods and no trait for them.
+
+fn edit_request(head: &mut RequestHeader, edits: &HeaderEdits) -> Result<()> {
+    for (name, value) in &edits.set {
+        head.insert_header(name.to_string(), &**value)?;
+    }
+    for (name, value) in &edits.add {
+        head.append_header(name.to_string(), &**value)?;
+    }
+    for name in &edits.remove {
+        head.remove_header(&**name);
+    }
+    Ok(())
+}
+
+fn edit_response(head: &mut ResponseHeader, edits: &HeaderEdits) -> Result<()> {
+    for (name, value) in &edits.set {
+        head.insert_header(name.to_string(), &**value)?;
+    }
+    for (name, value) in &edits.add {
+        head.append_header(name.to_string(), &**value)?;
+    }
+    for name in &edits.remove {
+        head.remove_header(&**name);
+    }
+    Ok(())
+}
