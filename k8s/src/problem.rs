@@ -51,7 +51,7 @@ pub enum Reason {
     #[error("claims {path} of host {host}, which {winner} claimed first")]
     PathTaken { host: String, path: String, winner: ObjectName },
     #[error(
-        "host {host} has no certificate: name a Secret in spec.tls, or set `defaultCertificate` in the configuration"
+        "host {host} has no certificate that covers it: name a Secret in spec.tls, or one as `defaultCertificate` in the configuration"
     )]
     NoCertificate { host: HostPattern },
     #[error("{field} is {value:?}, expected {expected}")]

@@ -1,0 +1,197 @@
+//! Golden fixtures: manifests in, routes, zones and problems out, as text to read in a diff.
+//!
+//! Each folder of `tests/fixtures` is a case: `in.yaml`, whose first line says the behaviour, and
+//! where the shared `tests/fixtures/config.yaml` does not do, a `config.yaml` of its own. After a change that
+//! is meant, `UPDATE_GOLDEN=1 cargo test -p tests --test golden` writes what is expected anew: read the diff.
+
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use gateway::zone::Zones;
+use k8s::{
+    config,
+    model::{
+        Addressing, Attachment, Filter, HostPattern, Labels, Listener, ListenerProtocol, Match, Model, PathMatch, Rule, Target,
+        ValueMatch,
+    },
+    source::{self, Kinds, manifest},
+    translate::{endpoints, translate},
+};
+
+#[test]
+fn every_fixture_gives_what_it_gave() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let mut cases: Vec<PathBuf> =
+        fs::read_dir(&root).expect("fixtures").map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect();
+    cases.sort();
+    assert!(cases.len() > 20, "too few fixtures below {}", root.display());
+    let failures: Vec<String> = cases.iter().filter_map(|case| check(&root, case).err()).collect();
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+fn check(root: &Path, case: &Path) -> Result<(), String> {
+    let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let input = read(&case.join("in.yaml"))?;
+    if !input.starts_with("# ") {
+        return Err(format!("{name}: the first line of in.yaml does not say the behaviour"));
+    }
+    let own = case.join("config.yaml");
+    let config = read(&if own.exists() { own } else { root.join("config.yaml") })?;
+    let config = config::parse(&config).map_err(|error| format!("{name}: {error}"))?;
+
+    let objects = manifest::read(&input).map_err(|error| format!("{name}: {error}"))?;
+    let snapshot = source::snapshot(objects, Kinds { secrets: true, endpoints: true });
+    let translation = translate(&snapshot, &config);
+    let mut routes = routes(&translation.model);
+    for (id, backend) in &translation.model.backends {
+        let slices = snapshot.endpoint_slices.get(&id.service).map(Vec::as_slice).unwrap_or_default();
+        let from = match &backend.addressing {
+            Addressing::EndpointSlices { port_name } => format!("{:?}", endpoints(slices, port_name).addresses),
+            Addressing::ExternalName { host, port } => format!("{host}:{port}"),
+        };
+        writeln!(routes, "backend {id} {:?} {from}", backend.protocol).expect("text");
+    }
+    let problems: String = translation.problems.iter().map(|problem| format!("{problem}\n")).collect();
+    let found = [("routes.txt", routes), ("zone.txt", zone(&translation.model, &config)), ("problems.txt", problems)];
+    let mut differences = String::new();
+    for (file, text) in found {
+        let path = case.join(file);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
+        } else {
+            differences.push_str(&difference(&format!("{name}/{file}"), &fs::read_to_string(&path).unwrap_or_default(), &text));
+        }
+    }
+    if differences.is_empty() { Ok(()) } else { Err(differences) }
+}
+
+/// Lines that are in one text and not in the other.
+fn difference(what: &str, expected: &str, found: &str) -> String {
+    if expected == found {
+        return String::new();
+    }
+    let missing = expected.lines().filter(|line| !found.lines().any(|other| other == *line)).map(|line| format!("  - {line}\n"));
+    let new = found.lines().filter(|line| !expected.lines().any(|other| other == *line)).map(|line| format!("  + {line}\n"));
+    format!("{what} (- expected, + found)\n{}{}", missing.collect::<String>(), new.collect::<String>())
+}
+
+/// `lan https:443 grafana.home.example  prefix /  → default/grafana:80`, a line for each match.
+fn routes(model: &Model) -> String {
+    let mut text = String::new();
+    for entry in &model.entry_points {
+        for listener in &entry.listeners {
+            let door = format!("{} {}:{}", entry.name, listener.name, listener.port);
+            let sockets: Vec<String> = listener.sockets.iter().map(ToString::to_string).collect();
+            writeln!(text, "{door} on {}{}{}", sockets.join(" "), of_listener(listener), certificates(listener)).expect("text");
+            for attachment in &listener.routes {
+                for (number, rule) in attachment.route.rules.iter().enumerate() {
+                    for it in &rule.matches {
+                        writeln!(text, "{door} {}  {}  → {}", hosts(attachment), of_match(it), target(rule)).expect("text");
+                    }
+                    for filter in &rule.filters {
+                        writeln!(text, "    rule {number} {}", of_filter(filter)).expect("text");
+                    }
+                }
+            }
+        }
+    }
+    text
+}
+
+fn of_listener(listener: &Listener) -> String {
+    let redirect = match listener.protocol {
+        ListenerProtocol::Http { redirect_to_https: Some(port) } => format!(" redirects to https:{port}"),
+        ListenerProtocol::Http { redirect_to_https: None } | ListenerProtocol::Https => String::new(),
+    };
+    let hostname = listener.hostname.as_ref().map(|hostname| format!(" for {hostname}")).unwrap_or_default();
+    format!("{hostname}{redirect}")
+}
+
+fn certificates(listener: &Listener) -> String {
+    listener.certificates.iter().map(|it| format!(" [{}/{}]", it.secret.namespace, it.secret.name)).collect()
+}
+
+fn hosts(attachment: &Attachment) -> String {
+    if attachment.hostnames.is_empty() {
+        return "(any host)".to_owned();
+    }
+    let name = |host: &HostPattern| match host {
+        HostPattern::Wildcard { labels: Labels::One, .. } => format!("{host} (one label)"),
+        HostPattern::Exact(_) | HostPattern::Wildcard { .. } => host.to_string(),
+    };
+    attachment.hostnames.iter().map(name).collect::<Vec<_>>().join(",")
+}
+
+fn of_match(it: &Match) -> String {
+    let mut text = match &it.path {
+        PathMatch::Exact(path) => format!("exact {path}"),
+        PathMatch::Prefix(path) => format!("prefix {path}"),
+        PathMatch::Regex(path) => format!("regex {path}"),
+    };
+    if let Some(method) = &it.method {
+        write!(text, " method {method}").expect("text");
+    }
+    for (kind, all) in [("header", &it.headers), ("query", &it.query)] {
+        for named in all {
+            let (sign, value) = match &named.value {
+                ValueMatch::Exact(value) => ("=", value),
+                ValueMatch::Regex(value) => ("~", value),
+            };
+            write!(text, " {kind} {}{sign}{value}", named.name).expect("text");
+        }
+    }
+    text
+}
+
+fn target(rule: &Rule) -> String {
+    if rule.backends.is_empty() {
+        return "no backend".to_owned();
+    }
+    let one = |backend: &k8s::model::WeightedBackend| {
+        let to = match &backend.target {
+            Target::Backend(id) => id.to_string(),
+            Target::Invalid(why) => format!("500 ({why})"),
+        };
+        let weight = if rule.backends.len() > 1 { format!("{}x ", backend.weight) } else { String::new() };
+        let filters: String = backend.filters.iter().map(|filter| format!(" {}", of_filter(filter))).collect();
+        format!("{weight}{to}{filters}")
+    };
+    let timeouts = match (rule.timeouts.request, rule.timeouts.backend_request) {
+        (None, None) => String::new(),
+        (request, each) => format!(" within {request:?} ms, each try {each:?} ms"),
+    };
+    format!("{}{timeouts}", rule.backends.iter().map(one).collect::<Vec<_>>().join(" + "))
+}
+
+fn of_filter(filter: &Filter) -> String {
+    match filter {
+        Filter::Redirect(it) => format!(
+            "redirects {} to scheme {:?} host {:?} path {:?} port {:?}",
+            it.status, it.scheme, it.hostname, it.path, it.port
+        ),
+        Filter::RequestHeaders(it) => format!("request headers set {:?} add {:?} remove {:?}", it.set, it.add, it.remove),
+        Filter::ResponseHeaders(it) => format!("response headers set {:?} add {:?} remove {:?}", it.set, it.add, it.remove),
+        Filter::Rewrite(it) => format!("rewrites host {:?} path {:?}", it.hostname, it.path),
+    }
+}
+
+/// `grafana.home.example 192.168.8.21  (Ingress default/grafana on lan)`, sorted.
+fn zone(model: &Model, config: &config::Config) -> String {
+    let zones = Zones::build(model, config, 1);
+    let mut lines: Vec<String> = zones
+        .names()
+        .filter(|(zone, name, _)| **name != zone.name_server)
+        .map(|(_, name, node)| {
+            let addresses: Vec<String> =
+                node.v4.iter().map(ToString::to_string).chain(node.v6.iter().map(ToString::to_string)).collect();
+            let claims: Vec<String> = node.claims.iter().map(|claim| format!("{} on {}", claim.object, claim.entry_point)).collect();
+            format!("{name} {}  ({})\n", addresses.join(" "), claims.join(", "))
+        })
+        .collect();
+    lines.sort();
+    lines.concat()
+}
