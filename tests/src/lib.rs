@@ -1,1 +1,64 @@
-//! x
+//! What process tests share: a home of its own for each test, programs in it, and real clients.
+
+pub mod backend;
+pub mod home;
+mod program;
+
+pub use self::{
+    home::Home,
+    program::{Program, binary},
+};
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// How long anything may take before a test gives up. Machines may be slow; nothing waits this long when it works.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks until `found` has what it looks for, and returns it with how long that took.
+///
+/// # Panics
+/// When it does not come in time, with the last thing that was found instead.
+pub fn eventually<T, E: std::fmt::Debug>(what: &str, mut found: impl FnMut() -> Result<T, E>) -> (T, Duration) {
+    let started = Instant::now();
+    loop {
+        match found() {
+            Ok(it) => return (it, started.elapsed()),
+            Err(instead) if started.elapsed() > PATIENCE => panic!("{what} did not come; instead: {instead:#?}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// Runs a client, and returns its standard output.
+///
+/// # Panics
+/// When the client is not installed; `tests/run` installs it.
+pub fn output(command: &mut Command) -> String {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{program}: {error}; tests/run installs what is missing"));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A self-signed certificate and its key, in PEM.
+///
+/// # Panics
+/// Never, for names that are names.
+pub fn certificate(names: &[&str]) -> (String, String) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let issued = rcgen::generate_simple_self_signed(names).expect("names are names");
+    (issued.cert.pem(), issued.signing_key.serialize_pem())
+}
+
+/// A TLS Secret as a manifest.
+pub fn tls_secret(namespace: &str, name: &str, (certificate, key): &(String, String)) -> String {
+    let indented = |pem: &str| pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    format!(
+        "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{name: {name}, namespace: {namespace}}}\nstringData:\n  tls.crt: |\n{}  tls.key: |\n{}---\n",
+        indented(certificate),
+        indented(key)
+    )
+}

@@ -14,8 +14,8 @@ use gateway::zone::Zones;
 use k8s::{
     config,
     model::{
-        Addressing, Attachment, Filter, HostPattern, Labels, Listener, ListenerProtocol, Match, Model, PathMatch, Rule, Target,
-        ValueMatch,
+        Addressing, Attachment, Filter, HostPattern, Labels, Listener, ListenerProtocol, Match, Model, PathMatch, Rule,
+        Target, ValueMatch,
     },
     source::{self, Kinds, manifest},
     translate::{endpoints, translate},
@@ -24,8 +24,11 @@ use k8s::{
 #[test]
 fn every_fixture_gives_what_it_gave() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-    let mut cases: Vec<PathBuf> =
-        fs::read_dir(&root).expect("fixtures").map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect();
+    let mut cases: Vec<PathBuf> = fs::read_dir(&root)
+        .expect("fixtures")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
+        .collect();
     cases.sort();
     assert!(cases.len() > 20, "too few fixtures below {}", root.display());
     let failures: Vec<String> = cases.iter().filter_map(|case| check(&root, case).err()).collect();
@@ -63,7 +66,11 @@ fn check(root: &Path, case: &Path) -> Result<(), String> {
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
         } else {
-            differences.push_str(&difference(&format!("{name}/{file}"), &fs::read_to_string(&path).unwrap_or_default(), &text));
+            differences.push_str(&difference(
+                &format!("{name}/{file}"),
+                &fs::read_to_string(&path).unwrap_or_default(),
+                &text,
+            ));
         }
     }
     if differences.is_empty() { Ok(()) } else { Err(differences) }
@@ -74,8 +81,10 @@ fn difference(what: &str, expected: &str, found: &str) -> String {
     if expected == found {
         return String::new();
     }
-    let missing = expected.lines().filter(|line| !found.lines().any(|other| other == *line)).map(|line| format!("  - {line}\n"));
-    let new = found.lines().filter(|line| !expected.lines().any(|other| other == *line)).map(|line| format!("  + {line}\n"));
+    let missing =
+        expected.lines().filter(|line| !found.lines().any(|other| other == *line)).map(|line| format!("  - {line}\n"));
+    let new =
+        found.lines().filter(|line| !expected.lines().any(|other| other == *line)).map(|line| format!("  + {line}\n"));
     format!("{what} (- expected, + found)\n{}{}", missing.collect::<String>(), new.collect::<String>())
 }
 
@@ -86,11 +95,13 @@ fn routes(model: &Model) -> String {
         for listener in &entry.listeners {
             let door = format!("{} {}:{}", entry.name, listener.name, listener.port);
             let sockets: Vec<String> = listener.sockets.iter().map(ToString::to_string).collect();
-            writeln!(text, "{door} on {}{}{}", sockets.join(" "), of_listener(listener), certificates(listener)).expect("text");
+            writeln!(text, "{door} on {}{}{}", sockets.join(" "), of_listener(listener), certificates(listener))
+                .expect("text");
             for attachment in &listener.routes {
                 for (number, rule) in attachment.route.rules.iter().enumerate() {
                     for it in &rule.matches {
-                        writeln!(text, "{door} {}  {}  → {}", hosts(attachment), of_match(it), target(rule)).expect("text");
+                        writeln!(text, "{door} {}  {}  → {}", hosts(attachment), of_match(it), target(rule))
+                            .expect("text");
                     }
                     for filter in &rule.filters {
                         writeln!(text, "    rule {number} {}", of_filter(filter)).expect("text");
@@ -173,8 +184,12 @@ fn of_filter(filter: &Filter) -> String {
             "redirects {} to scheme {:?} host {:?} path {:?} port {:?}",
             it.status, it.scheme, it.hostname, it.path, it.port
         ),
-        Filter::RequestHeaders(it) => format!("request headers set {:?} add {:?} remove {:?}", it.set, it.add, it.remove),
-        Filter::ResponseHeaders(it) => format!("response headers set {:?} add {:?} remove {:?}", it.set, it.add, it.remove),
+        Filter::RequestHeaders(it) => {
+            format!("request headers set {:?} add {:?} remove {:?}", it.set, it.add, it.remove)
+        }
+        Filter::ResponseHeaders(it) => {
+            format!("response headers set {:?} add {:?} remove {:?}", it.set, it.add, it.remove)
+        }
         Filter::Rewrite(it) => format!("rewrites host {:?} path {:?}", it.hostname, it.path),
     }
 }
@@ -188,7 +203,8 @@ fn zone(model: &Model, config: &config::Config) -> String {
         .map(|(_, name, node)| {
             let addresses: Vec<String> =
                 node.v4.iter().map(ToString::to_string).chain(node.v6.iter().map(ToString::to_string)).collect();
-            let claims: Vec<String> = node.claims.iter().map(|claim| format!("{} on {}", claim.object, claim.entry_point)).collect();
+            let claims: Vec<String> =
+                node.claims.iter().map(|claim| format!("{} on {}", claim.object, claim.entry_point)).collect();
             format!("{name} {}  ({})\n", addresses.join(" "), claims.join(", "))
         })
         .collect();

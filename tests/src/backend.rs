@@ -1,0 +1,134 @@
+//! A small backend that says what it was asked: HTTP/1.1, HTTP/2 with prior knowledge, WebSocket.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/stream` | a chunk at once, and one more for each that the client sends |
+//! | `/slow/MS` | the usual, after that many milliseconds |
+//! | `/count` | how many bytes the request's body has |
+//! | any other | name, method, path, Host and header fields, as JSON |
+//!
+//! A request to upgrade to WebSocket is accepted anywhere, and every message echoed.
+
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Frame, Incoming},
+    header,
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::net::TcpListener;
+use tokio_tungstenite::{WebSocketStream, tungstenite::handshake::derive_accept_key, tungstenite::protocol::Role};
+
+type Body = BoxBody<Bytes, Infallible>;
+
+/// Serves in the background for as long as the runtime lives; `name` tells backends apart.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(address: SocketAddr, name: &str) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let name = name.to_owned();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let name = name.clone();
+            tokio::spawn(async move {
+                let service = service_fn(|request| answer(name.clone(), request));
+                let connection = auto::Builder::new(TokioExecutor::new());
+                // Clients come and go.
+                let _ = connection.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    Ok(bound)
+}
+
+async fn answer(name: String, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    if let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY) {
+        let accept = derive_accept_key(key.as_bytes());
+        return Ok(upgrade(request, &accept));
+    }
+    let path = request.uri().path().to_owned();
+    if let Some(delay) = path.strip_prefix("/slow/").and_then(|text| text.parse().ok()) {
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
+    Ok(match path.as_str() {
+        "/stream" => stream(request.into_body()),
+        "/count" => {
+            let mut body = request.into_body();
+            let mut count = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                count += frame.data_ref().map_or(0, Bytes::len);
+            }
+            Response::new(full(format!("{count}\n")))
+        }
+        _ => describe(&name, &request),
+    })
+}
+
+fn describe<B>(name: &str, request: &Request<B>) -> Response<Body> {
+    let fields: serde_json::Map<String, serde_json::Value> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+        .collect();
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let host = host.or_else(|| request.uri().authority().map(ToString::to_string));
+    let text = serde_json::json!({
+        "backend": name,
+        "method": request.method().as_str(),
+        "path": request.uri().path_and_query().map(ToString::to_string),
+        "host": host,
+        "version": format!("{:?}", request.version()),
+        "headers": fields,
+    });
+    let mut response = Response::new(full(format!("{text:#}\n")));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Shows that neither direction is buffered: each side waits for the other.
+fn stream(body: Incoming) -> Response<Body> {
+    let chunks = futures::stream::unfold((body, 0), |(mut body, number)| async move {
+        if number > 0 {
+            body.frame().await?.ok()?;
+        }
+        let chunk = Bytes::from(format!("chunk {number}\n"));
+        Some((Ok::<_, Infallible>(Frame::data(chunk)), (body, number + 1)))
+    });
+    Response::new(BodyExt::boxed(StreamBody::new(chunks)))
+}
+
+fn full(text: String) -> Body {
+    Full::new(Bytes::from(text)).boxed()
+}
+
+fn upgrade(request: Request<Incoming>, accept: &str) -> Response<Body> {
+    tokio::spawn(async move {
+        let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
+        let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+        while let Some(Ok(message)) = socket.next().await {
+            let is_data = message.is_text() || message.is_binary();
+            if is_data && socket.send(message).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut response = Response::new(full(String::new()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let fields = response.headers_mut();
+    fields.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+    fields.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+    if let Ok(accept) = header::HeaderValue::from_str(accept) {
+        fields.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}

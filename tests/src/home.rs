@@ -1,0 +1,219 @@
+//! A home for one test: loopback addresses nobody else has, a configuration, a directory of manifests.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
+};
+
+use tempfile::TempDir;
+
+use crate::{Program, binary, eventually, output};
+
+/// Ports are the same in every home; addresses are not.
+pub const HTTP: u16 = 8080;
+pub const HTTPS: u16 = 8443;
+pub const DNS: u16 = 5353;
+const ADMIN: u16 = 9150;
+
+pub struct Home {
+    directory: TempDir,
+    /// `127.x.y`: tests in one process differ in y, test programs in x.
+    network: [u8; 3],
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Home {
+    /// # Panics
+    /// When there is no place for temporary files.
+    pub fn new() -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let process = u8::try_from(std::process::id() % 200).unwrap_or_default() + 20;
+        let home = Self {
+            directory: tempfile::tempdir().expect("a place for temporary files"),
+            network: [127, process, NEXT.fetch_add(1, Relaxed)],
+        };
+        fs::create_dir(home.manifests()).expect("a new directory is empty");
+        home.configure("");
+        home
+    }
+
+    /// The address that ends like the real one: `.21` the LAN, `.22` DNS, `.23` the tunnel, `.24` a Gateway.
+    pub fn address(&self, last: u8) -> Ipv4Addr {
+        let [a, b, c] = self.network;
+        Ipv4Addr::new(a, b, c, last)
+    }
+
+    pub fn socket(&self, last: u8, port: u16) -> SocketAddr {
+        SocketAddr::from((self.address(last), port))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn manifests(&self) -> PathBuf {
+        self.path("manifests")
+    }
+
+    /// Two doors, one zone, and `more`.
+    ///
+    /// # Panics
+    /// When the file cannot be written, as all that writes here.
+    pub fn configure(&self, more: &str) {
+        let [lan, dns, tunnel] = [21, 22, 23].map(|last| self.address(last));
+        let text = format!(
+            "zones: [home.example]
+entryPoints:
+  lan: {{addresses: [{lan}], http: {HTTP}, https: {HTTPS}}}
+  tunnel: {{addresses: [{tunnel}], http: {HTTP}, trust: {{sources: [127.0.0.0/8], clientAddress: cf-connecting-ip}}}}
+ingress: {{classes: {{internal: lan, external: tunnel}}}}
+dns: {{listen: [\"{dns}:{DNS}\"], addresses: [{dns}]}}
+admin: {{gateway: \"{dns}:{ADMIN}\", router: \"{lan}:{ADMIN}\"}}
+drain: {{delay: 0, timeout: 10}}
+{more}\n"
+        );
+        fs::write(self.path("doorward.yaml"), text).expect("a file can be written");
+    }
+
+    /// Writes a manifest as a careful program does: whole, and then in place.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn apply(&self, name: &str, yaml: &str) {
+        let temporary = self.path(name);
+        fs::write(&temporary, yaml).expect("a file can be written");
+        fs::rename(temporary, self.manifests().join(name)).expect("a file can be moved");
+    }
+
+    /// # Panics
+    /// When it is not there.
+    pub fn delete(&self, name: &str) {
+        fs::remove_file(self.manifests().join(name)).expect("the manifest is there");
+    }
+
+    /// `gateway` or `router`, on this home's manifests; not yet ready.
+    pub fn launch(&self, program: &str) -> Program {
+        let mut command = Command::new(binary(program));
+        command.arg("--config").arg(self.path("doorward.yaml")).arg("--manifests").arg(self.manifests());
+        Program::start(&mut command, self.path(&format!("{program}.log")))
+    }
+
+    pub fn start(&self, program: &str) -> Program {
+        let mut started = self.launch(program);
+        eventually("readiness", || {
+            assert!(started.is_running(), "{program} has ended:\n{}", started.log());
+            match self.admin(program, "/readyz").as_str() {
+                "ok\n" => Ok(()),
+                other => Err(other.to_owned()),
+            }
+        });
+        started
+    }
+
+    /// What the admin port answers.
+    pub fn admin(&self, program: &str, path: &str) -> String {
+        let address = self.admin_address(program);
+        output(Command::new("curl").args(["-s", "-m", "5", &format!("http://{address}{path}")]))
+    }
+
+    pub fn admin_address(&self, program: &str) -> SocketAddr {
+        self.socket(if program == "gateway" { 22 } else { 21 }, ADMIN)
+    }
+
+    /// `dig` at this home's gateway.
+    pub fn dig(&self, arguments: &[&str]) -> String {
+        let server = format!("@{}", self.address(22));
+        output(Command::new("dig").args([&server, "-p", &DNS.to_string(), "+tries=1", "+time=2"]).args(arguments))
+    }
+
+    /// `curl` with every host at the door that ends in `last`; answers are on standard output, headers included with `-i`.
+    pub fn curl(&self, last: u8, arguments: &[&str]) -> String {
+        output(Command::new("curl").args(["-s", "-k", "-m", "10"]).args(self.connect_to(last)).args(arguments))
+    }
+
+    /// Flags that bring curl to a door whatever the URL's host is, with the ports that clients know mapped to this home's.
+    pub fn connect_to(&self, last: u8) -> [String; 6] {
+        let door = self.address(last);
+        let to = |from: &str, port: &str| format!("{from}{door}:{port}");
+        let flag = || "--connect-to".to_owned();
+        [flag(), to(":80:", &HTTP.to_string()), flag(), to(":443:", &HTTPS.to_string()), flag(), to("::", "")]
+    }
+
+    /// The status alone.
+    pub fn status(&self, last: u8, url: &str) -> String {
+        self.curl(last, &["-o", "/dev/null", "-w", "%{http_code}", url])
+    }
+}
+
+/// An Ingress of class `internal` for one host, in namespace `default`.
+pub fn ingress(name: &str, host: &str, service: &str) -> String {
+    ingress_of("internal", name, host, service)
+}
+
+pub fn ingress_of(class: &str, name: &str, host: &str, service: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: {name}, namespace: default}}
+spec:
+  ingressClassName: {class}
+  rules:
+  - host: \"{host}\"
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {service}, port: {{number: 80}}}}}}}}]}}
+---
+"
+    )
+}
+
+/// IngressClasses `internal` and `external`, both ours.
+pub fn classes() -> String {
+    ["internal", "external"]
+        .map(|name| {
+            format!("apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {{name: {name}}}\nspec: {{controller: doorward.dev/ingress}}\n---\n")
+        })
+        .concat()
+}
+
+/// A Service without selector, and its endpoints.
+pub fn service(name: &str, endpoints: &[SocketAddr]) -> String {
+    service_with(name, "", endpoints)
+}
+
+/// `app_protocol` may be empty.
+pub fn service_with(name: &str, app_protocol: &str, endpoints: &[SocketAddr]) -> String {
+    let protocol = if app_protocol.is_empty() { String::new() } else { format!(", appProtocol: {app_protocol}") };
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: default}}\nspec: {{ports: [{{port: 80{protocol}}}]}}\n---\n{}",
+        slices(name, endpoints)
+    )
+}
+
+/// One EndpointSlice for each endpoint, as ports may differ.
+pub fn slices(service: &str, endpoints: &[SocketAddr]) -> String {
+    endpoints
+        .iter()
+        .enumerate()
+        .map(|(number, endpoint)| {
+            format!(
+                "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {service}-{number}, namespace: default, labels: {{kubernetes.io/service-name: {service}}}}}
+addressType: IPv4
+endpoints: [{{addresses: [{}]}}]
+ports: [{{port: {}}}]
+---
+",
+                endpoint.ip(),
+                endpoint.port()
+            )
+        })
+        .collect()
+}

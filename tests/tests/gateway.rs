@@ -1,0 +1,194 @@
+//! `gateway` as a process, asked with dig over UDP and TCP.
+
+use tests::{
+    Home, eventually,
+    home::{classes, ingress, ingress_of, service},
+};
+
+/// A home that serves `grafana`, a wildcard, and a name with an empty non-terminal above it.
+fn home() -> Home {
+    let home = Home::new();
+    let apps = [
+        classes(),
+        service("web", &[]),
+        ingress("grafana", "grafana.home.example", "web"),
+        ingress("wild", "*.apps.home.example", "web"),
+        ingress("deep", "a.b.deep.home.example", "web"),
+        ingress_of("external", "outside", "outside.home.example", "web"),
+    ];
+    home.apply("apps.yaml", &apps.concat());
+    home
+}
+
+/// `NOERROR aa` and the answer's data; what dig says of flags and sections, shortened.
+fn ask(home: &Home, question: &[&str]) -> String {
+    let said = home.dig(&[&["+noall", "+comments", "+answer", "+authority"], question].concat());
+    let status =
+        said.split("status: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or("no answer").to_owned();
+    let flags = said.split("flags: ").nth(1).and_then(|rest| rest.split(';').next()).unwrap_or_default();
+    let records = said.lines().filter(|line| !line.starts_with(';') && !line.is_empty());
+    let records: Vec<String> = records
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let data = if words.get(3) == Some(&"SOA") { "" } else { words.get(4).copied().unwrap_or_default() };
+            format!("{} {} {data}", words.first().unwrap_or(&""), words.get(3).unwrap_or(&"")).trim_end().to_owned()
+        })
+        .collect();
+    let aa = if flags.split(' ').any(|flag| flag == "aa") { " aa" } else { "" };
+    let tc = if flags.split(' ').any(|flag| flag == "tc") { " tc" } else { "" };
+    format!("{status}{aa}{tc} {}", records.join(", ")).trim_end().to_owned()
+}
+
+#[test]
+fn every_kind_of_answer_over_udp_and_tcp() {
+    let home = home();
+    let _gateway = home.start("gateway");
+    let lan = home.address(21);
+    let dns = home.address(22);
+    let negative = "home.example. SOA";
+    for transport in ["+notcp", "+tcp"] {
+        for (question, expected) in [
+            ("grafana.home.example A", format!("NOERROR aa grafana.home.example. A {lan}")),
+            ("GraFana.HOME.example A", format!("NOERROR aa GraFana.HOME.example. A {lan}")),
+            ("outside.home.example A", format!("NOERROR aa outside.home.example. A {lan}")),
+            ("x.apps.home.example A", format!("NOERROR aa x.apps.home.example. A {lan}")),
+            ("x.y.apps.home.example A", format!("NOERROR aa x.y.apps.home.example. A {lan}")),
+            ("grafana.home.example AAAA", format!("NOERROR aa {negative}")),
+            ("grafana.home.example TXT", format!("NOERROR aa {negative}")),
+            ("grafana.home.example HTTPS", format!("NOERROR aa {negative}")),
+            ("grafana.home.example DS", format!("NOERROR aa {negative}")),
+            ("b.deep.home.example A", format!("NOERROR aa {negative}")),
+            ("apps.home.example A", format!("NOERROR aa {negative}")),
+            ("home.example A", format!("NOERROR aa {negative}")),
+            ("home.example SOA", "NOERROR aa home.example. SOA".to_owned()),
+            ("home.example NS", "NOERROR aa home.example. NS ns.home.example.".to_owned()),
+            ("ns.home.example A", format!("NOERROR aa ns.home.example. A {dns}")),
+            ("nothing.home.example A", format!("NXDOMAIN aa {negative}")),
+            ("x.grafana.home.example A", format!("NXDOMAIN aa {negative}")),
+            ("example.org A", "REFUSED".to_owned()),
+            ("grafana.home.example CH A", "REFUSED".to_owned()),
+            ("nas A", "NXDOMAIN aa . SOA".to_owned()),
+            ("9.8.168.192.in-addr.arpa PTR", "NXDOMAIN aa 168.192.in-addr.arpa. SOA".to_owned()),
+        ] {
+            let question: Vec<&str> = question.split(' ').chain([transport]).collect();
+            assert_eq!(ask(&home, &question), expected, "{question:?}");
+        }
+    }
+    assert_eq!(ask(&home, &["home.example", "AXFR", "+tcp"]), "REFUSED");
+}
+
+#[test]
+fn edns_is_spoken_with_those_who_speak_it() {
+    let home = home();
+    let _gateway = home.start("gateway");
+    assert!(home.dig(&["+edns=0", "+bufsize=4096", "grafana.home.example"]).contains("udp: 1232"));
+    assert!(!home.dig(&["+noedns", "grafana.home.example"]).contains("EDNS"));
+    assert!(home.dig(&["+edns=1", "+noednsnegotiation", "grafana.home.example"]).contains("status: BADVERS"));
+    assert!(home.dig(&["+opcode=UPDATE", "grafana.home.example"]).contains("status: NOTIMP"));
+    assert!(home.dig(&["example.org"]).contains("EDE: 20"));
+}
+
+#[test]
+fn an_answer_that_does_not_fit_is_truncated_and_whole_over_tcp() {
+    let home = home();
+    let many: Vec<String> = (1..=60).map(|n| format!("192.168.9.{n}")).collect();
+    let [dns, lan] = [home.address(22), home.address(21)];
+    let config = format!(
+        "zones: [home.example]\nentryPoints: {{lan: {{addresses: [{}], http: 80}}}}\ndns: {{listen: [\"{dns}:5353\"]}}\nadmin: {{gateway: \"{dns}:9150\", router: \"{lan}:9150\"}}\n",
+        many.join(", ")
+    );
+    std::fs::write(home.path("doorward.yaml"), config).expect("written");
+    let _gateway = home.start("gateway");
+    let udp = ask(&home, &["+notcp", "+ignore", "+noedns", "grafana.home.example"]);
+    assert!(udp.starts_with("NOERROR aa tc"), "{udp}");
+    let tcp = ask(&home, &["+noedns", "grafana.home.example"]);
+    assert!(tcp.starts_with("NOERROR aa grafana") && tcp.contains("192.168.9.60"), "{tcp}");
+}
+
+#[test]
+fn changes_of_manifests_are_answered_and_broken_ones_change_nothing() {
+    let home = home();
+    let _gateway = home.start("gateway");
+    let lan = home.address(21);
+    let (_, took) = {
+        home.apply("late.yaml", &ingress("late", "late.home.example", "web"));
+        eventually("the new name", || match ask(&home, &["late.home.example"]) {
+            answer if answer.contains(&lan.to_string()) => Ok(()),
+            other => Err(other),
+        })
+    };
+    println!("a new name was answered after {} ms", took.as_millis());
+
+    home.apply("late.yaml", "kind: [");
+    eventually("the problem", || match home.admin("gateway", "/problems") {
+        problems if problems.contains("late.yaml: cannot be read: ") => Ok(()),
+        other => Err(other),
+    });
+    assert!(ask(&home, &["late.home.example"]).contains(&lan.to_string()));
+    assert!(home.admin("gateway", "/metrics").contains("doorward_problems{kind=\"File\",reason=\"Unreadable\"} 1"));
+
+    home.delete("late.yaml");
+    eventually("the name's end", || match ask(&home, &["late.home.example"]) {
+        answer if answer.starts_with("NXDOMAIN") => Ok(()),
+        other => Err(other),
+    });
+}
+
+#[test]
+fn a_name_is_explained() {
+    let home = home();
+    let _gateway = home.start("gateway");
+    let explained = |name: &str| home.admin("gateway", &format!("/explain?name={name}"));
+    assert!(explained("outside.home.example").contains("Ingress default/outside on entry point lan gives the address"));
+    assert!(explained("outside.home.example").contains("Ingress default/outside on entry point tunnel is served too"));
+    assert!(explained("nothing.home.example").contains("no object asks for this name"));
+    assert!(explained("example.org").contains("no zone holds this name"));
+    assert!(home.admin("gateway", "/explain").contains("ask /explain?name="));
+}
+
+#[test]
+fn sigterm_ends_it_with_success_after_the_drain_delay() {
+    let home = home();
+    let mut gateway = home.start("gateway");
+    gateway.terminate();
+    assert!(gateway.wait().success(), "{}", gateway.log());
+}
+
+#[test]
+fn what_cannot_start_says_why() {
+    let home = home();
+    let _first = home.start("gateway");
+    let mut second = home.launch("gateway");
+    assert!(!second.wait().success());
+    assert!(second.log().contains("cannot listen on"), "{}", second.log());
+
+    std::fs::write(home.path("doorward.yaml"), "zonse: [home.example]").expect("written");
+    let mut wrong = home.launch("gateway");
+    assert!(!wrong.wait().success());
+    assert!(wrong.log().contains("doorward.yaml") && wrong.log().contains("did you mean `zones`?"), "{}", wrong.log());
+}
+
+#[test]
+fn without_objects_it_refuses_in_the_way_that_sends_dnsmasq_to_its_twin() {
+    let home = home();
+    let mut config = std::fs::read_to_string(home.path("doorward.yaml")).expect("written");
+    config.push_str("# no cluster answers\n");
+    std::fs::write(home.path("doorward.yaml"), config).expect("written");
+    let kubeconfig = home.path("kubeconfig");
+    let nobody = home.socket(99, 6443);
+    std::fs::write(
+        &kubeconfig,
+        format!("apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: 'http://{nobody}'}}}}]\nusers: [{{name: u, user: {{}}}}]\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\ncurrent-context: c\n"),
+    )
+    .expect("written");
+    let mut command = std::process::Command::new(tests::binary("gateway"));
+    command.arg("--config").arg(home.path("doorward.yaml")).env("KUBECONFIG", &kubeconfig);
+    let gateway = tests::Program::start(&mut command, home.path("gateway.log"));
+    let said = eventually("an answer", || match home.dig(&["grafana.home.example"]) {
+        said if said.contains("status: REFUSED") => Ok(said),
+        other => Err(other),
+    });
+    assert!(said.0.contains("EDE: 14"), "{}", said.0);
+    assert!(home.admin("gateway", "/readyz").contains("waiting for"), "{}", gateway.log());
+    assert_eq!(home.admin("gateway", "/livez"), "ok\n");
+}

@@ -1,0 +1,152 @@
+//! What changes while requests run: endpoints, manifests, listeners, and the end.
+
+use std::process::Stdio;
+
+use tests::{
+    Home, eventually,
+    home::{classes, ingress, service, slices},
+};
+
+use crate::{Backends, field};
+
+#[test]
+fn an_endpoint_change_reaches_the_next_request_without_a_swap_of_routes() {
+    let home = Home::new();
+    let backends = Backends::new();
+    let [old, new] = ["old", "new"].map(|name| backends.start(&home, name));
+    home.apply("app.yaml", &format!("{}{}", classes(), ingress("app", "app.home.example", "web")));
+    home.apply("service.yaml", &service("web", &[]).replace("---\n", ""));
+    home.apply("slices.yaml", &slices("web", &[old]));
+    let router = home.start("router");
+    assert_eq!(field(&home.curl(21, &["http://app.home.example/"]), "/backend"), "old");
+    let swaps = router.log().matches("routes changed").count();
+    home.apply("slices.yaml", &slices("web", &[new]));
+    let (_, took) =
+        eventually("the new endpoint", || match field(&home.curl(21, &["http://app.home.example/"]), "/backend") {
+            backend if backend == "new" => Ok(()),
+            other => Err(other),
+        });
+    println!("the new endpoint was used after {} ms, with curl's own start", took.as_millis());
+    assert_eq!(router.log().matches("routes changed").count(), swaps, "{}", router.log());
+    home.apply("slices.yaml", "");
+    eventually("no endpoint", || match home.status(21, "http://app.home.example/").as_str() {
+        "503" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+}
+
+#[test]
+fn wrong_manifests_are_problems_and_everything_else_goes_on() {
+    let home = Home::new();
+    let backends = Backends::new();
+    let web = backends.start(&home, "web");
+    home.apply(
+        "app.yaml",
+        &format!("{}{}{}", classes(), service("web", &[web]), ingress("app", "app.home.example", "web")),
+    );
+    let _router = home.start("router");
+    home.apply(
+        "broken.yaml",
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: broken}\nspec: {rules: 5}",
+    );
+    home.apply("lost.yaml", &ingress("lost", "lost.home.example", "gone"));
+    home.apply("stolen.yaml", &ingress("stolen", "app.home.example", "gone"));
+    let (problems, _) = eventually("the problems", || match home.admin("router", "/problems") {
+        problems
+            if problems.contains("broken.yaml")
+                && problems.contains("Ingress default/lost: references Service default/gone") =>
+        {
+            Ok(problems)
+        }
+        other => Err(other),
+    });
+    assert!(
+        problems.contains(
+            "Ingress default/stolen: claims / of host app.home.example, which Ingress default/app claimed first"
+        ),
+        "{problems}"
+    );
+    assert!(problems.contains("document 1: Ingress broken: spec.rules: "), "{problems}");
+    assert_eq!(home.status(21, "http://app.home.example/"), "200");
+    assert_eq!(home.status(21, "http://lost.home.example/"), "500");
+}
+
+#[test]
+fn a_gateway_opens_and_closes_its_own_socket_alone() {
+    let home = Home::new();
+    let backends = Backends::new();
+    let web = backends.start(&home, "web");
+    home.apply(
+        "app.yaml",
+        &format!("{}{}{}", classes(), service("web", &[web]), ingress("app", "app.home.example", "web")),
+    );
+    let _router = home.start("router");
+    assert_eq!(home.status(24, "http://late.example/"), "000");
+    home.apply(
+        "gateway.yaml",
+        &format!(
+            "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {{name: doorward}}
+spec: {{controllerName: doorward.dev/gateway}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: late}}
+spec: {{gatewayClassName: doorward, addresses: [{{value: {}}}], listeners: [{{name: http, port: 8080, protocol: HTTP}}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: late}}
+spec: {{parentRefs: [{{name: late}}], rules: [{{backendRefs: [{{name: web, port: 80}}]}}]}}
+",
+            home.address(24)
+        ),
+    );
+    let becomes = |status: &str| {
+        eventually("the Gateway's socket", || match home.status(24, "http://late.example:8080/").as_str() {
+            found if found == status => Ok(()),
+            other => Err(other.to_owned()),
+        })
+    };
+    becomes("200");
+    home.delete("gateway.yaml");
+    becomes("000");
+    assert_eq!(home.status(21, "http://app.home.example/"), "200");
+}
+
+#[test]
+fn sigterm_lets_the_running_request_finish_and_ends_with_success() {
+    let home = Home::new();
+    let backends = Backends::new();
+    let web = backends.start(&home, "web");
+    home.apply(
+        "app.yaml",
+        &format!("{}{}{}", classes(), service("web", &[web]), ingress("app", "app.home.example", "web")),
+    );
+    let mut router = home.start("router");
+    let slow = std::process::Command::new("curl")
+        .args(["-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", "http://app.home.example/slow/1500"])
+        .args(home.connect_to(21))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl is installed");
+    eventually("the running request", || {
+        let metrics = home.admin("router", "/metrics");
+        if metrics.contains(&format!("doorward_connections_open{{address=\"{}\"}} 1", home.socket(21, 8080))) {
+            Ok(())
+        } else {
+            Err(metrics)
+        }
+    });
+    router.terminate();
+    eventually("closed doors", || match home.status(21, "http://app.home.example/").as_str() {
+        "000" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    let answer = slow.wait_with_output().expect("curl ends");
+    assert_eq!(String::from_utf8_lossy(&answer.stdout), "200", "{}", router.log());
+    assert!(router.wait().success(), "{}", router.log());
+    assert!(router.log().contains("left"), "{}", router.log());
+}
