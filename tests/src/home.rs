@@ -80,7 +80,19 @@ admin: {{gateway: \"{dns}:{ADMIN}\", router: \"{lan}:{ADMIN}\"}}
 drain: {{delay: 0, timeout: 10}}
 {more}\n"
         );
-        fs::write(self.path("doorward.yaml"), text).expect("a file can be written");
+        self.write("doorward.yaml", &text);
+    }
+
+    /// # Panics
+    /// When it cannot be read.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect("the file is there")
+    }
+
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a file can be written");
     }
 
     /// Writes a manifest as a careful program does: whole, and then in place.
@@ -106,8 +118,22 @@ drain: {{delay: 0, timeout: 10}}
         Program::start(&mut command, self.path(&format!("{program}.log")))
     }
 
+    /// The same on the cluster that KUBECONFIG names.
+    pub fn launch_on_cluster(&self, program: &str) -> Program {
+        let mut command = Command::new(binary(program));
+        command.arg("--config").arg(self.path("doorward.yaml"));
+        Program::start(&mut command, self.path(&format!("{program}.log")))
+    }
+
     pub fn start(&self, program: &str) -> Program {
-        let mut started = self.launch(program);
+        self.ready(program, self.launch(program))
+    }
+
+    pub fn start_on_cluster(&self, program: &str) -> Program {
+        self.ready(program, self.launch_on_cluster(program))
+    }
+
+    fn ready(&self, program: &str, mut started: Program) -> Program {
         eventually("readiness", || {
             assert!(started.is_running(), "{program} has ended:\n{}", started.log());
             match self.admin(program, "/readyz").as_str() {

@@ -1,6 +1,7 @@
 //! What process tests share: a home of its own for each test, programs in it, and real clients.
 
 pub mod backend;
+pub mod cluster;
 pub mod home;
 mod program;
 

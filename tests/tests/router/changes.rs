@@ -20,6 +20,7 @@ fn an_endpoint_change_reaches_the_next_request_without_a_swap_of_routes() {
     let router = home.start("router");
     assert_eq!(field(&home.curl(21, &["http://app.home.example/"]), "/backend"), "old");
     let swaps = router.log().matches("routes changed").count();
+    assert!(swaps > 0);
     home.apply("slices.yaml", &slices("web", &[new]));
     let (_, took) =
         eventually("the new endpoint", || match field(&home.curl(21, &["http://app.home.example/"]), "/backend") {

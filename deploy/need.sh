@@ -1,0 +1,28 @@
+# need PROGRAM…: makes sure of what a script runs, with apt where that may be done; otherwise names the command that does. Sourced.
+
+package_of() {
+  case $1 in
+  dig) echo bind9-dnsutils ;;
+  cc) echo build-essential ;;
+  dnsmasq) echo dnsmasq-base ;;
+  *) echo "$1" ;;
+  esac
+}
+
+need() {
+  local program missing=()
+  for program; do command -v "$program" >/dev/null || missing+=("$(package_of "$program")"); done
+  ((${#missing[@]})) || return 0
+  if command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
+    echo "installing ${missing[*]}" >&2
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"; } >/dev/null && return
+  fi
+  if command -v apt-get >/dev/null; then echo "missing; install with: sudo apt-get install ${missing[*]}" >&2
+  else echo "missing; install with your package manager (Debian's names): ${missing[*]}" >&2; fi
+  exit 1
+}
+
+need_rust() {
+  command -v cargo >/dev/null || { echo "missing: a Rust toolchain; https://rustup.rs tells how to install one" >&2; exit 1; }
+  need cc cmake
+}

@@ -1,0 +1,20 @@
+//! What only a cluster of our own may be used for: its API server stops, its CRDs go, its nodes fail.
+
+#[path = "lab/api_server.rs"]
+mod api_server;
+#[path = "lab/late_crds.rs"]
+mod late_crds;
+
+use std::process::Command;
+
+/// `tests/lab/lab` with these arguments; returns what it says.
+///
+/// # Panics
+/// When it fails.
+fn lab(arguments: &[&str]) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/lab");
+    let output = Command::new(script).args(arguments).output().expect("the lab is beside these tests");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "lab {arguments:?}: {said}");
+    said
+}

@@ -1,0 +1,77 @@
+//! The Gateway API's CRDs come when everything runs, and go again.
+
+use tests::{
+    cluster::Cluster,
+    eventually,
+    home::{ingress, service},
+};
+
+use super::lab;
+use crate::Doorward;
+
+const GATEWAY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: internal}
+spec: {controllerName: doorward.dev/gateway}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: home, namespace: default}
+spec:
+  gatewayClassName: internal
+  listeners: [{name: http, protocol: HTTP, port: 8088}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app, namespace: default}
+spec:
+  parentRefs: [{name: home}]
+  hostnames: [gateway.home.example]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+";
+
+#[test]
+fn crds_that_come_late_are_followed_and_their_end_takes_nothing_else_away() {
+    without_crds();
+    let doorward = Doorward::start("");
+    let web = doorward.cluster.backend("web");
+    doorward.cluster.apply(&format!("{}{}", service("web", &[web]), ingress("app", "app.home.example", "web")));
+    let by_ingress = || {
+        eventually("the Ingress", || match doorward.backend("http://app.home.example/").as_str() {
+            "web" => Ok(()),
+            other => Err(other.to_owned()),
+        });
+    };
+    by_ingress();
+    lab(&["crds"]);
+    doorward.cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]);
+    let at = "http://gateway.home.example:8088/";
+    doorward.cluster.apply(GATEWAY);
+    let door = doorward.home.address(24).to_string();
+    let by_gateway = |wanted: (&str, &str)| {
+        let (_, took) = eventually("the Gateway", || {
+            match (doorward.addresses("gateway.home.example"), doorward.backend_at(24, at)) {
+                (address, backend) if (address.as_str(), backend.as_str()) == wanted => Ok(()),
+                other => Err((other, doorward.home.admin("router", "/problems"))),
+            }
+        });
+        took
+    };
+    let took = by_gateway((&door, "web"));
+    println!("FIGURE CRDs installed and a Gateway applied until DNS and HTTP answer: {} ms", took.as_millis());
+    by_ingress();
+
+    without_crds();
+    by_gateway(("NXDOMAIN", "000"));
+    by_ingress();
+}
+
+/// The CRDs, and with them every object of theirs.
+fn without_crds() {
+    let cluster = Cluster::new();
+    let all = cluster.kubectl(&["get", "crd", "-o", "name"]);
+    for crd in all.lines().filter(|line| line.contains("gateway.networking.k8s.io")) {
+        cluster.kubectl(&["delete", crd]);
+    }
+}
