@@ -25,9 +25,9 @@ pub use self::{
 
 pub const GROUP: &str = "gateway.networking.k8s.io";
 
-/// A kind of this group at version v1, as kube wants to know it.
+/// A kind of this group, as kube wants to know it.
 macro_rules! kind {
-    ($type:ident, $spec:ident, $kind:literal, $plural:literal, $scope:ty) => {
+    ($type:ident, $spec:ident, $version:literal, $kind:literal, $plural:literal, $scope:ty) => {
         impl kube::Resource for $type {
             type DynamicType = ();
             type Scope = $scope;
@@ -41,7 +41,7 @@ macro_rules! kind {
             }
 
             fn version((): &()) -> std::borrow::Cow<'_, str> {
-                "v1".into()
+                $version.into()
             }
 
             fn plural((): &()) -> std::borrow::Cow<'_, str> {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{SecretObjectReference, kind};
 
-kind!(GatewayClass, GatewayClassSpec, "GatewayClass", "gatewayclasses", k8s_openapi::ClusterResourceScope);
-kind!(Gateway, GatewaySpec, "Gateway", "gateways", k8s_openapi::NamespaceResourceScope);
+kind!(GatewayClass, GatewayClassSpec, "v1", "GatewayClass", "gatewayclasses", k8s_openapi::ClusterResourceScope);
+kind!(Gateway, GatewaySpec, "v1", "Gateway", "gateways", k8s_openapi::NamespaceResourceScope);
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BackendObjectReference, ParentReference, kind};
 
-kind!(HttpRoute, HttpRouteSpec, "HTTPRoute", "httproutes", k8s_openapi::NamespaceResourceScope);
+kind!(HttpRoute, HttpRouteSpec, "v1", "HTTPRoute", "httproutes", k8s_openapi::NamespaceResourceScope);
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]

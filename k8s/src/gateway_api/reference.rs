@@ -37,7 +37,15 @@ pub struct SecretObjectReference {
     pub name: String,
 }
 
-kind!(ReferenceGrant, ReferenceGrantSpec, "ReferenceGrant", "referencegrants", k8s_openapi::NamespaceResourceScope);
+// v1beta1, which every release serves; v1 is younger and the same.
+kind!(
+    ReferenceGrant,
+    ReferenceGrantSpec,
+    "v1beta1",
+    "ReferenceGrant",
+    "referencegrants",
+    k8s_openapi::NamespaceResourceScope
+);
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]

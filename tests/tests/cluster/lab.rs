@@ -2,6 +2,8 @@
 
 #[path = "lab/api_server.rs"]
 mod api_server;
+#[path = "lab/gateway_api.rs"]
+mod gateway_api;
 #[path = "lab/late_crds.rs"]
 mod late_crds;
 
