@@ -1,5 +1,6 @@
 # Paths, addresses and generated configuration of the lab. Sourced, never run.
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ARCHIVE=$HERE/../../deploy/image/archive.py
 CACHE=${DOORWARD_LAB:-${XDG_CACHE_HOME:-$HOME/.cache}/doorward-lab}
 BIN=$CACHE/bin        # Kubernetes, etcd and the helper programs, built from Go modules
 DEB=$CACHE/debian     # containerd, runc, CNI plugins and nft, unpacked from Debian packages

@@ -2,6 +2,8 @@
 # pid 1 of the lab: the LAN (a bridge with no uplink), its hosts, and the control plane at the API VIP.
 . "$(dirname "$0")/config.sh"
 hostname "$HOUSE"; own_mounts
+# As at home, whoever resolves a name asks Pi-hole.
+echo "nameserver ${LAN_HOST[pihole]}" >"$RUN/resolv.conf"; mount --bind "$RUN/resolv.conf" /etc/resolv.conf
 ip link set lo up
 ip link add lan0 type bridge; ip link set lan0 up; ip addr add $CONTROL/24 dev lan0
 echo 1 >/proc/sys/net/ipv4/ip_forward

@@ -7,6 +7,9 @@ mod gateway_api;
 #[path = "lab/late_crds.rs"]
 mod late_crds;
 
+#[path = "lab/pods.rs"]
+mod pods;
+
 use std::process::Command;
 
 /// `tests/lab/lab` with these arguments; returns what it says.
