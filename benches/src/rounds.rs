@@ -1,0 +1,61 @@
+//! Timing several things in turns, so that what disturbs the machine disturbs all of them alike.
+
+use std::time::Instant;
+
+/// A named piece of work and how many operations one run of it has.
+pub struct Contender<'a> {
+    pub name: &'a str,
+    pub operations: usize,
+    pub run: Box<dyn FnMut() -> usize + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    /// `run` returns something that depends on all of its work, which keeps the compiler from leaving work out.
+    pub fn new(name: &'a str, operations: usize, run: impl FnMut() -> usize + 'a) -> Self {
+        Self { name, operations, run: Box::new(run) }
+    }
+}
+
+/// Nanoseconds for one operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    pub name: String,
+    /// The median of all rounds.
+    pub nanoseconds: f64,
+    /// How far the middle half of the rounds lies apart, as a part of the median.
+    pub noise: f64,
+    /// The median of the rounds' ratios to the first contender.
+    pub ratio: f64,
+}
+
+/// Runs every contender once for warming up, then `n_rounds` times in turns.
+pub fn compare(n_rounds: usize, contenders: &mut [Contender<'_>]) -> Vec<Timing> {
+    let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); contenders.len()];
+    for round in 0..=n_rounds {
+        for (contender, times) in contenders.iter_mut().zip(&mut rounds) {
+            let start = Instant::now();
+            std::hint::black_box((contender.run)());
+            let elapsed = start.elapsed().as_nanos() as f64 / contender.operations as f64;
+            if round > 0 {
+                times.push(elapsed);
+            }
+        }
+    }
+    let timing = |(contender, times): (&Contender<'_>, &Vec<f64>)| {
+        let ratios = times.iter().zip(&rounds[0]).map(|(time, first)| time / first).collect();
+        let nanoseconds = quantile(times.clone(), 0.5);
+        let spread = quantile(times.clone(), 0.75) - quantile(times.clone(), 0.25);
+        Timing {
+            name: contender.name.to_owned(),
+            nanoseconds,
+            noise: spread / nanoseconds,
+            ratio: quantile(ratios, 0.5),
+        }
+    };
+    contenders.iter().zip(&rounds).map(timing).collect()
+}
+
+fn quantile(mut numbers: Vec<f64>, part: f64) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get((numbers.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN)
+}
