@@ -1,0 +1,42 @@
+# The commands of a day's work; `just` lists them. Each is one line that can also be typed.
+
+[private]
+default:
+    @just --list
+
+# What CI runs before a change lands
+ci:
+    .ci/run
+
+# Format, then lint as CI does
+lint:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --features tests/cluster -- -D warnings
+
+# Unit, golden and process tests
+test:
+    tests/run
+
+# The same programs on a real Kubernetes: the one of KUBECONFIG, or one started here
+cluster *filter:
+    tests/run cluster {{filter}}
+
+# Accept what the golden tests now give
+bless:
+    UPDATE_GOLDEN=1 cargo test -p tests --test golden
+
+# A homelab's front door on loopback addresses
+demo:
+    deploy/demo/run
+
+# How fast the hot paths are
+bench:
+    benches/run
+
+# Licences, advisories, duplicates (needs cargo-deny)
+deny:
+    cargo deny check
+
+# Images as OCI archives in target/image
+image:
+    deploy/image/build
