@@ -310,3 +310,94 @@ fn listed<K: Resource + Into<Object>>(object: DeserializeGuard<K>) -> Listed {
 fn seconds_since_1970() -> f64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::ServiceName;
+
+    const KINDS: Kinds = Kinds { secrets: false, endpoints: true };
+
+    fn service(name: &str, port: i32) -> Listed {
+        let json = json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"ports": [{"port": port}]}});
+        Ok(serde_json::from_value::<Service>(json).expect("a Service").into())
+    }
+
+    fn slice(address: &str) -> Listed {
+        let json = json!({
+            "metadata": {"name": "web-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [address]}],
+        });
+        Ok(serde_json::from_value::<EndpointSlice>(json).expect("an EndpointSlice").into())
+    }
+
+    /// A collector of Services and EndpointSlices: where reports go in, and updates come out.
+    fn collector() -> (mpsc::Sender<Report>, mpsc::Receiver<Update>) {
+        let (sender, reports) = mpsc::channel(16);
+        let (updates, received) = mpsc::channel(16);
+        tokio::spawn(collect(reports, BTreeSet::from([Kind::Service, Kind::EndpointSlice]), KINDS, updates));
+        (sender, received)
+    }
+
+    async fn report(to: &mpsc::Sender<Report>, kind: Kind, what: What) {
+        assert!(to.send(Report { kind, what }).await.is_ok(), "the collector has ended");
+    }
+
+    async fn snapshot(updates: &mut mpsc::Receiver<Update>) -> Arc<crate::snapshot::Snapshot> {
+        match updates.recv().await {
+            Some(Update::Snapshot(snapshot)) => snapshot,
+            other => panic!("not a snapshot: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_snapshot_waits_for_every_kind_and_a_missing_one_counts_as_listed() {
+        let (reports, mut updates) = collector();
+        report(&reports, Kind::Service, What::Listed(vec![service("web", 80)])).await;
+        assert!(tokio::time::timeout(HOLD_OFF * 3, updates.recv()).await.is_err(), "slices are not listed yet");
+        report(&reports, Kind::EndpointSlice, What::Absent).await;
+        assert_eq!(snapshot(&mut updates).await.services.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn several_changes_are_one_snapshot_and_endpoints_are_none() {
+        let (reports, mut updates) = collector();
+        report(&reports, Kind::EndpointSlice, What::Listed(vec![slice("10.0.0.1")])).await;
+        report(&reports, Kind::Service, What::Listed(Vec::new())).await;
+        assert!(snapshot(&mut updates).await.services.is_empty());
+        for port in 1..=5 {
+            report(&reports, Kind::Service, What::Applied(service(&format!("web-{port}"), port))).await;
+        }
+        report(&reports, Kind::EndpointSlice, What::Applied(slice("10.0.0.2"))).await;
+        // Endpoints overtake the routes that are held off, and name the one Service whose they are.
+        match updates.recv().await {
+            Some(Update::Endpoints { service, slices }) => {
+                assert_eq!((service, slices.len()), (ServiceName::new("default", "web"), 1));
+            }
+            other => panic!("not endpoints: {other:?}"),
+        }
+        assert_eq!(snapshot(&mut updates).await.services.len(), 5);
+        assert!(tokio::time::timeout(HOLD_OFF * 3, updates.recv()).await.is_err(), "nothing more has changed");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_cannot_be_decoded_stays_as_it_was_and_is_a_problem() {
+        let (reports, mut updates) = collector();
+        report(&reports, Kind::EndpointSlice, What::Absent).await;
+        report(&reports, Kind::Service, What::Listed(vec![service("web", 80)])).await;
+        snapshot(&mut updates).await;
+        let broken = Err((("default".to_owned(), "web".to_owned()), "ports: expected a list".to_owned()));
+        report(&reports, Kind::Service, What::Applied(broken)).await;
+        let seen = snapshot(&mut updates).await;
+        assert_eq!(seen.services.len(), 1);
+        assert!(seen.problems.iter().any(|problem| problem.to_string().contains("Service default/web")));
+        // Mended, it is no problem any more; a new list without it takes it away.
+        report(&reports, Kind::Service, What::Applied(service("web", 81))).await;
+        assert!(snapshot(&mut updates).await.problems.is_empty());
+        report(&reports, Kind::Service, What::Listed(Vec::new())).await;
+        assert!(snapshot(&mut updates).await.services.is_empty());
+    }
+}
