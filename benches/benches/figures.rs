@@ -10,7 +10,7 @@ use benches::{
     rounds::{Contender, Timing, compare},
     routes::{self, Peer},
 };
-use k8s::{model::Model, translate::translate};
+use k8s::{model::Model, snapshot::Snapshot, translate::translate};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -97,9 +97,10 @@ fn rebuilding() {
 
     let config = configuration();
     let snapshots = [1_000, 10_000].map(|n_ingresses| (n_ingresses, snapshot(n_ingresses)));
-    let model = |snapshot| -> Model {
+    let model = |snapshot: &Snapshot| -> Model {
         let translation = translate(snapshot, &config);
         assert!(translation.problems.is_empty(), "{:?}", translation.problems.first());
+        assert_eq!(translation.model.backends.len(), snapshot.services.len(), "every Ingress has its backend");
         translation.model
     };
     let mut contenders: Vec<_> = snapshots
