@@ -5,6 +5,9 @@ package_of() {
   dig) echo bind9-dnsutils ;;
   cc) echo build-essential ;;
   dnsmasq) echo dnsmasq-base ;;
+  ip) echo iproute2 ;;
+  nsenter | unshare) echo util-linux ;;
+  pgrep) echo procps ;;
   *) echo "$1" ;;
   esac
 }
