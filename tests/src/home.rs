@@ -144,6 +144,27 @@ drain: {{delay: 0, timeout: 10}}
         started
     }
 
+    /// A Gateway `home` of this home's own address `.24`, HTTP alone, and its class.
+    pub fn gateway(&self) -> String {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {{name: doorward}}
+spec: {{controllerName: doorward.dev/gateway}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: home, namespace: default}}
+spec:
+  gatewayClassName: doorward
+  addresses: [{{value: {}}}]
+  listeners: [{{name: http, port: {HTTP}, protocol: HTTP}}]
+---
+",
+            self.address(24)
+        )
+    }
+
     /// What the admin port answers.
     pub fn admin(&self, program: &str, path: &str) -> String {
         let address = self.admin_address(program);
@@ -177,6 +198,11 @@ drain: {{delay: 0, timeout: 10}}
     pub fn status(&self, last: u8, url: &str) -> String {
         self.curl(last, &["-o", "/dev/null", "-w", "%{http_code}", url])
     }
+}
+
+/// app.home.example by an Ingress of class `internal`, its Service `web` and the endpoints.
+pub fn app(endpoints: &[SocketAddr]) -> String {
+    [classes(), service("web", endpoints), ingress("app", "app.home.example", "web")].concat()
 }
 
 /// An Ingress of class `internal` for one host, in namespace `default`.

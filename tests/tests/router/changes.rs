@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tests::{
     Home, eventually,
-    home::{classes, ingress, service, slices},
+    home::{app, classes, ingress, service, slices},
 };
 
 use crate::{Backends, field};
@@ -41,10 +41,7 @@ fn wrong_manifests_are_problems_and_everything_else_goes_on() {
     let home = Home::new();
     let backends = Backends::new();
     let web = backends.start(&home, "web");
-    home.apply(
-        "app.yaml",
-        &format!("{}{}{}", classes(), service("web", &[web]), ingress("app", "app.home.example", "web")),
-    );
+    home.apply("app.yaml", &app(&[web]));
     let _router = home.start("router");
     home.apply(
         "broken.yaml",
@@ -77,34 +74,19 @@ fn a_gateway_opens_and_closes_its_own_socket_alone() {
     let home = Home::new();
     let backends = Backends::new();
     let web = backends.start(&home, "web");
-    home.apply(
-        "app.yaml",
-        &format!("{}{}{}", classes(), service("web", &[web]), ingress("app", "app.home.example", "web")),
-    );
+    home.apply("app.yaml", &app(&[web]));
     let _router = home.start("router");
     assert_eq!(home.status(24, "http://late.example/"), "000");
     home.apply(
-        "gateway.yaml",
-        &format!(
-            "
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {{name: doorward}}
-spec: {{controllerName: doorward.dev/gateway}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: late}}
-spec: {{gatewayClassName: doorward, addresses: [{{value: {}}}], listeners: [{{name: http, port: 8080, protocol: HTTP}}]}}
----
+        "route.yaml",
+        "
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: late}}
-spec: {{parentRefs: [{{name: late}}], rules: [{{backendRefs: [{{name: web, port: 80}}]}}]}}
+metadata: {name: late}
+spec: {parentRefs: [{name: home}], rules: [{backendRefs: [{name: web, port: 80}]}]}
 ",
-            home.address(24)
-        ),
     );
+    home.apply("gateway.yaml", &home.gateway());
     let becomes = |status: &str| {
         eventually("the Gateway's socket", || match home.status(24, "http://late.example:8080/").as_str() {
             found if found == status => Ok(()),
@@ -122,10 +104,7 @@ fn sigterm_lets_the_running_request_finish_and_ends_with_success() {
     let home = Home::new();
     let backends = Backends::new();
     let web = backends.start(&home, "web");
-    home.apply(
-        "app.yaml",
-        &format!("{}{}{}", classes(), service("web", &[web]), ingress("app", "app.home.example", "web")),
-    );
+    home.apply("app.yaml", &app(&[web]));
     let mut router = home.start("router");
     let slow = std::process::Command::new("curl")
         .args(["-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", "http://app.home.example/slow/1500"])

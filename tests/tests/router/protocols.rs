@@ -194,29 +194,17 @@ fn a_large_upload_passes_without_being_held_in_memory() {
 fn a_backend_that_does_not_answer_in_time_is_504_and_only_where_a_limit_is_set() {
     let backends = Backends::new();
     let home = home(&backends, "");
+    home.apply("gateway.yaml", &home.gateway());
     home.apply(
         "route.yaml",
-        &format!(
-            "
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {{name: doorward}}
-spec: {{controllerName: doorward.dev/gateway}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: home}}
-spec: {{gatewayClassName: doorward, addresses: [{{value: {}}}], listeners: [{{name: http, port: 8080, protocol: HTTP}}]}}
----
+        "
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: slow}}
+metadata: {name: slow}
 spec:
-  parentRefs: [{{name: home}}]
-  rules: [{{timeouts: {{backendRequest: 100ms}}, backendRefs: [{{name: web, port: 80}}]}}]
+  parentRefs: [{name: home}]
+  rules: [{timeouts: {backendRequest: 100ms}, backendRefs: [{name: web, port: 80}]}]
 ",
-            home.address(24)
-        ),
     );
     let _router = home.start("router");
     let answer = home.curl(24, &["-i", "http://any.example/slow/3000"]);

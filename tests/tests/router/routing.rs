@@ -2,7 +2,7 @@
 
 use tests::{
     Home,
-    home::{classes, ingress, ingress_of, service},
+    home::{app, classes, ingress, ingress_of, service},
 };
 
 use crate::{Backends, field};
@@ -89,47 +89,32 @@ fn a_gateway_route_is_matched_by_method_header_and_query_and_filtered() {
     let home = Home::new();
     let backends = Backends::new();
     let [one, two] = ["one", "two"].map(|name| backends.start(&home, name));
-    let gateway = home.address(24);
     home.apply("services.yaml", &format!("{}{}", service("one", &[one]), service("two", &[two])));
+    home.apply("gateway.yaml", &home.gateway());
     home.apply(
         "route.yaml",
-        &format!(
-            "
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {{name: doorward}}
-spec: {{controllerName: doorward.dev/gateway}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: home}}
-spec:
-  gatewayClassName: doorward
-  addresses: [{{value: {gateway}}}]
-  listeners: [{{name: http, port: 8080, protocol: HTTP}}]
----
+        "
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: app}}
+metadata: {name: app}
 spec:
-  parentRefs: [{{name: home}}]
+  parentRefs: [{name: home}]
   hostnames: [app.home.example]
   rules:
-  - backendRefs: [{{name: one, port: 80}}]
-  - matches: [{{method: POST}}, {{headers: [{{name: X-Env, value: canary}}]}}, {{queryParams: [{{name: v, value: \"2\"}}]}}]
-    backendRefs: [{{name: two, port: 80}}]
-  - matches: [{{path: {{value: /old}}}}]
-    filters: [{{type: RequestRedirect, requestRedirect: {{scheme: https, port: 8443, statusCode: 301, path: {{type: ReplacePrefixMatch, replacePrefixMatch: /new}}}}}}]
-  - matches: [{{path: {{value: /re}}}}]
+  - backendRefs: [{name: one, port: 80}]
+  - matches: [{method: POST}, {headers: [{name: X-Env, value: canary}]}, {queryParams: [{name: v, value: \"2\"}]}]
+    backendRefs: [{name: two, port: 80}]
+  - matches: [{path: {value: /old}}]
+    filters: [{type: RequestRedirect, requestRedirect: {scheme: https, port: 8443, statusCode: 301, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}}]
+  - matches: [{path: {value: /re}}]
     filters:
-    - {{type: URLRewrite, urlRewrite: {{hostname: inner.local, path: {{type: ReplacePrefixMatch, replacePrefixMatch: /x}}}}}}
-    - {{type: RequestHeaderModifier, requestHeaderModifier: {{set: [{{name: X-Set, value: set}}], add: [{{name: X-Add, value: added}}], remove: [X-Remove]}}}}
-    - {{type: ResponseHeaderModifier, responseHeaderModifier: {{set: [{{name: X-Answer, value: ours}}], remove: [Content-Type]}}}}
-    backendRefs: [{{name: one, port: 80}}]
-  - matches: [{{path: {{value: /weights}}}}]
-    backendRefs: [{{name: one, port: 80, weight: 3}}, {{name: two, port: 80, weight: 1}}, {{name: gone, port: 80, weight: 0}}]
-"
-        ),
+    - {type: URLRewrite, urlRewrite: {hostname: inner.local, path: {type: ReplacePrefixMatch, replacePrefixMatch: /x}}}
+    - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Set, value: set}], add: [{name: X-Add, value: added}], remove: [X-Remove]}}
+    - {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: X-Answer, value: ours}], remove: [Content-Type]}}
+    backendRefs: [{name: one, port: 80}]
+  - matches: [{path: {value: /weights}}]
+    backendRefs: [{name: one, port: 80, weight: 3}, {name: two, port: 80, weight: 1}, {name: gone, port: 80, weight: 0}]
+",
     );
     let _router = home.start("router");
     let url = "http://app.home.example";
@@ -169,18 +154,12 @@ fn every_endpoint_is_used_and_a_dead_one_is_passed_over() {
     let backends = Backends::new();
     let [one, two] = ["one", "two"].map(|name| backends.start(&home, name));
     let dead = home.socket(10, 1);
-    home.apply(
-        "app.yaml",
-        &format!("{}{}{}", classes(), service("web", &[one, two]), ingress("app", "app.home.example", "web")),
-    );
+    home.apply("app.yaml", &app(&[one, two]));
     let _router = home.start("router");
     let answers = home.curl(21, &["http://app.home.example/?n=[1-20]"]);
     assert!(answers.contains("\"one\"") && answers.contains("\"two\""), "{answers}");
 
-    home.apply(
-        "app.yaml",
-        &format!("{}{}{}", classes(), service("web", &[dead, two]), ingress("app", "app.home.example", "web")),
-    );
+    home.apply("app.yaml", &app(&[dead, two]));
     tests::eventually("the other endpoints", || match home.admin("router", "/explain?url=http://app.home.example/") {
         explained if explained.contains(&dead.to_string()) => Ok(()),
         other => Err(other),
