@@ -22,12 +22,24 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 /// When it does not come in time, with the last thing that was found instead.
-pub fn eventually<T, E: std::fmt::Debug>(what: &str, mut found: impl FnMut() -> Result<T, E>) -> (T, Duration) {
+pub fn eventually<T, E: std::fmt::Debug>(what: &str, found: impl FnMut() -> Result<T, E>) -> (T, Duration) {
+    within(PATIENCE, what, found)
+}
+
+/// [`eventually`], for what others need longer for than any of our own programs may.
+///
+/// # Panics
+/// When it does not come in time, with the last thing that was found instead.
+pub fn within<T, E: std::fmt::Debug>(
+    patience: Duration,
+    what: &str,
+    mut found: impl FnMut() -> Result<T, E>,
+) -> (T, Duration) {
     let started = Instant::now();
     loop {
         match found() {
             Ok(it) => return (it, started.elapsed()),
-            Err(instead) if started.elapsed() > PATIENCE => panic!("{what} did not come; instead: {instead:#?}"),
+            Err(instead) if started.elapsed() > patience => panic!("{what} did not come; instead: {instead:#?}"),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
     }
