@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
+    model::ServiceName,
     problem::{Problem, Reason},
 };
 
@@ -130,20 +131,16 @@ async fn collect(
                     let names: Vec<_> = waiting.iter().map(|kind| kind.name()).collect();
                     tracing::debug!(kind = kind.name(), still_waiting_for = ?names, "listed");
                 }
-                let before = (kind == Kind::EndpointSlice).then(|| store.only(kind));
-                apply(&mut store, kind, what);
-                match before {
-                    Some(before) if !first_list && waiting.is_empty() => {
-                        for service in before.services_with_other_slices(&store) {
-                            let slices = store.slices_of(&service);
-                            if updates.send(Update::Endpoints { service, slices }).await.is_err() {
-                                return Ok(());
-                            }
-                        }
-                    }
-                    _ => {
-                        let now = Instant::now();
-                        pending = Some((pending.map_or(now, |(first, _)| first), now));
+                let change = apply(&mut store, kind, what);
+                if first_list || change.in_snapshot {
+                    let now = Instant::now();
+                    pending = Some((pending.map_or(now, |(first, _)| first), now));
+                }
+                // The first snapshot has the endpoints of all.
+                for service in change.endpoints.into_iter().filter(|_| waiting.is_empty() && !first_list) {
+                    let slices = store.slices_of(&service);
+                    if updates.send(Update::Endpoints { service, slices }).await.is_err() {
+                        return Ok(());
                     }
                 }
             }
@@ -151,7 +148,26 @@ async fn collect(
     }
 }
 
-fn apply(store: &mut Store, kind: Kind, what: What) {
+/// What a report has changed.
+#[derive(Default)]
+struct Change {
+    /// Something that only a new snapshot shows.
+    in_snapshot: bool,
+    /// Services whose EndpointSlices are others.
+    endpoints: BTreeSet<ServiceName>,
+}
+
+impl Change {
+    fn of(&mut self, object: &Object) {
+        match object.kind() {
+            Kind::EndpointSlice => self.endpoints.extend(object.slice_of()),
+            _ => self.in_snapshot = true,
+        }
+    }
+}
+
+fn apply(store: &mut Store, kind: Kind, what: What) -> Change {
+    let mut change = Change::default();
     match what {
         What::Listed(objects) => {
             let keys: BTreeSet<Key> = objects
@@ -161,31 +177,43 @@ fn apply(store: &mut Store, kind: Kind, what: What) {
                     Err((key, _)) => key.clone(),
                 })
                 .collect();
-            let gone: Vec<Key> = store.of_kind(kind).map(Object::key).filter(|key| !keys.contains(key)).collect();
+            let gone: Vec<Key> = store.keys(kind).filter(|key| !keys.contains(key)).collect();
             for key in gone {
-                store.delete(kind, &key);
+                delete(store, kind, &key, &mut change);
             }
             for listed in objects {
-                apply_one(store, kind, listed);
+                put(store, kind, listed, &mut change);
             }
         }
-        What::Applied(listed) => apply_one(store, kind, listed),
-        What::Deleted(key) => {
-            store.delete(kind, &key);
-        }
-        What::Absent => apply(store, kind, What::Listed(Vec::new())),
+        What::Applied(listed) => put(store, kind, listed, &mut change),
+        What::Deleted(key) => delete(store, kind, &key, &mut change),
+        What::Absent => return apply(store, kind, What::Listed(Vec::new())),
     }
+    change
 }
 
 /// An object that cannot be decoded stays as it was last read.
-fn apply_one(store: &mut Store, kind: Kind, listed: Listed) {
+fn put(store: &mut Store, kind: Kind, listed: Listed, change: &mut Change) {
     match listed {
-        Ok(object) => store.apply(object),
+        Ok(object) => {
+            change.in_snapshot |= store.problems.contains_key(&object_name(kind, &object.key()));
+            let old = store.apply(object.clone());
+            if old.as_ref() != Some(&object) {
+                old.iter().chain([&object]).for_each(|object| change.of(object));
+            }
+        }
         Err((key, error)) => {
             let name = object_name(kind, &key);
-            store.problems.insert(name.clone(), Problem::new(&name, Reason::Unreadable { error }));
+            let problem = Problem::new(&name, Reason::Unreadable { error });
+            change.in_snapshot |= store.problems.get(&name) != Some(&problem);
+            store.problems.insert(name, problem);
         }
     }
+}
+
+fn delete(store: &mut Store, kind: Kind, key: &Key, change: &mut Change) {
+    change.in_snapshot |= store.problems.contains_key(&object_name(kind, key));
+    store.delete(kind, key).iter().for_each(|object| change.of(object));
 }
 
 /// Lists and watches one kind for ever.
@@ -316,7 +344,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::ServiceName;
 
     const KINDS: Kinds = Kinds { secrets: false, endpoints: true };
 
@@ -399,5 +426,32 @@ mod tests {
         assert!(snapshot(&mut updates).await.problems.is_empty());
         report(&reports, Kind::Service, What::Listed(Vec::new())).await;
         assert!(snapshot(&mut updates).await.services.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_object_that_was_never_readable_is_no_problem_once_it_is_gone() {
+        let (reports, mut updates) = collector();
+        let broken = || Err((("default".to_owned(), "web-1".to_owned()), "endpoints: expected a list".to_owned()));
+        report(&reports, Kind::EndpointSlice, What::Listed(vec![broken()])).await;
+        report(&reports, Kind::Service, What::Listed(Vec::new())).await;
+        assert_eq!(snapshot(&mut updates).await.problems.len(), 1);
+        report(&reports, Kind::EndpointSlice, What::Listed(Vec::new())).await;
+        assert!(snapshot(&mut updates).await.problems.is_empty());
+        // An object of endpoints that turns unreadable is said too, though endpoints alone are no snapshot.
+        report(&reports, Kind::EndpointSlice, What::Applied(broken())).await;
+        assert_eq!(snapshot(&mut updates).await.problems.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_as_before_says_nothing() {
+        let (reports, mut updates) = collector();
+        for (kind, listed) in [(Kind::EndpointSlice, slice("10.0.0.1")), (Kind::Service, service("web", 80))] {
+            report(&reports, kind, What::Listed(vec![listed])).await;
+        }
+        snapshot(&mut updates).await;
+        for (kind, listed) in [(Kind::EndpointSlice, slice("10.0.0.1")), (Kind::Service, service("web", 80))] {
+            report(&reports, kind, What::Listed(vec![listed])).await;
+        }
+        assert!(tokio::time::timeout(HOLD_OFF * 3, updates.recv()).await.is_err(), "nothing has changed");
     }
 }

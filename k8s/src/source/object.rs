@@ -94,8 +94,12 @@ pub(super) fn object_name(kind: Kind, (namespace, name): &Key) -> ObjectName {
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
-    let service = slice.metadata.labels.as_ref()?.get("kubernetes.io/service-name")?;
-    Some(ServiceName::new(slice.metadata.namespace.as_deref()?, service))
+    Some(ServiceName::new(slice.metadata.namespace.as_deref()?, service_label(slice)?))
+}
+
+/// The name of the Service, which is in the slice's own namespace.
+fn service_label(slice: &EndpointSlice) -> Option<&str> {
+    slice.metadata.labels.as_ref()?.get("kubernetes.io/service-name").map(String::as_str)
 }
 
 /// What is known now: objects by kind and name, and what could not be read.
@@ -106,12 +110,14 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn apply(&mut self, object: Object) {
+    /// Returns what the object replaces.
+    pub(super) fn apply(&mut self, object: Object) -> Option<Object> {
         let (kind, key) = (object.kind(), object.key());
         self.problems.remove(&object_name(kind, &key));
-        self.objects.entry(kind).or_default().insert(key, object);
+        self.objects.entry(kind).or_default().insert(key, object)
     }
 
+    /// Returns what is gone.
     pub(super) fn delete(&mut self, kind: Kind, key: &Key) -> Option<Object> {
         self.problems.remove(&object_name(kind, key));
         self.objects.get_mut(&kind)?.remove(key)
@@ -125,17 +131,22 @@ impl Store {
         self.objects.get(&kind).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// A copy with the objects of one kind alone.
-    pub(super) fn only(&self, kind: Kind) -> Self {
-        let objects = self.objects.get(&kind).map(|objects| (kind, objects.clone())).into_iter().collect();
-        Self { objects, problems: BTreeMap::new() }
+    /// Every object that is known of, whether it could be read or not.
+    pub(super) fn keys(&self, kind: Kind) -> impl Iterator<Item = Key> {
+        let unreadable = self.problems.keys().filter(move |name| name.kind == kind.name());
+        let unreadable = unreadable.map(|name| (name.namespace.to_string(), name.name.to_string()));
+        self.of_kind(kind).map(Object::key).chain(unreadable)
     }
 
     /// All EndpointSlices of one Service.
     pub(super) fn slices_of(&self, service: &ServiceName) -> Vec<Arc<EndpointSlice>> {
-        self.of_kind(Kind::EndpointSlice)
-            .filter_map(|object| match object {
-                Object::EndpointSlice(slice) if service_of(slice).as_ref() == Some(service) => Some(Arc::clone(slice)),
+        let first = (service.namespace.to_string(), String::new());
+        let in_namespace =
+            self.objects.get(&Kind::EndpointSlice).into_iter().flat_map(|all| all.range(first.clone()..));
+        in_namespace
+            .take_while(|((namespace, _), _)| *namespace == *service.namespace)
+            .filter_map(|(_, object)| match object {
+                Object::EndpointSlice(slice) if service_label(slice) == Some(&*service.name) => Some(Arc::clone(slice)),
                 _ => None,
             })
             .collect()
