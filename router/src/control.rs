@@ -10,7 +10,10 @@ use std::{
 use k8s::{
     admin::Admin,
     config::Config,
-    model::{Addressing, Backend, BackendId, Endpoints, EntryPoint, Listener, ListenerProtocol, Model, Route, Target},
+    model::{
+        Addressing, Backend, BackendId, Endpoints, EntryPoint, Listener, ListenerProtocol, Model, Redirect, Route,
+        Scheme, Target,
+    },
     problem::Problem,
     snapshot::Snapshot,
     source::Update,
@@ -157,7 +160,7 @@ pub fn compile(model: &Model, cells: &Cells) -> Dataplane {
 fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cells) -> Option<Socket> {
     let first = listeners.first()?;
     let (redirect_to_https, certificates) = match first.protocol {
-        ListenerProtocol::Http { redirect_to_https } => (redirect_to_https, None),
+        ListenerProtocol::Http { redirect_to_https } => (redirect_to_https.map(to_https), None),
         ListenerProtocol::Https => {
             (None, Some(CertificateStore::new(listeners.iter().flat_map(|listener| &listener.certificates))))
         }
@@ -172,6 +175,11 @@ fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cel
         table: RouteTable::compile(listeners, make),
         unrouted: RouteMetrics::new(&entry_point.name, ""),
     })
+}
+
+/// 308 keeps the method and the body, where 301 lets browsers turn a POST into a GET.
+fn to_https(port: u16) -> Redirect {
+    Redirect { scheme: Some(Scheme::Https), hostname: None, path: None, port: Some(port), status: 308 }
 }
 
 fn action(entry_point: &str, route: &Route, index: usize, cells: &Cells) -> Action {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
-use k8s::model::{Filter, ObjectName, Timeouts, Trust};
+use k8s::model::{Filter, ObjectName, Redirect, Timeouts, Trust};
 
 use crate::{metrics::RouteMetrics, table::RouteTable, tls::CertificateStore, upstream::BackendCell};
 
@@ -25,8 +25,8 @@ pub struct Socket {
     pub trust: Trust,
     /// The port clients use, for redirects and X-Forwarded-Port.
     pub port: u16,
-    /// Set on plain HTTP sockets that only redirect: the port of the HTTPS listener.
-    pub redirect_to_https: Option<u16>,
+    /// Set on plain HTTP sockets that only redirect.
+    pub redirect_to_https: Option<Redirect>,
     /// None is plain HTTP.
     pub certificates: Option<CertificateStore>,
     pub table: RouteTable<Arc<Action>>,
@@ -63,13 +63,10 @@ pub enum CellTarget {
 }
 
 impl Action {
-    /// By weight; `at` is anything that spreads over requests. None where no backend has any weight.
-    pub fn backend(&self, at: u64) -> Option<&WeightedCell> {
-        if let [only] = self.backends.as_slice() {
-            return (only.weight > 0).then_some(only);
-        }
+    /// By weight, with its place; `at` is anything that spreads over requests. None where no backend has any weight.
+    pub fn backend(&self, at: u64) -> Option<(usize, &WeightedCell)> {
         let mut left = at.checked_rem(self.total_weight)?;
-        self.backends.iter().find(|backend| match left.checked_sub(u64::from(backend.weight)) {
+        self.backends.iter().enumerate().find(|(_, backend)| match left.checked_sub(u64::from(backend.weight)) {
             Some(rest) => {
                 left = rest;
                 false

@@ -1,6 +1,8 @@
 //! What redirects and rewrites make of a request. Pure.
 
-use k8s::model::{PathRewrite, Redirect, Scheme};
+use std::sync::Arc;
+
+use k8s::model::{Filter, PathRewrite, Redirect, Rewrite, Scheme};
 
 /// A request as its redirect sees it.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +16,43 @@ pub struct Origin<'a> {
     pub query: Option<&'a str>,
     /// How much of the path a prefix match took.
     pub prefix: Option<usize>,
+}
+
+/// What a backend is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// With the query.
+    pub path: String,
+    /// The Host, where a filter changes it.
+    pub host: Option<Arc<str>>,
+}
+
+/// Status and Location of the first redirect among the filters.
+pub fn redirect(filters: &[Filter], origin: &Origin<'_>) -> Option<(u16, String)> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::Redirect(redirect) => Some((redirect.status, location(redirect, origin))),
+        Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => None,
+    })
+}
+
+/// The normalised path, or what the rewrites make of it. Where a backend's own rewrite and its rule's both
+/// name a host, or a path, the backend's counts: it is the more particular one.
+pub fn target(rule: &[Filter], backend: &[Filter], origin: &Origin<'_>) -> Target {
+    let rewrites = || backend.iter().chain(rule).filter_map(rewrite);
+    let path = rewrites().find_map(|rewrite| rewrite.path.as_ref());
+    let mut path = rewritten(path, origin.path, origin.prefix);
+    if let Some(query) = origin.query {
+        path.push('?');
+        path.push_str(query);
+    }
+    Target { path, host: rewrites().find_map(|rewrite| rewrite.hostname.clone()) }
+}
+
+fn rewrite(filter: &Filter) -> Option<&Rewrite> {
+    match filter {
+        Filter::Rewrite(rewrite) => Some(rewrite),
+        Filter::Redirect(_) | Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => None,
+    }
 }
 
 /// The Location of a redirect (Gateway API `HTTPRequestRedirectFilter`).
@@ -38,7 +77,7 @@ pub fn location(redirect: &Redirect, origin: &Origin<'_>) -> String {
 }
 
 /// The path after a rewrite; never empty, and without a new double slash where the prefix was.
-pub fn rewritten(rewrite: Option<&PathRewrite>, path: &str, prefix: Option<usize>) -> String {
+fn rewritten(rewrite: Option<&PathRewrite>, path: &str, prefix: Option<usize>) -> String {
     match rewrite {
         None => path.to_owned(),
         Some(PathRewrite::Full(full)) => or_root(full.to_string()),
@@ -77,6 +116,32 @@ mod tests {
             assert_eq!(rewritten(Some(&rewrite), path, prefix), expected, "{new} {path}");
         }
         assert_eq!(rewritten(Some(&PathRewrite::Full("".into())), "/a", None), "/");
+    }
+
+    #[test]
+    fn a_backends_own_rewrite_counts_before_its_rules() {
+        let rewrite = |hostname: Option<&str>, path: Option<PathRewrite>| {
+            [Filter::Rewrite(Rewrite { hostname: hostname.map(Into::into), path })]
+        };
+        let origin = Origin {
+            is_https: true,
+            host: "a.example",
+            port: 443,
+            path: "/old/x",
+            query: Some("q=1"),
+            prefix: Some(4),
+        };
+        let rule = rewrite(Some("rule.local"), Some(PathRewrite::Full("/rule".into())));
+        for (backend, path, host) in [
+            (rewrite(None, None), "/rule?q=1", "rule.local"),
+            (rewrite(None, Some(PathRewrite::Prefix("/new".into()))), "/new/x?q=1", "rule.local"),
+            (rewrite(Some("own.local"), Some(PathRewrite::Full("/own".into()))), "/own?q=1", "own.local"),
+        ] {
+            let target = target(&rule, &backend, &origin);
+            assert_eq!((&*target.path, target.host.as_deref()), (path, Some(host)));
+        }
+        let untouched = target(&[], &[], &origin);
+        assert_eq!(untouched, Target { path: "/old/x?q=1".to_owned(), host: None });
     }
 
     #[test]

@@ -15,10 +15,10 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
 
-use self::context::{Context, Routed};
+use self::context::{Context, Forward, Routed};
 use crate::{
     access_log::AccessLog,
-    dataplane::{CellTarget, SharedDataplane},
+    dataplane::{Action, CellTarget, SharedDataplane},
     filter::{self, Origin},
     framing,
     listen::phase,
@@ -114,49 +114,42 @@ impl Proxy {
         };
         let action = Arc::clone(found.value);
         let prefix = found.prefix;
-        context.routed = Some(Routed::new(action, &host, &path, query, prefix));
+        let action = &context.routed.insert(Routed { action, forward: None }).action;
 
-        if let Some(port) = socket.redirect_to_https.filter(|_| !client.is_https && !path.starts_with(ACME_CHALLENGE)) {
-            let port = if port == 443 { String::new() } else { format!(":{port}") };
-            let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-            return Err(Reply::redirect(308, format!("https://{host}{port}{path}{query}")));
-        }
         let origin = Origin { is_https: client.is_https, host: &host, port: socket.port, path: &path, query, prefix };
-        self.pick(context, &origin)
+        let may_stay = client.is_https || path.starts_with(ACME_CHALLENGE);
+        if let Some(redirect) = socket.redirect_to_https.as_ref().filter(|_| !may_stay) {
+            return Err(Reply::redirect(redirect.status, filter::location(redirect, &origin)));
+        }
+        let forward = forward(action, context.id, &origin)?;
+        if let Some(routed) = &mut context.routed {
+            routed.forward = Some(forward);
+        }
+        Ok(())
     }
+}
 
-    /// A redirect, or a backend with an endpoint.
-    fn pick(&self, context: &mut Context, origin: &Origin<'_>) -> Result<(), Reply> {
-        let spread = context.spread();
-        let Some(routed) = &mut context.routed else { return Ok(()) };
-        let redirect = |filters: &[Filter]| {
-            filters.iter().find_map(|filter| match filter {
-                Filter::Redirect(redirect) => {
-                    Some(Reply::redirect(redirect.status, filter::location(redirect, origin)))
-                }
-                Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => None,
+/// A backend with an endpoint; or what the router answers in its place. `at` spreads requests over weights.
+fn forward(action: &Action, at: u64, origin: &Origin<'_>) -> Result<Forward, Reply> {
+    let redirect = |filters: &[Filter]| match filter::redirect(filters, origin) {
+        Some((status, location)) => Err(Reply::redirect(status, location)),
+        None => Ok(()),
+    };
+    redirect(&action.filters)?;
+    let missing = || Reply::error(500, format!("{} has no backend for this request", action.route));
+    let (place, backend) = action.backend(at).ok_or_else(missing)?;
+    redirect(&backend.filters)?;
+    match &backend.target {
+        CellTarget::Invalid(why) => Err(Reply::error(500, format!("{}: {why}", action.route))),
+        CellTarget::Cell(cell) => {
+            let missing = || Reply::error(503, format!("no ready endpoint of Service {}", cell.backend.id));
+            Ok(Forward {
+                backend: place,
+                target: filter::target(&action.filters, &backend.filters, origin),
+                picked: cell.pick(&[]).ok_or_else(missing)?,
+                cell: Arc::clone(cell),
+                tried: Vec::new(),
             })
-        };
-        if let Some(redirect) = redirect(&routed.action.filters) {
-            return Err(redirect);
-        }
-        let place = routed.action.backend(spread);
-        let Some(backend) = place else {
-            return Err(Reply::error(500, format!("{} has no backend for this request", routed.action.route)));
-        };
-        if let Some(redirect) = redirect(&backend.filters) {
-            return Err(redirect);
-        }
-        match &backend.target {
-            CellTarget::Invalid(why) => Err(Reply::error(500, format!("{}: {why}", routed.action.route))),
-            CellTarget::Cell(cell) => {
-                let picked = cell.pick(&[]);
-                let missing = || Reply::error(503, format!("no ready endpoint of Service {}", cell.backend.id));
-                routed.picked = Some(picked.ok_or_else(missing)?);
-                routed.cell = Some(Arc::clone(cell));
-                routed.backend_filters.clone_from(&backend.filters);
-                Ok(())
-            }
         }
     }
 }
@@ -203,16 +196,16 @@ impl ProxyHttp for Proxy {
         let elapsed = context.started.elapsed();
         let no_endpoint = || Error::explain(ErrorType::HTTPStatus(503), "no ready endpoint");
         let routed = context.routed.as_mut().ok_or_else(no_endpoint)?;
-        let cell = routed.cell.as_ref().ok_or_else(no_endpoint)?;
-        if !routed.tried.is_empty() {
-            routed.picked = cell.pick(&routed.tried);
+        let forward = routed.forward.as_mut().ok_or_else(no_endpoint)?;
+        if !forward.tried.is_empty() {
+            forward.picked = forward.cell.pick(&forward.tried).ok_or_else(no_endpoint)?;
         }
-        let address = routed.picked.as_ref().ok_or_else(no_endpoint)?.address();
-        routed.tried.push(address);
+        let address = forward.picked.address();
+        forward.tried.push(address);
         let left = routed.action.timeouts.request.map(|limit| Duration::from_millis(limit).saturating_sub(elapsed));
         let each = routed.action.timeouts.backend_request.map(Duration::from_millis);
         let response = [left, each].into_iter().flatten().min();
-        Ok(Box::new(upstream::peer(address, cell.backend.protocol, is_upgrade, response)))
+        Ok(Box::new(upstream::peer(address, forward.cell.backend.protocol, is_upgrade, response)))
     }
 
     async fn upstream_request_filter(

@@ -10,13 +10,13 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use k8s::model::{Filter, PathRewrite};
+use k8s::model::Filter;
 use pingora_proxy::Session;
 
 use crate::{
     access_log::{AccessLog, Line},
     dataplane::{Action, Socket},
-    filter,
+    filter::Target,
     framing::Client,
     upstream::{BackendCell, Picked},
 };
@@ -36,45 +36,26 @@ pub struct Context {
 /// What is known once a rule has matched.
 pub(super) struct Routed {
     pub(super) action: Arc<Action>,
-    /// The target for the backend, where it is not what the client sent.
-    pub(super) target: String,
-    /// The Host for the backend, where a filter changes it.
-    pub(super) rewritten_host: Option<Arc<str>>,
-    pub(super) cell: Option<Arc<BackendCell>>,
-    pub(super) backend_filters: Vec<Filter>,
-    pub(super) picked: Option<Picked>,
+    /// None where the router answers itself.
+    pub(super) forward: Option<Forward>,
+}
+
+/// A request on its way to a backend.
+pub(super) struct Forward {
+    /// Which of the action's backends.
+    pub(super) backend: usize,
+    pub(super) cell: Arc<BackendCell>,
+    /// What the backend is asked for.
+    pub(super) target: Target,
+    pub(super) picked: Picked,
     pub(super) tried: Vec<SocketAddr>,
 }
 
 impl Routed {
-    /// The rule's rewrite is applied at once; what is forwarded is the normalised path or what it makes of it.
-    pub(super) fn new(
-        action: Arc<Action>,
-        _host: &str,
-        path: &str,
-        query: Option<&str>,
-        prefix: Option<usize>,
-    ) -> Self {
-        let rewrite = action.filters.iter().find_map(|filter| match filter {
-            Filter::Rewrite(rewrite) => Some(rewrite),
-            Filter::Redirect(_) | Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => None,
-        });
-        let path_rewrite: Option<&PathRewrite> = rewrite.and_then(|rewrite| rewrite.path.as_ref());
-        let mut target = filter::rewritten(path_rewrite, path, prefix);
-        if let Some(query) = query {
-            target.push('?');
-            target.push_str(query);
-        }
-        let rewritten_host = rewrite.and_then(|rewrite| rewrite.hostname.clone());
-        Self {
-            action,
-            target,
-            rewritten_host,
-            cell: None,
-            backend_filters: Vec::new(),
-            picked: None,
-            tried: Vec::new(),
-        }
+    /// The rule's filters, then those of the backend that was chosen.
+    pub(super) fn filters(&self) -> impl Iterator<Item = &Filter> {
+        let backend = self.forward.as_ref().and_then(|forward| self.action.backends.get(forward.backend));
+        self.action.filters.iter().chain(backend.into_iter().flat_map(|backend| &backend.filters))
     }
 }
 
@@ -96,22 +77,17 @@ impl Context {
         format!("{:016x}", self.id)
     }
 
-    /// Spreads requests over weights.
-    pub(super) fn spread(&self) -> u64 {
-        self.id
-    }
-
     /// Returns whether another endpoint can be tried.
-    pub(super) fn count_upstream_failure(&mut self) -> bool {
+    pub(super) fn count_upstream_failure(&self) -> bool {
         let Some(routed) = &self.routed else { return false };
         routed.action.metrics.upstream_failures.increment(1);
-        let tried = &routed.tried;
-        routed.cell.as_ref().is_some_and(|cell| cell.addresses().iter().any(|address| !tried.contains(address)))
+        let Some(Forward { cell, tried, .. }) = &routed.forward else { return false };
+        cell.addresses().iter().any(|address| !tried.contains(address))
     }
 
     /// The endpoint that was asked last.
     pub(super) fn upstream(&self) -> Option<SocketAddr> {
-        self.routed.as_ref().and_then(|routed| routed.tried.last().copied())
+        self.routed.as_ref()?.forward.as_ref()?.tried.last().copied()
     }
 
     /// Counts the request, and writes its line.

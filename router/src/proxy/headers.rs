@@ -1,7 +1,7 @@
 //! Header fields on their way to the backend and back.
 
 use http::{HeaderValue, header};
-use k8s::model::{Filter, HeaderEdits, PathRewrite};
+use k8s::model::{Filter, HeaderEdits};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -11,7 +11,8 @@ use crate::framing;
 
 /// Runs once for each try, each time on a fresh copy of the client's request.
 pub(super) fn to_upstream(session: &Session, request: &mut RequestHeader, context: &Context) -> Result<()> {
-    let (Some(routed), Some(client), Some(socket)) = (&context.routed, &context.client, &context.socket) else {
+    let forward = context.routed.as_ref().and_then(|routed| Some((routed, routed.forward.as_ref()?)));
+    let (Some((routed, forward)), Some(client), Some(socket)) = (forward, &context.client, &context.socket) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route on its way to a backend"));
     };
     let asserted: Vec<header::HeaderName> =
@@ -31,26 +32,15 @@ pub(super) fn to_upstream(session: &Session, request: &mut RequestHeader, contex
         request.insert_header("x-forwarded-host", host)?;
     }
 
-    request.set_uri(routed.target.parse().or_err(ErrorType::InternalError, "a rewritten path is no target")?);
-    if let Some(host) = host {
+    request.set_uri(forward.target.path.parse().or_err(ErrorType::InternalError, "a rewritten path is no target")?);
+    if let Some(host) = forward.target.host.as_deref().map(HeaderValue::from_str) {
+        request.insert_header(header::HOST, host.or_err(ErrorType::InternalError, "a rewritten host is no host")?)?;
+    } else if let Some(host) = host {
         request.insert_header(header::HOST, host)?;
     }
-    if let Some(host) = &routed.rewritten_host {
-        request.insert_header(header::HOST, &**host)?;
-    }
-    for filter in routed.action.filters.iter().chain(&routed.backend_filters) {
+    for filter in routed.filters() {
         if let Filter::RequestHeaders(edits) = filter {
             edit_request(request, edits)?;
-        }
-    }
-    for filter in &routed.backend_filters {
-        if let Filter::Rewrite(rewrite) = filter {
-            if let Some(host) = &rewrite.hostname {
-                request.insert_header(header::HOST, &**host)?;
-            }
-            if let Some(PathRewrite::Full(path)) = &rewrite.path {
-                request.set_uri(path.parse().or_err(ErrorType::InternalError, "a rewritten path is no target")?);
-            }
         }
     }
     Ok(())
@@ -68,7 +58,7 @@ pub(super) fn to_client(response: &mut ResponseHeader, context: &Context) -> Res
     }
     response.insert_header("x-request-id", context.request_id())?;
     let Some(routed) = &context.routed else { return Ok(()) };
-    for filter in routed.action.filters.iter().chain(&routed.backend_filters) {
+    for filter in routed.filters() {
         if let Filter::ResponseHeaders(edits) = filter {
             edit_response(response, edits)?;
         }

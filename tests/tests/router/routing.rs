@@ -112,6 +112,12 @@ spec:
     - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Set, value: set}], add: [{name: X-Add, value: added}], remove: [X-Remove]}}
     - {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: X-Answer, value: ours}], remove: [Content-Type]}}
     backendRefs: [{name: one, port: 80}]
+  - matches: [{path: {value: /own}}]
+    filters: [{type: URLRewrite, urlRewrite: {hostname: inner.local, path: {type: ReplaceFullPath, replaceFullPath: /rule}}}]
+    backendRefs:
+    - name: one
+      port: 80
+      filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /backend}}}]
   - matches: [{path: {value: /weights}}]
     backendRefs: [{name: one, port: 80, weight: 3}, {name: two, port: 80, weight: 1}, {name: gone, port: 80, weight: 0}]
 ",
@@ -137,6 +143,10 @@ spec:
     assert_eq!(field(&answer, "/headers/x-remove"), "");
     let head = answer.split("\r\n\r\n").next().unwrap_or_default().to_lowercase();
     assert!(head.contains("x-answer: ours") && !head.contains("content-type"), "{answer}");
+
+    let own = home.curl(24, &[&format!("{url}/own/a?q=1")]);
+    assert_eq!(field(&own, "/path"), "/backend/a?q=1", "the backend's own rewrite, and the query");
+    assert_eq!(field(&own, "/host"), "inner.local", "what it does not say is the rule's");
 
     let urls = format!("{url}/weights?n=[1-200]");
     let answers = home.curl(24, &[&urls]);
