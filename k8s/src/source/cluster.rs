@@ -15,7 +15,7 @@ use kube::{
     runtime::watcher::{self, Event},
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tracing::{info, warn};
 
 use super::{
@@ -39,6 +39,12 @@ const HOLD_OFF: Duration = Duration::from_millis(50);
 const HOLD_OFF_MOST: Duration = Duration::from_millis(500);
 /// How soon a kind whose CRD is missing is asked for again.
 const ABSENT_RETRY: Duration = Duration::from_secs(1);
+/// A kind that was there is taken for gone after so many such answers in a row: one alone may be from an API
+/// server that has just started, or from what stands in front of it.
+const ABSENT_SURE: u32 = 3;
+/// The API server ends a watch after this many seconds, and one that stays silent for longer is a connection
+/// whose other end has lost its power. kube's own limit of five minutes is long for endpoints.
+const WATCH_SECONDS: u32 = 30;
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(5);
 
@@ -64,11 +70,12 @@ type Listed = Result<Object, (Key, String)>;
 pub(super) async fn follow(client: Client, kinds: Kinds, updates: mpsc::Sender<Update>) -> anyhow::Result<()> {
     let (sender, reports) = mpsc::channel(256);
     let mut expected = BTreeSet::new();
-    let all = watcher::Config::default();
+    let mut watches = JoinSet::new();
+    let all = watcher::Config::default().timeout(WATCH_SECONDS);
     macro_rules! watch {
         ($type:ty, $kind:expr, $config:expr) => {
             expected.insert($kind);
-            tokio::spawn(watch_kind(
+            watches.spawn(watch_kind(
                 Api::<DeserializeGuard<$type>>::all(client.clone()),
                 $kind,
                 $config,
@@ -91,7 +98,11 @@ pub(super) async fn follow(client: Client, kinds: Kinds, updates: mpsc::Sender<U
         watch!(EndpointSlice, Kind::EndpointSlice, all);
     }
     drop(sender);
-    collect(reports, expected, kinds, updates).await
+    tokio::select! {
+        ended = collect(reports, expected, kinds, updates) => ended,
+        // They end with the collector, or by a panic; without one of them a kind would stand still.
+        _ = watches.join_next() => anyhow::bail!("a watch has ended"),
+    }
 }
 
 pub(super) async fn client() -> anyhow::Result<Client> {
@@ -226,46 +237,25 @@ async fn watch_kind<K>(
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Into<Object> + Send + 'static,
     K::DynamicType: Default + Clone,
 {
-    let mut stream = watcher::watcher(api, config).boxed();
+    let follow = || watcher::watcher(api.clone(), config.clone()).boxed();
+    let mut stream = follow();
     let mut list = Vec::new();
-    let mut failure: Option<Failure> = None;
-    let mut retry = RETRY_FIRST;
+    let mut standing = Standing::default();
     let connected = metrics::gauge!(CONNECTED, "kind" => kind.name());
     while let Some(event) = stream.next().await {
         let what = match event {
             Err(error) => {
                 connected.set(0.0);
-                let now = Failure::of(&error, kind);
-                let news = failure != Some(now);
-                failure = Some(now);
-                let wait = match now {
-                    Failure::NoSuchKind => {
-                        if news {
-                            info!(
-                                kind = kind.name(),
-                                "the cluster does not have this kind; looking again every second"
-                            );
-                        }
-                        ABSENT_RETRY
-                    }
-                    Failure::Forbidden { .. } => {
-                        if news {
-                            warn!(kind = kind.name(), "may not be read; grant `list` and `watch` on it");
-                        }
-                        RETRY_MOST
-                    }
-                    Failure::Lost => {
-                        if news {
-                            warn!(kind = kind.name(), %error, "the API server does not answer; what is known stays in force");
-                        }
-                        retry = (retry * 2).min(RETRY_MOST);
-                        retry
-                    }
-                };
-                if news && now.counts_as_absent() && reports.send(Report { kind, what: What::Absent }).await.is_err() {
+                let Reaction { is_news, is_absent, wait } = standing.failed(Failure::of(&error, kind));
+                if is_news {
+                    say(kind, standing.failure, &error);
+                }
+                if is_absent && reports.send(Report { kind, what: What::Absent }).await.is_err() {
                     return;
                 }
                 tokio::time::sleep(wait).await;
+                // A watch that goes on says nothing of itself, and nothing of what it has missed. A list does.
+                stream = follow();
                 continue;
             }
             Ok(Event::Init) => {
@@ -282,12 +272,68 @@ async fn watch_kind<K>(
         };
         let Some(what) = what else { continue };
         connected.set(1.0);
-        retry = RETRY_FIRST;
-        if failure.take().is_some() {
+        if standing.recovered() {
             info!(kind = kind.name(), "is followed again");
         }
         if reports.send(Report { kind, what }).await.is_err() {
             return;
+        }
+    }
+}
+
+/// How it stands with the watch of one kind. Pure.
+#[derive(Debug, Default)]
+struct Standing {
+    /// What the collector was told last: a list, or that there is no such kind.
+    is_present: Option<bool>,
+    failure: Option<Failure>,
+    /// Failures of the same sort in a row.
+    repeated: u32,
+}
+
+/// What to do about a failure.
+#[derive(Debug, PartialEq, Eq)]
+struct Reaction {
+    is_news: bool,
+    /// The kind is to be taken for one that the cluster does not have.
+    is_absent: bool,
+    wait: Duration,
+}
+
+impl Standing {
+    fn failed(&mut self, failure: Failure) -> Reaction {
+        let is_news = self.failure != Some(failure);
+        self.repeated = if is_news { 1 } else { self.repeated + 1 };
+        self.failure = Some(failure);
+        let is_unknown = self.is_present.is_none();
+        let is_sure = self.is_present == Some(true) && self.repeated >= ABSENT_SURE;
+        let (is_absent, wait) = match failure {
+            Failure::NoSuchKind => (is_unknown || is_sure, ABSENT_RETRY),
+            // Rights that are taken away for a moment must not take the objects away.
+            Failure::Forbidden { optional } => (optional && is_unknown, RETRY_MOST),
+            Failure::Lost => (false, RETRY_FIRST.saturating_mul(2u32.saturating_pow(self.repeated)).min(RETRY_MOST)),
+        };
+        if is_absent {
+            self.is_present = Some(false);
+        }
+        Reaction { is_news, is_absent, wait }
+    }
+
+    /// Returns whether there was anything to recover from.
+    fn recovered(&mut self) -> bool {
+        self.is_present = Some(true);
+        self.failure.take().is_some()
+    }
+}
+
+fn say(kind: Kind, failure: Option<Failure>, error: &watcher::Error) {
+    let kind = kind.name();
+    match failure {
+        None => {}
+        Some(Failure::NoSuchKind) => info!(kind, "the cluster does not have this kind; looking again every second"),
+        Some(Failure::Forbidden { .. }) => warn!(kind, "may not be read; grant `list` and `watch` on it"),
+        Some(Failure::Lost) => {
+            warn!(kind, %error, "the API server does not answer; what is known stays in force");
         }
     }
 }
@@ -310,17 +356,12 @@ impl Failure {
             | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
             _ => 0,
         };
+        let optional = matches!(kind, Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant);
         match code {
-            403 => Self::Forbidden {
-                optional: matches!(kind, Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant),
-            },
-            404 => Self::NoSuchKind,
+            403 => Self::Forbidden { optional },
+            404 if optional => Self::NoSuchKind,
             _ => Self::Lost,
         }
-    }
-
-    fn counts_as_absent(self) -> bool {
-        matches!(self, Self::NoSuchKind | Self::Forbidden { optional: true })
     }
 }
 
@@ -378,6 +419,34 @@ mod tests {
             Some(Update::Snapshot(snapshot)) => snapshot,
             other => panic!("not a snapshot: {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_kind_that_was_there_is_not_given_up_for_one_answer() {
+        let reaction = |standing: &mut Standing, failure| standing.failed(failure).is_absent;
+        let forbidden = Failure::Forbidden { optional: true };
+        // Never seen: at once, and once.
+        for failure in [Failure::NoSuchKind, forbidden] {
+            let mut new = Standing::default();
+            assert_eq!([failure; 3].map(|failure| reaction(&mut new, failure)), [true, false, false]);
+        }
+        let mut known = Standing::default();
+        known.recovered();
+        assert_eq!([forbidden; 9].map(|failure| reaction(&mut known, failure)), [false; 9]);
+        let no_such_kind = [Failure::NoSuchKind; 4].map(|failure| reaction(&mut known, failure));
+        assert_eq!(no_such_kind, [false, false, true, false]);
+        assert!(!reaction(&mut known, Failure::Lost) && !reaction(&mut known, Failure::NoSuchKind), "counted anew");
+    }
+
+    #[test]
+    fn a_lost_api_server_is_asked_less_and_less_often_and_what_changes_is_news() {
+        let mut standing = Standing::default();
+        let waits: Vec<Duration> = (0..50).map(|_| standing.failed(Failure::Lost).wait).collect();
+        assert!(waits.is_sorted() && waits[0] < RETRY_MOST && waits[49] == RETRY_MOST, "{waits:?}");
+        assert!(!standing.failed(Failure::Lost).is_news);
+        assert!(standing.failed(Failure::Forbidden { optional: false }).is_news);
+        assert!(standing.recovered() && !standing.recovered());
+        assert!(standing.failed(Failure::Lost).is_news);
     }
 
     #[tokio::test]
