@@ -1,6 +1,14 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics`, `/problems`, `/explain`.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -19,8 +27,9 @@ const CONNECTIONS: usize = 64;
 /// What the admin port shows. Cheap to clone; all clones share the same state.
 #[derive(Clone)]
 pub struct Admin {
-    /// None is ready; otherwise what is being waited for.
-    not_ready: Arc<ArcSwap<Option<String>>>,
+    is_ready: Arc<AtomicBool>,
+    /// For good, whatever else happens.
+    is_leaving: Arc<AtomicBool>,
     problems: Arc<ArcSwap<Vec<Problem>>>,
     metrics: PrometheusHandle,
     explain: Arc<Explain>,
@@ -31,9 +40,9 @@ pub type Explain = dyn Fn(&[(String, String)]) -> Result<serde_json::Value, Stri
 
 impl Admin {
     pub fn new(metrics: PrometheusHandle, explain: Arc<Explain>) -> Self {
-        let waiting = Some("waiting for the first complete list of objects".to_owned());
         Self {
-            not_ready: Arc::new(ArcSwap::from_pointee(waiting)),
+            is_ready: Arc::default(),
+            is_leaving: Arc::default(),
             problems: Arc::new(ArcSwap::from_pointee(Vec::new())),
             metrics,
             explain,
@@ -41,13 +50,21 @@ impl Admin {
     }
 
     pub fn set_ready(&self) {
-        if self.not_ready.swap(Arc::new(None)).is_some() {
+        if !self.is_ready.swap(true, Relaxed) {
             info!("ready");
         }
     }
 
     pub fn set_leaving(&self) {
-        self.not_ready.store(Arc::new(Some("leaving".to_owned())));
+        self.is_leaving.store(true, Relaxed);
+    }
+
+    /// The error says what is waited for.
+    fn readiness(&self) -> Result<(), &'static str> {
+        if self.is_leaving.load(Relaxed) {
+            return Err("leaving");
+        }
+        if self.is_ready.load(Relaxed) { Ok(()) } else { Err("waiting for the first complete list of objects") }
     }
 
     pub fn set_problems(&self, problems: Vec<Problem>) {
@@ -101,9 +118,9 @@ impl Admin {
         }
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
-            "/readyz" | "/healthz" => match &**self.not_ready.load() {
-                None => text(StatusCode::OK, "ok\n".to_owned()),
-                Some(waiting) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{waiting}\n")),
+            "/readyz" | "/healthz" => match self.readiness() {
+                Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
+                Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
             },
             "/metrics" => text(StatusCode::OK, self.metrics.render()),
             "/problems" => self.list_problems(request),
@@ -215,6 +232,8 @@ mod tests {
         assert_eq!(get(&admin, "/readyz"), StatusCode::OK);
         admin.set_leaving();
         assert_eq!(get(&admin, "/readyz"), StatusCode::SERVICE_UNAVAILABLE);
+        admin.set_ready();
+        assert_eq!(get(&admin, "/readyz"), StatusCode::SERVICE_UNAVAILABLE, "who leaves does not come back");
     }
 
     #[test]
