@@ -1,6 +1,9 @@
 //! Ingress (networking.k8s.io/v1) to routes: one for each host of each Ingress.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+};
 
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
@@ -25,20 +28,30 @@ enum PathKey {
     Prefix(String),
 }
 
+/// The rules of one host of one Ingress.
+type HostRules = (Option<HostPattern>, Vec<Rule>);
+
 /// The routes of one entry point; `ingresses` are in the order of age, because of two equal claims the older wins.
+/// A default backend takes what no rule takes, so all rules come first.
 pub(super) fn translate(work: &mut Work<'_>, ingresses: &[&Ingress]) -> Vec<Attachment> {
     let mut claims: HashMap<Claim, ObjectName> = HashMap::new();
-    ingresses.iter().flat_map(|ingress| one(work, ingress, &mut claims)).collect()
+    let mut hosts: Vec<Vec<HostRules>> =
+        ingresses.iter().map(|ingress| rules_by_host(work, ingress, &mut claims)).collect();
+    for (ingress, hosts) in ingresses.iter().zip(&mut hosts) {
+        add_default_backend(work, ingress, hosts, &mut claims);
+    }
+    ingresses
+        .iter()
+        .zip(hosts)
+        .flat_map(|(ingress, hosts)| hosts.into_iter().map(|(host, rules)| attachment(ingress, host, rules)))
+        .collect()
 }
 
-fn one(work: &mut Work<'_>, ingress: &Ingress, claims: &mut HashMap<Claim, ObjectName>) -> Vec<Attachment> {
+/// Rules of one host may stand apart; they are one route. A host without a rule stays: it is nobody else's.
+fn rules_by_host(work: &mut Work<'_>, ingress: &Ingress, claims: &mut HashMap<Claim, ObjectName>) -> Vec<HostRules> {
     let source = object_name("Ingress", &ingress.metadata);
-    let Some(spec) = &ingress.spec else { return Vec::new() };
-    let default_backend = spec.default_backend.as_ref().map(|backend| target(work, &source, backend));
-
-    // Rules of one host may stand apart; they are one route.
-    let mut hosts: Vec<(Option<HostPattern>, Vec<Rule>)> = Vec::new();
-    for rule in spec.rules.iter().flatten() {
+    let mut hosts: Vec<HostRules> = Vec::new();
+    for rule in ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()) {
         let host = match rule.host.as_deref().filter(|host| !host.is_empty()) {
             None => None,
             Some(text) => match HostPattern::parse(text, Labels::One) {
@@ -56,30 +69,54 @@ fn one(work: &mut Work<'_>, ingress: &Ingress, claims: &mut HashMap<Claim, Objec
             None => hosts.push((host, rules)),
         }
     }
-    if let Some(target) = default_backend {
-        if hosts.is_empty() {
-            hosts.push((None, Vec::new()));
-        }
-        for (host, rules) in &mut hosts {
-            let root = (host.clone(), PathKey::Prefix("/".to_owned()));
-            claims.entry(root).or_insert_with(|| {
-                rules.push(rule(PathMatch::Prefix("/".into()), target.clone()));
-                source.clone()
-            });
+    hosts
+}
+
+/// At every host of its Ingress; at every host of all where the Ingress has no rules (not: none that is right).
+fn add_default_backend(
+    work: &mut Work<'_>,
+    ingress: &Ingress,
+    hosts: &mut Vec<HostRules>,
+    claims: &mut HashMap<Claim, ObjectName>,
+) {
+    let source = object_name("Ingress", &ingress.metadata);
+    let Some(spec) = &ingress.spec else { return };
+    let Some(backend) = &spec.default_backend else { return };
+    let target = target(work, &source, backend);
+    if spec.rules.as_ref().is_none_or(Vec::is_empty) {
+        hosts.push((None, Vec::new()));
+    }
+    for (host, rules) in hosts {
+        // Its own rule for everything comes before its own default.
+        let root = (host.clone(), PathKey::Prefix("/".to_owned()));
+        if claims.get(&root) != Some(&source) && claim(work, &source, root, claims) {
+            rules.push(rule(PathMatch::Prefix("/".into()), target.clone()));
         }
     }
-    hosts
-        .into_iter()
-        .map(|(host, rules)| Attachment {
-            hostnames: host.into_iter().collect(),
-            route: Arc::new(Route {
-                source: source.clone(),
-                created: created(&ingress.metadata),
-                rules,
-                falls_through: false,
-            }),
-        })
-        .collect()
+}
+
+/// Whether what is claimed was free; it is a problem where it was not.
+fn claim(work: &mut Work<'_>, source: &ObjectName, claim: Claim, claims: &mut HashMap<Claim, ObjectName>) -> bool {
+    match claims.entry(claim) {
+        Entry::Vacant(free) => {
+            free.insert(source.clone());
+            true
+        }
+        Entry::Occupied(taken) => {
+            let (host, PathKey::Exact(path) | PathKey::Prefix(path)) = taken.key();
+            let host = host.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+            let reason = Reason::PathTaken { host, path: path.clone(), winner: taken.get().clone() };
+            work.problem(source, reason);
+            false
+        }
+    }
+}
+
+fn attachment(ingress: &Ingress, host: Option<HostPattern>, rules: Vec<Rule>) -> Attachment {
+    let source = object_name("Ingress", &ingress.metadata);
+    let created = created(&ingress.metadata);
+    let route = Arc::new(Route { source, created, rules, falls_through: false });
+    Attachment { hostnames: host.into_iter().collect(), route }
 }
 
 /// None where the path is wrong or another Ingress has it; a missing Service keeps its rule, and answers an error.
@@ -109,13 +146,9 @@ fn path_rule(
             return None;
         }
     };
-    if let Some(winner) = claims.get(&(host.cloned(), key.clone())) {
-        let host = host.map_or_else(|| "*".to_owned(), ToString::to_string);
-        let reason = Reason::PathTaken { host, path: text.to_owned(), winner: winner.clone() };
-        work.problem(source, reason);
+    if !claim(work, source, (host.cloned(), key.clone()), claims) {
         return None;
     }
-    claims.insert((host.cloned(), key.clone()), source.clone());
     let path_match = match key {
         PathKey::Exact(path) => PathMatch::Exact(path.into()),
         PathKey::Prefix(path) => PathMatch::Prefix(path.into()),
@@ -140,24 +173,28 @@ fn target(work: &mut Work<'_>, source: &ObjectName, backend: &IngressBackend) ->
         work.problem(source, reason);
         return target;
     };
-    let number = found.port.as_ref().and_then(|port| port.number);
+    let number = found.port.as_ref().and_then(|port| port.number).map(|number| number.to_string());
     let name = found.port.as_ref().and_then(|port| port.name.as_deref());
-    let port = match (name, number.map(u16::try_from)) {
-        (_, Some(Ok(number))) => PortRef::Number(number),
-        (name, _) => PortRef::Name(name.unwrap_or_default()),
+    let port = match number.as_deref().map(|text| (text, text.parse())) {
+        Some((_, Ok(number))) => PortRef::Number(number),
+        // No Service has such a port, and the problem names it.
+        Some((text, Err(_))) => PortRef::Name(text),
+        None => PortRef::Name(name.unwrap_or_default()),
     };
     let namespace = source.namespace.to_string();
     service::resolve(work, source, &namespace, &found.name, port)
 }
 
-/// Certificates that the Ingresses name, in their order. Without a `secretName` the default one serves.
+/// Certificates that the Ingresses name, in their order, each once.
 pub(super) fn certificates(work: &mut Work<'_>, ingresses: &[&Ingress]) -> Vec<Arc<Certificate>> {
     let mut found = Vec::new();
+    let mut seen = HashSet::new();
     for ingress in ingresses {
         let source = object_name("Ingress", &ingress.metadata);
         let entries = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
         for name in entries.filter_map(|entry| entry.secret_name.as_deref()).filter(|name| !name.is_empty()) {
-            found.extend(certificate::find(work, &source, names(&ingress.metadata).0, name));
+            let certificate = certificate::find(work, &source, names(&ingress.metadata).0, name);
+            found.extend(certificate.filter(|certificate| seen.insert(certificate.secret.clone())));
         }
     }
     found
