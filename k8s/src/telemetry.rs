@@ -53,12 +53,12 @@ pub fn install_metrics(program: &'static str) -> anyhow::Result<PrometheusHandle
     Ok(handle)
 }
 
-/// Logs what is new and what is gone, once each, and counts what is there by kind and reason.
+/// Logs what is new and what is gone, once each, and counts what is there by kind and reason. Both are sorted.
 pub fn report_problems(old: &[Problem], new: &[Problem]) {
-    for problem in new.iter().filter(|problem| !old.contains(problem)) {
+    for problem in new.iter().filter(|problem| old.binary_search(problem).is_err()) {
         warn!(object = %problem.object, "problem: {problem}");
     }
-    for problem in old.iter().filter(|problem| !new.contains(problem)) {
+    for problem in old.iter().filter(|problem| new.binary_search(problem).is_err()) {
         info!(object = %problem.object, "solved: {problem}");
     }
     let mut counts: BTreeMap<(&'static str, &'static str), f64> =

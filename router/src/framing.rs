@@ -77,7 +77,8 @@ pub fn host(text: &str) -> Result<Cow<'_, str>, BadRequest> {
     };
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    if name.is_empty() || !name.bytes().all(is_legal) {
+    // RFC 1035 section 2.3.4; what is longer would only be looked up for nothing, label by label.
+    if name.is_empty() || name.len() > 253 || !name.bytes().all(is_legal) {
         return Err(BadRequest::Host);
     }
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {

@@ -55,6 +55,13 @@ pub enum PathMatch {
     Regex(Arc<str>),
 }
 
+impl PathMatch {
+    /// A path's expression as it is compiled: it has to match the whole path.
+    pub fn anchored(expression: &str) -> String {
+        format!("^(?:{expression})$")
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedMatch {
     pub name: Arc<str>,

@@ -79,7 +79,7 @@ fn translate_match(it: &HttpRouteMatch) -> Result<Match, Reason> {
         }
         "Exact" => PathMatch::Exact(value.into()),
         "PathPrefix" => PathMatch::Prefix(without_trailing_slash(value).into()),
-        "RegularExpression" => PathMatch::Regex(checked_regex(value)?),
+        "RegularExpression" => PathMatch::Regex(checked_regex(value, &PathMatch::anchored(value))?),
         other => return Err(Reason::Unsupported { field: "path match".to_owned(), value: other.to_owned() }),
     };
     let headers = it.headers.iter().map(|header| {
@@ -110,13 +110,14 @@ fn first_of_each_name(matches: impl Iterator<Item = Result<NamedMatch, Reason>>)
 fn value_match(kind: Option<&str>, value: &str) -> Result<ValueMatch, Reason> {
     match kind.unwrap_or("Exact") {
         "Exact" => Ok(ValueMatch::Exact(value.into())),
-        "RegularExpression" => checked_regex(value).map(ValueMatch::Regex),
+        "RegularExpression" => checked_regex(value, value).map(ValueMatch::Regex),
         other => Err(Reason::Unsupported { field: "match type".to_owned(), value: other.to_owned() }),
     }
 }
 
-fn checked_regex(text: &str) -> Result<Arc<str>, Reason> {
-    match regex::RegexBuilder::new(text).size_limit(REGEX_BYTES).build() {
+/// `compiled` is what is made of the author's text.
+fn checked_regex(text: &str, compiled: &str) -> Result<Arc<str>, Reason> {
+    match regex::RegexBuilder::new(compiled).size_limit(REGEX_BYTES).build() {
         Ok(_) => Ok(text.into()),
         Err(_) => Err(invalid("regular expression", text, "one that compiles to less than 1 MiB, without look-around")),
     }

@@ -20,12 +20,15 @@ pub(super) struct PathIndex {
     exact: HashMap<Box<[u8]>, Range<u32>, RandomState>,
     regex: Range<u32>,
     prefix: HashMap<Box<[u8]>, Range<u32>, RandomState>,
+    /// No prefix is longer than this, so that a long path costs no more than a short one.
+    longest: usize,
 }
 
 impl PathIndex {
     pub(super) fn new(hosts: &Hosts, entries: &[Entry]) -> Self {
         let mut index = Self::default();
         for (number, entry) in (0..).zip(entries) {
+            index.longest = index.longest.max(entry.path.length as usize);
             let path = || Box::from(hosts.text(entry.path));
             let range = match entry.kind {
                 PathKind::Exact => index.exact.entry(path()).or_insert(number..number),
@@ -57,14 +60,18 @@ impl PathIndex {
             .get(path)
             .and_then(first)
             .or_else(|| first(&self.regex))
-            .or_else(|| prefixes(path).find_map(|prefix| self.prefix.get(prefix).and_then(first)))
+            .or_else(|| prefixes(path, self.longest).find_map(|prefix| self.prefix.get(prefix).and_then(first)))
     }
 }
 
-/// Everything that may cover a path, the longest first: `/a/b`, `/a`, `/`.
-fn prefixes(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let slashes = path.iter().enumerate().skip(1).rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    std::iter::once(path.len())
+/// Everything of up to `longest` bytes that may cover a path, the longest first: `/a/b`, `/a`, `/`.
+fn prefixes(path: &[u8], longest: usize) -> impl Iterator<Item = &[u8]> {
+    let whole = (path.len() <= longest).then_some(path.len());
+    // A slash right behind the longest one ends it.
+    let reach = path.get(..=longest).unwrap_or(path);
+    let slashes = reach.iter().enumerate().skip(1).rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    whole
+        .into_iter()
         .chain(slashes)
         .map(|end| path.get(..end).unwrap_or_default())
         .chain(std::iter::once(b"/".as_slice()))

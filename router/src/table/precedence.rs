@@ -20,7 +20,7 @@ pub(super) struct Precedence {
     n_headers: Reverse<usize>,
     n_query: Reverse<usize>,
     created: i64,
-    name: (String, String),
+    name: String,
     rule: usize,
     position: usize,
 }
@@ -46,7 +46,7 @@ impl Precedence {
             n_headers: Reverse(it.headers.len()),
             n_query: Reverse(it.query.len()),
             created: route.created,
-            name: (route.source.namespace.to_string(), route.source.name.to_string()),
+            name: format!("{}/{}", route.source.namespace, route.source.name),
             rule,
             position,
         }

@@ -24,7 +24,7 @@ impl Predicates {
     /// translation has ruled out: then the match is left out rather than taken to hold.
     pub(super) fn of(it: &Match) -> Result<Option<Self>, regex::Error> {
         let path = match &it.path {
-            PathMatch::Regex(text) => Some(expression(&format!("^(?:{text})$"))?),
+            PathMatch::Regex(text) => Some(expression(&PathMatch::anchored(text))?),
             PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
         };
         if path.is_none() && it.method.is_none() && it.headers.is_empty() && it.query.is_empty() {

@@ -57,6 +57,7 @@ fn listener(hostname: Option<&str>, labels: Labels, routes: &[(usize, &Spec)]) -
         protocol: ListenerProtocol::Http { redirect_to_https: None },
         hostname: hostname.map(|text| HostPattern::parse(text, Labels::OneOrMore).expect("a pattern")),
         certificates: Vec::new(),
+        default_certificate: None,
         routes: routes
             .iter()
             .map(|(number, spec)| Attachment {
@@ -155,6 +156,25 @@ fn an_ingress_host_is_closed() {
 }
 
 #[test]
+fn an_ingress_host_without_any_rule_is_closed_too() {
+    let broken = Spec { hosts: vec!["a.example"], rules: Vec::new(), falls_through: false, created: 0 };
+    let wild = Spec { hosts: vec!["*.example"], rules: vec![rule("prefix /")], falls_through: false, created: 0 };
+    let table = table(&[listener(None, Labels::One, &[(0, &broken), (1, &wild)])]);
+    assert_eq!(found(&table, "a.example", "/", "GET", &Fields::new()), None);
+    assert_eq!(found(&table, "b.example", "/", "GET", &Fields::new()).as_deref(), Some("r1.0"));
+}
+
+#[test]
+fn a_path_that_is_much_longer_than_every_rule_is_found_as_any_other() {
+    let many: Vec<String> = (0..20).map(|number| format!("prefix /a/{number}")).collect();
+    let rules: Vec<&str> = std::iter::once("a.example").chain(many.iter().map(String::as_str)).collect();
+    let slashes = "/".repeat(100_000);
+    check(&[&rules], &format!("/a/17{slashes}"), Some("r0.17"));
+    check(&[&rules], &slashes, None);
+    check(&[&rules, &["a.example", "prefix /"]], &slashes, Some("r1.0"));
+}
+
+#[test]
 fn an_ingress_wildcard_covers_one_label_and_a_gateway_wildcard_more() {
     let spec = Spec { hosts: vec!["*.example"], rules: vec![rule("prefix /")], falls_through: true, created: 0 };
     for (labels, host, is_found) in [
@@ -243,7 +263,7 @@ fn naive(specs: &[Spec], host: &str, target: &str, method: &str, headers: &Field
         if let Some((number, _, index, _)) = winner {
             return Some(format!("r{number}.{index}"));
         }
-        if here.iter().any(|(_, spec)| !spec.falls_through && !spec.rules.is_empty()) {
+        if here.iter().any(|(_, spec)| !spec.falls_through) {
             return None;
         }
     }
