@@ -31,6 +31,9 @@ pub use self::plan::Wanted;
 use self::{edge_io::EdgeIo, metrics::Metrics, phase::Phase};
 use crate::{dataplane::SharedDataplane, tls};
 
+/// What a connection that has been ended may still need to say so.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// What one client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -39,11 +42,14 @@ pub struct Limits {
     /// For a whole HTTP/1 request head, from its first byte, and for the first bytes of a connection.
     pub head: Duration,
     pub handshake: Duration,
+    /// How long an HTTP/1 client that has closed its sending side waits for the next byte of its answer.
+    pub half_closed: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 16_384, head: Duration::from_secs(10), handshake: Duration::from_secs(10) }
+        let ten_seconds = Duration::from_secs(10);
+        Self { connections: 16_384, head: ten_seconds, handshake: ten_seconds, half_closed: Duration::from_secs(30) }
     }
 }
 
@@ -74,6 +80,12 @@ struct Connections {
     tracker: TaskTracker,
     /// pingora's word for "finish what runs": GOAWAY on HTTP/2, no more keep-alive on HTTP/1.
     finish: watch::Sender<bool>,
+    signals: Signals,
+}
+
+/// What a connection is told from without.
+#[derive(Clone, Default)]
+struct Signals {
     /// HTTP/1 connections between two requests end.
     close_idle: CancellationToken,
     /// Everything ends.
@@ -129,12 +141,8 @@ impl<A: App> Listeners<A> {
         } else {
             None
         };
-        let connections = Connections {
-            tracker: TaskTracker::new(),
-            finish: watch::Sender::new(false),
-            close_idle: CancellationToken::new(),
-            cancel: CancellationToken::new(),
-        };
+        let connections =
+            Connections { tracker: TaskTracker::new(), finish: watch::Sender::new(false), signals: Signals::default() };
         let stop_accepting = CancellationToken::new();
         let door = Door {
             app: Arc::clone(&self.app),
@@ -168,11 +176,11 @@ impl Open {
 impl Connections {
     async fn finish(self, limit: Duration) {
         self.finish.send_replace(true);
-        self.close_idle.cancel();
+        self.signals.close_idle.cancel();
         self.tracker.close();
         if timeout(limit, self.tracker.wait()).await.is_err() {
             warn!(connections = self.tracker.len(), "ended at the drain timeout");
-            self.cancel.cancel();
+            self.signals.cancel.cancel();
             self.tracker.wait().await;
         }
     }
@@ -220,13 +228,14 @@ async fn accept<A: App>(listener: TcpListener, door: Arc<Door<A>>) {
             }
         };
         door.metrics.accepted.increment(1);
-        let cancel = door.connections.cancel.clone();
+        let cancel = door.connections.signals.cancel.clone();
         let one = Arc::clone(&door);
         door.connections.tracker.spawn(async move {
             one.metrics.open.increment(1.0);
             tokio::select! {
-                () = cancel.cancelled() => {}
                 () = serve(&one, stream, peer) => {}
+                // Its own stream tells it, so that its requests are logged; this is for what does not listen.
+                () = async { cancel.cancelled().await; sleep(LAST_WORD).await } => {}
             }
             one.metrics.open.decrement(1.0);
             drop(slot);
@@ -237,14 +246,14 @@ async fn accept<A: App>(listener: TcpListener, door: Arc<Door<A>>) {
 async fn serve<A: App>(door: &Door<A>, stream: TcpStream, peer: SocketAddr) {
     tune(&stream);
     let phase = Arc::new(Phase::default());
-    let close_idle = door.connections.close_idle.clone();
-    let mut edge = EdgeIo::new(stream, peer, door.address, Arc::clone(&phase), door.limits.head, close_idle);
+    let signals = door.connections.signals.clone();
+    let mut edge = EdgeIo::new(stream, peer, door.address, Arc::clone(&phase), door.limits, signals);
     let finish = door.connections.finish.subscribe();
     match &door.acceptor {
         None => match edge.peek_preface(door.limits.head).await {
             Ok(is_h2) => {
                 if is_h2 {
-                    phase.no_head();
+                    phase.free();
                 }
                 hand_over(&door.app, Box::new(edge), phase, &finish).await;
             }
@@ -252,7 +261,7 @@ async fn serve<A: App>(door: &Door<A>, stream: TcpStream, peer: SocketAddr) {
         },
         Some(acceptor) => {
             // Its own deadline bounds the handshake; the one for heads begins after it.
-            phase.no_head();
+            phase.free();
             match timeout(door.limits.handshake, acceptor.tls_handshake(edge)).await {
                 Ok(Ok(stream)) => {
                     if !matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {

@@ -1,7 +1,9 @@
-//! A client's connection with buffers, and with a deadline for request heads.
+//! A client's connection with buffers, and with deadlines.
 //!
 //! pingora reads a socket that it did not open itself without buffers, and starts its read timeout
-//! anew with every byte: a head could be sent over hours. Both are mended below TLS, so that one piece serves all.
+//! anew with every byte: a head could be sent over hours. And it takes a client that has closed its sending
+//! side either for gone at once, or for present until something is written to it. All of that is mended
+//! below TLS, so that one piece serves all.
 
 use std::{
     fmt,
@@ -25,9 +27,9 @@ use tokio::{
     net::TcpStream,
     time::{Instant, Sleep, sleep, timeout},
 };
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::phase::Phase;
+use super::{Limits, Signals, phase::Phase};
 
 const READ_BUFFER: usize = 16 << 10;
 const WRITE_BUFFER: usize = 4 << 10;
@@ -40,9 +42,13 @@ pub(super) struct EdgeIo {
     peeked: Vec<u8>,
     is_h2: bool,
     phase: Arc<Phase>,
-    head: Duration,
+    limits: Limits,
+    /// For the head of a request, and then for the answer to a client that is half closed.
     deadline: Pin<Box<Sleep>>,
+    /// The client has closed its sending side while a request was under way.
+    is_half_closed: bool,
     close_idle: Pin<Box<WaitForCancellationFutureOwned>>,
+    cancel: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl EdgeIo {
@@ -53,8 +59,8 @@ impl EdgeIo {
         peer: SocketAddr,
         bound: SocketAddr,
         phase: Arc<Phase>,
-        head: Duration,
-        close_idle: CancellationToken,
+        limits: Limits,
+        signals: Signals,
     ) -> Self {
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
         // The cells are new and so empty.
@@ -69,9 +75,11 @@ impl EdgeIo {
             peeked: Vec::new(),
             is_h2: false,
             phase,
-            head,
-            deadline: Box::pin(sleep(head)),
-            close_idle: Box::pin(close_idle.cancelled_owned()),
+            limits,
+            deadline: Box::pin(sleep(limits.head)),
+            is_half_closed: false,
+            close_idle: Box::pin(signals.close_idle.cancelled_owned()),
+            cancel: Box::pin(signals.cancel.cancelled_owned()),
         }
     }
 
@@ -96,6 +104,23 @@ impl EdgeIo {
         Ok(self.is_h2)
     }
 
+    /// The end of the stream, but not before the client had time to take its answer: a client that has
+    /// closed its sending side looks the same whether it still reads or is gone (RFC 9112 section 9.6).
+    fn poll_half_closed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.phase.is_exchange() {
+            ready!(self.deadline.as_mut().poll(context));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What is taken shows that the client is there.
+    fn was_written(&mut self) {
+        if self.is_half_closed {
+            let due = Instant::now() + self.limits.half_closed;
+            self.deadline.as_mut().reset(due);
+        }
+    }
+
     fn l4(&self) -> &L4Stream {
         self.stream.get_ref()
     }
@@ -117,32 +142,44 @@ impl AsyncRead for EdgeIo {
         if self.phase.is_head() && self.deadline.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        if self.is_half_closed {
+            return self.poll_half_closed(context);
+        }
         let before = buffer.filled().len();
-        if self.phase.is_idle() {
-            match Pin::new(&mut self.stream).poll_read(context, buffer) {
-                Poll::Ready(done) => {
-                    done?;
-                    if buffer.filled().len() > before {
-                        let due = Instant::now() + self.head;
-                        self.deadline.as_mut().reset(due);
-                        self.phase.head();
-                    }
-                    return Poll::Ready(Ok(()));
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Ready(done) => {
+                done?;
+                let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
+                if is_end && self.phase.is_exchange() {
+                    self.is_half_closed = true;
+                    let due = Instant::now() + self.limits.half_closed;
+                    self.deadline.as_mut().reset(due);
+                    return self.poll_half_closed(context);
                 }
-                Poll::Pending => {
-                    // To the reader this looks like a client that has gone, which an idle one may at any time.
-                    ready!(self.close_idle.as_mut().poll(context));
-                    return Poll::Ready(Ok(()));
+                if !is_end && self.phase.is_idle() {
+                    let due = Instant::now() + self.limits.head;
+                    self.deadline.as_mut().reset(due);
+                    self.phase.head();
                 }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                if self.cancel.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                }
+                // To the reader this looks like a client that has gone, which an idle one may at any time.
+                let is_over = self.phase.is_idle() && self.close_idle.as_mut().poll(context).is_ready();
+                if is_over { Poll::Ready(Ok(())) } else { Poll::Pending }
             }
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for EdgeIo {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let count = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.was_written();
+        Poll::Ready(Ok(count))
     }
 
     fn poll_write_vectored(
@@ -150,7 +187,9 @@ impl AsyncWrite for EdgeIo {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        self.was_written();
+        Poll::Ready(Ok(count))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -223,5 +262,61 @@ impl GetSocketDigest for EdgeIo {
 impl fmt::Debug for EdgeIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EdgeIo").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::{super::phase, *};
+
+    /// A client's end, and ours, which is in the middle of a request.
+    async fn exchange(half_closed: Duration) -> (TcpStream, EdgeIo, Signals) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let bound = listener.local_addr().expect("a bound socket");
+        let client = TcpStream::connect(bound).await.expect("open");
+        let (stream, peer) = listener.accept().await.expect("accepted");
+        let (phase, signals) = (Arc::new(Phase::default()), Signals::default());
+        let limits = Limits { half_closed, ..Limits::default() };
+        let edge = EdgeIo::new(stream, peer, bound, Arc::clone(&phase), limits, signals.clone());
+        phase::scope(Arc::clone(&edge.phase), async { phase::head_parsed() }).await;
+        (client, edge, signals)
+    }
+
+    async fn is_silent(edge: &mut EdgeIo) -> bool {
+        let mut buffer = [0; 8];
+        timeout(Duration::from_millis(20), edge.read(&mut buffer)).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_has_closed_its_sending_side_is_gone_when_it_has_taken_nothing_for_a_while() {
+        let (mut client, mut edge, _) = exchange(Duration::from_millis(200)).await;
+        client.shutdown().await.expect("half closed");
+        assert!(is_silent(&mut edge).await, "it may still read");
+        edge.write_all(b"answer").await.expect("written");
+        edge.flush().await.expect("sent");
+        let mut answer = [0; 6];
+        client.read_exact(&mut answer).await.expect("the answer");
+        assert!(is_silent(&mut edge).await, "it did read");
+        let end = timeout(Duration::from_secs(10), edge.read(&mut [0; 8])).await.expect("an end");
+        assert_eq!(end.expect("no error"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_of_an_upgraded_connection_is_believed_at_once() {
+        let (mut client, mut edge, _) = exchange(Duration::from_secs(3600)).await;
+        edge.phase.free();
+        client.shutdown().await.expect("half closed");
+        assert_eq!(timeout(Duration::from_secs(10), edge.read(&mut [0; 8])).await.expect("an end").expect("none"), 0);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_client_is_ended_when_everything_is() {
+        let (_client, mut edge, signals) = exchange(Duration::from_secs(3600)).await;
+        assert!(is_silent(&mut edge).await);
+        signals.cancel.cancel();
+        let end = timeout(Duration::from_secs(10), edge.read(&mut [0; 8])).await.expect("an end");
+        assert_eq!(end.expect_err("an error").kind(), io::ErrorKind::ConnectionAborted);
     }
 }

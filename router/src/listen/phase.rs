@@ -1,4 +1,4 @@
-//! Where an HTTP/1 connection is, so that its deadline counts only while a request head is due.
+//! Where an HTTP/1 connection is, so that each deadline counts only while its own thing is due.
 
 use std::{
     future::Future,
@@ -10,7 +10,8 @@ use std::{
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
-const NO_HEAD: u8 = 2;
+const EXCHANGE: u8 = 2;
+const FREE: u8 = 3;
 
 /// Written by the connection's own task, and read by it.
 #[derive(Debug, Default)]
@@ -30,9 +31,9 @@ impl Phase {
         self.0.store(HEAD, Relaxed);
     }
 
-    /// A body, a response, a handshake, or HTTP/2, which has timers of its own.
-    pub(crate) fn no_head(&self) {
-        self.0.store(NO_HEAD, Relaxed);
+    /// Nothing is due here: a handshake, an upgraded connection, or HTTP/2, which has timers of its own.
+    pub(crate) fn free(&self) {
+        self.0.store(FREE, Relaxed);
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -42,16 +43,27 @@ impl Phase {
     pub(crate) fn is_head(&self) -> bool {
         self.0.load(Relaxed) == HEAD
     }
+
+    /// Whether a request is parsed, and its body or its answer is under way.
+    pub(crate) fn is_exchange(&self) -> bool {
+        self.0.load(Relaxed) == EXCHANGE
+    }
 }
 
 pub(crate) async fn scope<F: Future>(phase: Arc<Phase>, serve: F) -> F::Output {
     PHASE.scope(phase, serve).await
 }
 
+// Outside of a connection's task (HTTP/2) there is no phase to change.
+
 /// To be called when a request head is parsed.
 pub fn head_parsed() {
-    // Outside of a connection's task (HTTP/2) there is no phase to change.
-    let _ = PHASE.try_with(|phase| phase.no_head());
+    let _ = PHASE.try_with(|phase| phase.0.store(EXCHANGE, Relaxed));
+}
+
+/// To be called where a client that closes its sending side is to be believed at once.
+pub fn nothing_due() {
+    let _ = PHASE.try_with(|phase| phase.free());
 }
 
 /// To be called when a request is done.
