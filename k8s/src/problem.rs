@@ -44,16 +44,14 @@ pub enum Reason {
         "references ExternalName Service {service}; allow it with `externalNameServices: true` in the configuration"
     )]
     ExternalNameNotAllowed { service: ServiceName },
-    #[error("references Secret {secret}, which does not exist")]
+    #[error("references Secret {secret}, which does not exist or is not of type kubernetes.io/tls")]
     SecretMissing { secret: String },
     #[error("references Secret {secret}, whose {error}")]
     SecretInvalid { secret: String, error: String },
     #[error("claims {path} of host {host}, which {winner} claimed first")]
     PathTaken { host: String, path: String, winner: ObjectName },
-    #[error(
-        "host {host} has no certificate that covers it: name a Secret in spec.tls, or one as `defaultCertificate` in the configuration"
-    )]
-    NoCertificate { host: HostPattern },
+    #[error("host {host} has no certificate that covers it: {remedy}")]
+    NoCertificate { host: HostPattern, remedy: &'static str },
     #[error("{field} is {value:?}, expected {expected}")]
     InvalidValue { field: String, value: String, expected: String },
     #[error("{field} {value:?} is not supported")]
@@ -62,6 +60,8 @@ pub enum Reason {
     NotGranted { target: String },
     #[error("names IngressClass {class}, which does not exist")]
     IngressClassMissing { class: String },
+    #[error("names GatewayClass {class}, which does not exist")]
+    GatewayClassMissing { class: String },
     #[error("references {target}, which does not exist")]
     ParentMissing { target: String },
     #[error("{listener} wants {socket}, which {winner} has")]
@@ -93,6 +93,7 @@ impl Reason {
             Self::Unsupported { .. } => "Unsupported",
             Self::NotGranted { .. } => "NotGranted",
             Self::IngressClassMissing { .. } => "IngressClassMissing",
+            Self::GatewayClassMissing { .. } => "GatewayClassMissing",
             Self::ParentMissing { .. } => "ParentMissing",
             Self::SocketTaken { .. } => "SocketTaken",
             Self::NoIngressClass { .. } => "NoIngressClass",

@@ -27,7 +27,7 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    dataplane::{Action, CellTarget, Dataplane, SharedDataplane, Socket, WeightedCell},
+    dataplane::{Action, CellTarget, Dataplane, Edge, SharedDataplane, Socket, WeightedCell},
     listen::{App, Listeners, Wanted},
     metrics::RouteMetrics,
     table::RouteTable,
@@ -99,7 +99,7 @@ async fn open<A: App>(dataplane: &SharedDataplane, listeners: &mut Listeners<A>,
         .load()
         .sockets
         .iter()
-        .map(|(address, socket)| Wanted { address: *address, tls: socket.certificates.is_some() })
+        .map(|(address, socket)| Wanted { address: *address, tls: socket.edge.is_tls })
         .collect();
     let failures = listeners.apply(&wanted).await;
     for (address, error) in &failures {
@@ -161,20 +161,17 @@ fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cel
     let first = listeners.first()?;
     let (redirect_to_https, certificates) = match first.protocol {
         ListenerProtocol::Http { redirect_to_https } => (redirect_to_https.map(to_https), None),
-        ListenerProtocol::Https => {
-            (None, Some(CertificateStore::new(listeners.iter().flat_map(|listener| &listener.certificates))))
-        }
+        ListenerProtocol::Https => (None, Some(CertificateStore::new(listeners))),
     };
     let make = |route: &Route, rule: usize| Arc::new(action(&entry_point.name, route, rule, cells));
-    Some(Socket {
+    let edge = Edge {
         entry_point: Arc::clone(&entry_point.name),
         trust: entry_point.trust.clone(),
         port: first.port,
-        redirect_to_https,
-        certificates,
-        table: RouteTable::compile(listeners, make),
+        is_tls: certificates.is_some(),
         unrouted: RouteMetrics::new(&entry_point.name, ""),
-    })
+    };
+    Some(Socket { edge: Arc::new(edge), redirect_to_https, certificates, table: RouteTable::compile(listeners, make) })
 }
 
 /// 308 keeps the method and the body, where 301 lets browsers turn a POST into a GET.

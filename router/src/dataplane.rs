@@ -21,15 +21,22 @@ pub struct Dataplane {
 /// Everything one listening socket serves.
 #[derive(Debug)]
 pub struct Socket {
-    pub entry_point: Arc<str>,
-    pub trust: Trust,
-    /// The port clients use, for redirects and X-Forwarded-Port.
-    pub port: u16,
+    pub edge: Arc<Edge>,
     /// Set on plain HTTP sockets that only redirect.
     pub redirect_to_https: Option<Redirect>,
     /// None is plain HTTP.
     pub certificates: Option<CertificateStore>,
     pub table: RouteTable<Arc<Action>>,
+}
+
+/// What a request keeps of its socket while it runs. A WebSocket of days must not hold a table of days ago.
+#[derive(Debug)]
+pub struct Edge {
+    pub entry_point: Arc<str>,
+    pub trust: Trust,
+    /// The port clients use, for redirects and X-Forwarded-Port.
+    pub port: u16,
+    pub is_tls: bool,
     /// For requests that find no route.
     pub unrouted: RouteMetrics,
 }

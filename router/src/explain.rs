@@ -48,16 +48,16 @@ fn explain(dataplane: &Dataplane, query: &[(String, String)]) -> Result<Value, S
     let mut sockets: Vec<_> = dataplane
         .sockets
         .iter()
-        .filter(|(_, socket)| socket.certificates.is_some() == is_https)
-        .filter(|(_, socket)| entry.is_none_or(|entry| *socket.entry_point == *entry))
-        .filter(|(_, socket)| url.port_u16().is_none_or(|port| port == socket.port))
+        .filter(|(_, socket)| socket.edge.is_tls == is_https)
+        .filter(|(_, socket)| entry.is_none_or(|entry| *socket.edge.entry_point == *entry))
+        .filter(|(_, socket)| url.port_u16().is_none_or(|port| port == socket.edge.port))
         .collect();
     sockets.sort_by_key(|(address, _)| **address);
     let answers: Vec<Value> = sockets
         .into_iter()
         .map(|(address, socket)| {
             let mut answer = at_socket(socket, &request);
-            answer["entryPoint"] = json!(socket.entry_point);
+            answer["entryPoint"] = json!(socket.edge.entry_point);
             answer["listensOn"] = json!(address);
             if let Some(certificates) = &socket.certificates {
                 answer["hasCertificate"] = json!(certificates.find(Some(&host)).is_some());

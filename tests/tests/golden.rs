@@ -8,14 +8,15 @@ use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use gateway::zone::Zones;
 use k8s::{
     config,
     model::{
-        Addressing, Attachment, Filter, HostPattern, Labels, Listener, ListenerProtocol, Match, Model, PathMatch, Rule,
-        Target, ValueMatch,
+        Addressing, Attachment, Certificate, Filter, HostPattern, Labels, Listener, ListenerProtocol, Match, Model,
+        PathMatch, Rule, Target, ValueMatch,
     },
     source::{self, Kinds, manifest},
     translate::{endpoints, translate},
@@ -123,7 +124,10 @@ fn of_listener(listener: &Listener) -> String {
 }
 
 fn certificates(listener: &Listener) -> String {
-    listener.certificates.iter().map(|it| format!(" [{}/{}]", it.secret.namespace, it.secret.name)).collect()
+    let name = |it: &Arc<Certificate>| format!("{}/{}", it.secret.namespace, it.secret.name);
+    let by_name = listener.certificates.iter().map(|it| format!(" [{}]", name(it)));
+    let default = listener.default_certificate.iter().map(|it| format!(" [default {}]", name(it)));
+    by_name.chain(default).collect()
 }
 
 fn hosts(attachment: &Attachment) -> String {

@@ -27,6 +27,7 @@ fn zones(domains: &str, served: &[(&str, &str)]) -> Zones {
                 protocol: ListenerProtocol::Http { redirect_to_https: None },
                 hostname: None,
                 certificates: Vec::new(),
+                default_certificate: None,
                 routes: vec![Attachment {
                     hostnames: vec![HostPattern::parse(name, Labels::OneOrMore).expect("a pattern")],
                     route: Arc::new(Route {

@@ -43,9 +43,10 @@ pub struct Listener {
     pub protocol: ListenerProtocol,
     /// None serves every host.
     pub hostname: Option<HostPattern>,
-    /// For SNI, an exact name before a wildcard; the first one serves clients that name no or another host.
-    /// Empty on HTTP listeners.
+    /// By SNI: an exact name before a wildcard, and of two for one name the first. Empty on HTTP listeners.
     pub certificates: Vec<Arc<Certificate>>,
+    /// For names that none of these covers, and for clients that name none.
+    pub default_certificate: Option<Arc<Certificate>>,
     pub routes: Vec<Attachment>,
 }
 

@@ -54,6 +54,11 @@ impl HostName {
         &self.0
     }
 
+    /// The name without its first label; None for a single label.
+    pub fn parent(&self) -> Option<Self> {
+        self.0.split_once('.').map(|(_, parent)| Self(parent.into()))
+    }
+
     /// Whether this name is `ancestor` or lies below it.
     pub fn is_within(&self, ancestor: &Self) -> bool {
         self == ancestor || is_below(&self.0, &ancestor.0)
@@ -124,6 +129,14 @@ impl HostPattern {
             Self::Wildcard { parent, labels: Labels::One } => {
                 is_below(host, &parent.0) && host.find('.') == Some(host.len() - parent.0.len() - 1)
             }
+        }
+    }
+
+    /// The greater one is asked first: exact before wildcard, then the longer name.
+    pub fn specificity(&self) -> (bool, usize) {
+        match self {
+            Self::Exact(name) => (true, name.0.len()),
+            Self::Wildcard { parent, .. } => (false, parent.0.len()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! TLS Secrets to certificates: chain and key parsed, and checked to belong together.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -12,7 +12,7 @@ use x509_parser::{extensions::GeneralName, prelude::parse_x509_certificate};
 
 use super::{Work, names, object_name};
 use crate::{
-    model::{Certificate, HostPattern, Labels, ObjectName},
+    model::{Certificate, HostName, HostPattern, Labels, Listener, ObjectName},
     problem::Reason,
 };
 
@@ -30,7 +30,7 @@ impl<'a> Certificates<'a> {
         Self { secrets, parsed: HashMap::new() }
     }
 
-    pub(super) fn are_watched(&self) -> bool {
+    fn are_watched(&self) -> bool {
         self.secrets.is_some()
     }
 
@@ -54,6 +54,42 @@ pub(super) fn find(work: &mut Work<'_>, owner: &ObjectName, namespace: &str, nam
             work.problem(owner, reason);
             None
         }
+    }
+}
+
+/// Reports hosts whose visitors are shown a certificate for something else, or none; `remedy` says what to do.
+pub(super) fn report_uncovered(work: &mut Work<'_>, listener: &Listener, remedy: &'static str) {
+    if !work.certificates.are_watched() {
+        return;
+    }
+    let all = listener.certificates.iter().chain(&listener.default_certificate);
+    let names: HashSet<&HostName> = all.clone().flat_map(|it| &it.names).filter_map(exact).collect();
+    let wildcards: HashSet<&HostName> = all.flat_map(|it| &it.names).filter_map(parent).collect();
+    let is_covered = |host: &HostPattern| match host {
+        HostPattern::Exact(name) => {
+            names.contains(name) || name.parent().is_some_and(|parent| wildcards.contains(&parent))
+        }
+        // Names of several labels below the star are covered by nothing; those of one label are most of them.
+        HostPattern::Wildcard { parent, .. } => wildcards.contains(parent),
+    };
+    for attachment in &listener.routes {
+        for host in listener.effective_hostnames(attachment).into_iter().filter(|host| !is_covered(host)) {
+            work.problem(&attachment.route.source, Reason::NoCertificate { host, remedy });
+        }
+    }
+}
+
+fn exact(pattern: &HostPattern) -> Option<&HostName> {
+    match pattern {
+        HostPattern::Exact(name) => Some(name),
+        HostPattern::Wildcard { .. } => None,
+    }
+}
+
+fn parent(pattern: &HostPattern) -> Option<&HostName> {
+    match pattern {
+        HostPattern::Exact(_) => None,
+        HostPattern::Wildcard { parent, .. } => Some(parent),
     }
 }
 

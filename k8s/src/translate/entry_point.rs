@@ -6,7 +6,6 @@ use super::{Work, certificate, ingress, ingress_class};
 use crate::{
     config::{EntryPointConfig, PortConfig},
     model::{Attachment, Certificate, EntryPoint, Listener, ListenerProtocol, ObjectName},
-    problem::Reason,
 };
 
 pub(super) fn from_config(work: &mut Work<'_>) -> Vec<EntryPoint> {
@@ -27,53 +26,44 @@ pub(super) fn from_config(work: &mut Work<'_>) -> Vec<EntryPoint> {
                 .map(|owned| owned.ingress)
                 .collect();
             let routes = ingress::translate(work, &here);
-            let mut certificates: Vec<Arc<Certificate>> = default_certificate.iter().cloned().collect();
-            for certificate in ingress::certificates(work, &here) {
-                if !certificates.contains(&certificate) {
-                    certificates.push(certificate);
-                }
-            }
-            if entry.https.is_some() && work.certificates.are_watched() {
-                report_uncovered(work, &routes, &certificates);
-            }
+            let certificates = ingress::certificates(work, &here);
+            // Without one that is meant for it, some certificate is better than a handshake that fails.
+            let default = default_certificate.as_ref().or_else(|| certificates.first()).cloned();
             EntryPoint {
                 name: Arc::clone(&entry.name),
                 addresses: entry.addresses.clone(),
                 trust: entry.trust.clone(),
-                listeners: listeners(entry, &routes, certificates),
+                listeners: listeners(work, entry, &routes, certificates, default),
             }
         })
         .collect()
 }
 
-fn listeners(entry: &EntryPointConfig, routes: &[Attachment], certificates: Vec<Arc<Certificate>>) -> Vec<Listener> {
-    let listener = |name: &str, port: PortConfig, protocol, certificates| Listener {
+fn listeners(
+    work: &mut Work<'_>,
+    entry: &EntryPointConfig,
+    routes: &[Attachment],
+    certificates: Vec<Arc<Certificate>>,
+    default_certificate: Option<Arc<Certificate>>,
+) -> Vec<Listener> {
+    let listener = |name: &str, port: PortConfig, protocol| Listener {
         name: name.into(),
         port: port.port,
         sockets: entry.listen.iter().map(|address| SocketAddr::new(*address, port.listen)).collect(),
         protocol,
         hostname: None,
-        certificates,
+        certificates: Vec::new(),
+        default_certificate: None,
         routes: routes.to_vec(),
     };
     let redirect_to_https = entry.https.filter(|_| entry.redirect_to_https).map(|https| https.port);
-    let http = entry.http.map(|port| listener("http", port, ListenerProtocol::Http { redirect_to_https }, Vec::new()));
-    let https = entry.https.map(|port| listener("https", port, ListenerProtocol::Https, certificates));
+    let http = entry.http.map(|port| listener("http", port, ListenerProtocol::Http { redirect_to_https }));
+    let https = entry.https.map(|port| Listener {
+        certificates,
+        default_certificate,
+        ..listener("https", port, ListenerProtocol::Https)
+    });
+    let remedy = "name a Secret in spec.tls, or one as `defaultCertificate` in the configuration";
+    https.iter().for_each(|listener| certificate::report_uncovered(work, listener, remedy));
     http.into_iter().chain(https).collect()
-}
-
-/// Hosts whose visitors would be shown a certificate for something else, or none.
-fn report_uncovered(work: &mut Work<'_>, routes: &[Attachment], certificates: &[Arc<Certificate>]) {
-    for attachment in routes {
-        for host in &attachment.hostnames {
-            let covered = certificates
-                .iter()
-                .flat_map(|certificate| &certificate.names)
-                .any(|name| name.intersect(host).as_ref() == Some(host));
-            if !covered {
-                let source = attachment.route.source.clone();
-                work.problem(&source, Reason::NoCertificate { host: host.clone() });
-            }
-        }
-    }
 }

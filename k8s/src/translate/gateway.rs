@@ -48,16 +48,30 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
         .flat_map(|(entry, listener)| {
             listener.sockets.iter().map(|socket| (*socket, format!("entry point {}", entry.name)))
         })
+        .chain([(config.admin.router, "the admin port".to_owned())])
         .collect();
     let mut doors: Vec<Door<'_>> = Vec::new();
-    for gateway in snapshot.gateways.iter().filter(|gateway| classes.contains(gateway.spec.gateway_class_name.as_str()))
-    {
+    for gateway in &snapshot.gateways {
+        let class = gateway.spec.gateway_class_name.as_str();
+        if !classes.contains(class) {
+            if !snapshot.gateway_classes.iter().any(|it| names(&it.metadata).1 == class) {
+                let source = object_name("Gateway", &gateway.metadata);
+                work.problem(&source, Reason::GatewayClassMissing { class: class.to_owned() });
+            }
+            continue;
+        }
         let addresses = addresses(work, gateway);
         let listeners = listeners(work, gateway, &addresses, &mut taken);
         doors.push(Door { gateway, addresses, listeners });
     }
     for route in &snapshot.http_routes {
         attach(work, route, &mut doors);
+    }
+    let remedy = "name a Secret that does in the listener's tls.certificateRefs";
+    for standing in doors.iter().flat_map(|door| &door.listeners) {
+        if standing.listener.protocol == ListenerProtocol::Https {
+            certificate::report_uncovered(work, &standing.listener, remedy);
+        }
     }
     doors
         .into_iter()
@@ -76,9 +90,14 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
 fn addresses(work: &mut Work<'_>, gateway: &Gateway) -> Vec<IpAddr> {
     let source = object_name("Gateway", &gateway.metadata);
     let mut found = Vec::new();
+    let before = work.problems.len();
     for address in &gateway.spec.addresses {
         let value = address.value.as_deref().unwrap_or_default();
         match (address.type_.as_deref().unwrap_or("IPAddress"), value.parse::<IpAddr>()) {
+            // Every address is some other door's too.
+            ("IPAddress", Ok(ip)) if ip.is_unspecified() => {
+                work.problem(&source, invalid("addresses.value", value, "an address that clients can reach"));
+            }
             ("IPAddress", Ok(ip)) => found.push(ip),
             ("IPAddress", Err(_)) if value.is_empty() => found.extend(work.config.gateway_api.address),
             ("IPAddress", Err(_)) => work.problem(&source, invalid("addresses.value", value, "an IP address")),
@@ -90,7 +109,8 @@ fn addresses(work: &mut Work<'_>, gateway: &Gateway) -> Vec<IpAddr> {
     if gateway.spec.addresses.is_empty() {
         found.extend(work.config.gateway_api.address);
     }
-    if found.is_empty() {
+    // Where one was wrong, that has been said.
+    if found.is_empty() && work.problems.len() == before {
         work.problem(&source, Reason::NoAddress);
     }
     found
@@ -122,10 +142,10 @@ fn listeners<'a>(
                 }
             },
         };
-        if let Some(twin) = twin(gateway, spec) {
+        if let Some(other) = gateway.spec.listeners.iter().find(|other| conflict(spec, other)) {
             let field = format!("listener {}", spec.name);
             let value = format!("port {} and hostname {:?}", spec.port, spec.hostname.as_deref().unwrap_or_default());
-            work.problem(&source, invalid(&field, &value, &format!("what tells it from listener {twin}")));
+            work.problem(&source, invalid(&field, &value, &format!("what tells it from listener {}", other.name)));
             continue;
         }
         let Some(sockets) = claim(work, &source, spec, addresses, taken) else { continue };
@@ -133,6 +153,7 @@ fn listeners<'a>(
             ListenerProtocol::Http { .. } => Vec::new(),
             ListenerProtocol::Https => certificates(work, &source, spec),
         };
+        let default_certificate = certificates.first().cloned();
         let listener = Listener {
             name: spec.name.as_str().into(),
             port: spec.port,
@@ -140,6 +161,7 @@ fn listeners<'a>(
             protocol,
             hostname,
             certificates,
+            default_certificate,
             routes: Vec::new(),
         };
         standing.push(Standing { spec, listener });
@@ -156,20 +178,19 @@ fn protocol(spec: &gateway_api::Listener) -> Option<ListenerProtocol> {
     }
 }
 
-/// Another listener of the Gateway that no request could tell from this one; then both lose.
-fn twin<'a>(gateway: &'a Gateway, spec: &gateway_api::Listener) -> Option<&'a str> {
-    let same_host = |other: &gateway_api::Listener| {
-        let fold = |host: Option<&str>| host.unwrap_or_default().to_ascii_lowercase();
-        fold(other.hostname.as_deref()) == fold(spec.hostname.as_deref())
+/// Whether no connection could tell two listeners of a Gateway apart; then both lose (`Gateway.spec.listeners`).
+fn conflict(one: &gateway_api::Listener, other: &gateway_api::Listener) -> bool {
+    // What is told apart by the same thing: Host, server name, or nothing but the port.
+    let layer = |listener: &gateway_api::Listener| match listener.protocol.as_str() {
+        "HTTP" => 0,
+        "HTTPS" | "TLS" => 1,
+        "UDP" => 2,
+        _ => 3,
     };
-    gateway
-        .spec
-        .listeners
-        .iter()
-        .find(|other| {
-            other.name != spec.name && other.port == spec.port && (same_host(other) || other.protocol != spec.protocol)
-        })
-        .map(|other| other.name.as_str())
+    let host = |listener: &gateway_api::Listener| listener.hostname.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let (a, b) = (layer(one), layer(other));
+    let same_socket = one.port == other.port && (a == 2) == (b == 2);
+    !std::ptr::eq(one, other) && (one.name == other.name || (same_socket && (a != b || host(one) == host(other))))
 }
 
 /// Listeners of one Gateway share sockets; two entry points never do.
@@ -184,8 +205,8 @@ fn claim(
     let sockets: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(*address, spec.port)).collect();
     for socket in &sockets {
         let clash = taken.iter().find(|(other, winner)| {
-            let same_address =
-                other.ip() == socket.ip() || (other.ip().is_unspecified() && other.is_ipv4() == socket.is_ipv4());
+            let every = |ip: IpAddr| ip.is_unspecified() && other.is_ipv4() == socket.is_ipv4();
+            let same_address = other.ip() == socket.ip() || every(other.ip()) || every(socket.ip());
             **winner != owner && other.port() == socket.port() && same_address
         });
         if let Some((_, winner)) = clash {
@@ -204,8 +225,9 @@ fn claim(
 
 fn certificates(work: &mut Work<'_>, source: &ObjectName, spec: &gateway_api::Listener) -> Vec<Arc<Certificate>> {
     let mut found = Vec::new();
-    if !work.certificates.are_watched() {
-        return found;
+    if spec.tls.as_ref().is_none_or(|tls| tls.certificate_refs.is_empty()) {
+        let field = format!("listener {} tls.certificateRefs", spec.name);
+        work.problem(source, invalid(&field, "", "the Secret of a certificate"));
     }
     let own = source.namespace.to_string();
     for reference in spec.tls.iter().flat_map(|tls| &tls.certificate_refs) {

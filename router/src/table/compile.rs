@@ -21,7 +21,7 @@ impl<T> RouteTable<T> {
         let mut compiled: Vec<(Option<HostPattern>, Hosts)> = listeners
             .iter()
             .map(|listener| {
-                let mut ranks: Vec<(Option<&HostPattern>, Vec<Candidate<'_>>)> = Vec::new();
+                let mut ranks: Vec<Claimed<'_>> = Vec::new();
                 let mut by_host: HashMap<Option<&HostPattern>, usize> = HashMap::new();
                 for attachment in &listener.routes {
                     let route = &attachment.route;
@@ -34,28 +34,29 @@ impl<T> RouteTable<T> {
                     let none = attachment.hostnames.is_empty().then_some(None);
                     for hostname in own.chain(none) {
                         let place = *by_host.entry(hostname).or_insert_with(|| {
-                            ranks.push((hostname, Vec::new()));
+                            ranks.push(Claimed { hostname, candidates: Vec::new(), closed: false });
                             ranks.len() - 1
                         });
-                        if let Some((_, candidates)) = ranks.get_mut(place) {
-                            candidates.extend(candidates_of(route, first));
+                        if let Some(claimed) = ranks.get_mut(place) {
+                            claimed.candidates.extend(candidates_of(route, first));
+                            // A host is closed as soon as one Ingress has claimed it, with rules or without.
+                            claimed.closed |= !route.falls_through;
                         }
                     }
                 }
                 (listener.hostname.clone(), Hosts::compile(ranks))
             })
             .collect();
-        compiled.sort_by_key(|(hostname, _)| std::cmp::Reverse(hostname.as_ref().map(specificity)));
+        compiled.sort_by_key(|(hostname, _)| std::cmp::Reverse(hostname.as_ref().map(HostPattern::specificity)));
         Self { listeners: compiled, values }
     }
 }
 
-/// Exact before wildcard, then the longer name.
-fn specificity(pattern: &HostPattern) -> (bool, usize) {
-    match pattern {
-        HostPattern::Exact(name) => (true, name.as_str().len()),
-        HostPattern::Wildcard { parent, .. } => (false, parent.as_str().len()),
-    }
+/// A hostname with all that its routes bring, before it is a rank.
+struct Claimed<'a> {
+    hostname: Option<&'a HostPattern>,
+    candidates: Vec<Candidate<'a>>,
+    closed: bool,
 }
 
 /// A match before it has a place.
@@ -64,7 +65,6 @@ struct Candidate<'a> {
     path: &'a PathMatch,
     predicates: Option<Predicates>,
     value: u32,
-    closed: bool,
 }
 
 fn candidates_of(route: &Route, first_value: u32) -> impl Iterator<Item = Candidate<'_>> {
@@ -75,27 +75,26 @@ fn candidates_of(route: &Route, first_value: u32) -> impl Iterator<Item = Candid
                 path: &it.path,
                 predicates: Predicates::of(it).ok()?,
                 value: first_value + index(rule),
-                closed: !route.falls_through,
             })
         })
     })
 }
 
 impl Hosts {
-    fn compile(ranks: Vec<(Option<&HostPattern>, Vec<Candidate<'_>>)>) -> Self {
+    fn compile(ranks: Vec<Claimed<'_>>) -> Self {
         let mut hosts = Self::default();
-        for (hostname, candidates) in ranks {
-            match hostname {
-                None => hosts.any = Some(hosts.add_rank(candidates)),
+        for claimed in ranks {
+            match claimed.hostname {
+                None => hosts.any = Some(hosts.add_rank(claimed)),
                 Some(HostPattern::Exact(name)) => {
                     let host = hosts.host_named(name.as_str());
-                    let rank = hosts.add_rank(candidates);
+                    let rank = hosts.add_rank(claimed);
                     hosts.with_host(host, |host| host.exact = Some(rank));
                 }
                 Some(HostPattern::Wildcard { parent, labels }) => {
                     hosts.has_wildcards = true;
                     let host = hosts.host_named(parent.as_str());
-                    let rank = hosts.add_rank(candidates);
+                    let rank = hosts.add_rank(claimed);
                     let place = index(hosts.ranks.len());
                     hosts.ranks.push(rank);
                     hosts.with_host(host, |host| match labels {
@@ -129,9 +128,7 @@ impl Hosts {
         }
     }
 
-    fn add_rank(&mut self, mut candidates: Vec<Candidate<'_>>) -> Rank {
-        // A host is closed as soon as one Ingress has claimed it.
-        let closed = candidates.iter().any(|candidate| candidate.closed);
+    fn add_rank(&mut self, Claimed { mut candidates, closed, .. }: Claimed<'_>) -> Rank {
         candidates.sort_by(|a, b| a.precedence.cmp(&b.precedence));
         let start = self.entries.len();
         for candidate in candidates {
