@@ -32,6 +32,9 @@ const KEPT_CONNECTIONS: usize = 256;
 const TRIES: usize = 3;
 /// A client that takes nothing for this long is gone.
 const CLIENT_WRITE: Duration = Duration::from_secs(60);
+/// How long a connection waits for its next request, in seconds. cloudflared keeps idle connections for 90 s,
+/// and must not be the one who finds them closed.
+const CLIENT_IDLE: u64 = 300;
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 /// What every request shares.
@@ -51,8 +54,7 @@ pub fn app(dataplane: SharedDataplane, log: Option<AccessLog>, threads: usize) -
     let mut proxy = http_proxy(&Arc::new(conf), Proxy { dataplane, log });
     let mut options = HttpServerOptions::default();
     options.h2c = true;
-    // cloudflared keeps idle connections for 90 s, and must not be the one who finds them closed.
-    options.h2_idle_timeout = Some(Duration::from_secs(300));
+    options.h2_idle_timeout = Some(Duration::from_secs(CLIENT_IDLE));
     proxy.server_options = Some(options);
     proxy
 }
@@ -85,9 +87,15 @@ impl Proxy {
             .and_then(|digest| digest.local_addr().cloned());
         let bound: Option<SocketAddr> = bound.and_then(|address| address.as_inet().copied());
         // One load for the whole request: what follows sees one dataplane.
-        let socket = bound.and_then(|bound| self.dataplane.load().sockets.get(&bound).cloned());
+        let dataplane = self.dataplane.load();
+        let socket = bound.and_then(|bound| dataplane.sockets.get(&bound));
         let Some(socket) = socket else { return Err(Reply::error(404, "this listener is about to close")) };
-        let socket = context.socket.insert(socket);
+        let edge = context.edge.insert(Arc::clone(&socket.edge));
+
+        let peer = session.client_addr().and_then(|address| address.as_inet().copied());
+        let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let client = framing::client(&edge.trust, peer, edge.is_tls, &head.headers);
+        context.client = Some(client);
 
         framing::check(head.version, &head.method, &head.headers).map_err(bad_request)?;
         let authority = head.headers.get(http::header::HOST).map(|value| value.as_bytes());
@@ -100,23 +108,17 @@ impl Proxy {
         }
         let path = framing::path(head.uri.path()).map_err(bad_request)?;
         let query = head.uri.query();
-
-        let peer = session.client_addr().and_then(|address| address.as_inet().copied());
-        let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        let is_tls = socket.certificates.is_some();
-        let client = framing::client(&socket.trust, peer, is_tls, &head.headers);
-        context.client = Some(client);
         context.host = host.as_ref().into();
 
         let request = Request { host: &host, path: &path, method: head.method.as_str(), query, headers: &head.headers };
         let Some(found) = socket.table.find(&request) else {
-            return Err(Reply::error(404, format!("no route for {host}{path} on entry point {}", socket.entry_point)));
+            return Err(Reply::error(404, format!("no route for {host}{path} on entry point {}", edge.entry_point)));
         };
         let action = Arc::clone(found.value);
         let prefix = found.prefix;
         let action = &context.routed.insert(Routed { action, forward: None }).action;
 
-        let origin = Origin { is_https: client.is_https, host: &host, port: socket.port, path: &path, query, prefix };
+        let origin = Origin { is_https: client.is_https, host: &host, port: edge.port, path: &path, query, prefix };
         let may_stay = client.is_https || path.starts_with(ACME_CHALLENGE);
         if let Some(redirect) = socket.redirect_to_https.as_ref().filter(|_| !may_stay) {
             return Err(Reply::redirect(redirect.status, filter::location(redirect, &origin)));
@@ -170,13 +172,19 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<bool> {
         let is_upgrade = session.is_upgrade_req();
         if is_upgrade {
-            // A WebSocket may be silent for as long as both ends like.
+            // A WebSocket may be silent for as long as both ends like, and each end says when it is over.
             session.set_read_timeout(None);
+            phase::nothing_due();
         } else {
             session.set_write_timeout(Some(CLIENT_WRITE));
         }
-        // A client may close its sending side once the request is sent, and wait for the answer.
-        session.set_abort_on_close(false);
+        // pingora's own answer to `keep-alive` is to wait for ever.
+        if session.get_keepalive() == Some(0) {
+            session.set_keepalive(Some(CLIENT_IDLE));
+        }
+        // A client may send its next request before it has this answer (RFC 9112 section 9.3.2).
+        session.set_pipelining_enabled(true);
+        headers::join_cookies(session.req_header_mut())?;
         context.is_upgrade = is_upgrade;
         match self.route(session.as_downstream(), context) {
             Ok(()) => Ok(false),
@@ -219,13 +227,17 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora_core::Result<()> {
-        // 100 Continue and its kin are not the answer.
-        if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        if !respond::is_final(response.status) {
             return Ok(());
+        }
+        if session.req_header().version == http::Version::HTTP_10 {
+            // It knows no chunks (RFC 9112 section 6.1): the end of the connection ends the body.
+            response.remove_header(&http::header::TRANSFER_ENCODING);
+            session.set_keepalive(None);
         }
         headers::to_client(response, context)
     }
@@ -251,7 +263,9 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         client_reused: bool,
     ) -> Box<Error> {
-        context.count_upstream_failure();
+        if *error.esource() == ErrorSource::Upstream {
+            context.count_upstream_failure();
+        }
         if !session.req_header().method.is_idempotent() || session.as_downstream().retry_buffer_truncated() {
             error.set_retry(false);
         } else {
@@ -262,10 +276,12 @@ impl ProxyHttp for Proxy {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
         let (status, why) = failure(error);
-        context.error = Some(why);
-        if status > 0 && session.response_written().is_none() {
+        context.error = Some(why.into());
+        if status > 0 && !respond::has_answered(session) {
             let upstream = context.upstream();
             let why = upstream.map_or_else(|| why.to_owned(), |address| format!("{why} ({address})"));
+            // pingora closes the connection after a failure, and the client should know.
+            session.set_keepalive(None);
             // The client may be gone.
             let _ = respond::send(session, context, Reply::error(status, why)).await;
         }
@@ -275,7 +291,7 @@ impl ProxyHttp for Proxy {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         phase::request_done();
         if context.error.is_none() {
-            context.error = error.map(|error| failure(error).1);
+            context.error = error.map(|error| failure(error).1.into());
         }
         context.report(session, self.log.as_ref());
     }
@@ -301,9 +317,10 @@ fn failure(error: &Error) -> (u16, &'static str) {
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(503), _) => (503, "no ready endpoint"),
         (ErrorType::HTTPStatus(status), _) => (*status, "refused"),
-        (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
-            (0, "the client has gone")
-        }
+        (
+            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::H2Error,
+            ErrorSource::Downstream,
+        ) => (0, "the client has gone"),
         (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Downstream) => {
             (408, "the client is too slow")
         }

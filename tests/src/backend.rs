@@ -9,7 +9,7 @@
 //!
 //! A request to upgrade to WebSocket is accepted anywhere, and every message echoed.
 
-use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -24,7 +24,17 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        self, ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
+};
 use tokio_tungstenite::{WebSocketStream, tungstenite::handshake::derive_accept_key, tungstenite::protocol::Role};
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -34,13 +44,50 @@ type Body = BoxBody<Bytes, Infallible>;
 /// # Errors
 /// When the address cannot be bound.
 pub async fn serve(address: SocketAddr, name: &str) -> io::Result<SocketAddr> {
+    accept(address, name, |stream| async { Some(stream) }).await
+}
+
+/// The same over TLS, HTTP/1.1 and HTTP/2 by ALPN.
+///
+/// # Errors
+/// When the address cannot be bound.
+///
+/// # Panics
+/// When the certificate is none.
+pub async fn serve_tls(address: SocketAddr, name: &str, (chain, key): &(String, String)) -> io::Result<SocketAddr> {
+    let chain = CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate in PEM");
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key in PEM");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.expect("versions that ring has").with_no_client_auth();
+    let mut config = config.with_single_cert(vec![chain], key).expect("a certificate and its key");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    accept(address, name, move |stream| {
+        let handshake = acceptor.accept(stream);
+        async { handshake.await.ok() }
+    })
+    .await
+}
+
+/// `open` makes of a connection the stream that HTTP is spoken on.
+async fn accept<S, F>(
+    address: SocketAddr,
+    name: &str,
+    open: impl Fn(TcpStream) -> F + Send + 'static,
+) -> io::Result<SocketAddr>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = Option<S>> + Send + 'static,
+{
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     let name = name.to_owned();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let name = name.clone();
+            let (name, opening) = (name.clone(), open(stream));
             tokio::spawn(async move {
+                let Some(stream) = opening.await else { return };
                 let service = service_fn(|request| answer(name.clone(), request));
                 let connection = auto::Builder::new(TokioExecutor::new());
                 // Clients come and go.

@@ -1,7 +1,11 @@
 //! `router` as a process: curl and a WebSocket client in front, small backends behind.
 
+#[path = "router/backends.rs"]
+mod backends;
 #[path = "router/changes.rs"]
 mod changes;
+#[path = "router/clients.rs"]
+mod clients;
 #[path = "router/protocols.rs"]
 mod protocols;
 #[path = "router/routing.rs"]
@@ -9,9 +13,13 @@ mod routing;
 #[path = "router/trust.rs"]
 mod trust;
 
-use std::net::SocketAddr;
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
 
-use tests::{Home, backend};
+use tests::{Home, backend, certificate};
 use tokio::runtime::Runtime;
 
 /// Backends of one test; they live as long as this.
@@ -26,6 +34,47 @@ impl Backends {
     fn start(&self, home: &Home, name: &str) -> SocketAddr {
         self.0.block_on(backend::serve(home.socket(10, 0), name)).expect("a free port")
     }
+
+    /// The same behind TLS, with a certificate that nobody knows.
+    fn start_tls(&self, home: &Home, name: &str) -> SocketAddr {
+        let issued = certificate(&["nobody.example"]);
+        self.0.block_on(backend::serve_tls(home.socket(10, 0), name, &issued)).expect("a free port")
+    }
+}
+
+/// A backend that reads the head of a request, says `answer` whatever it was, and closes.
+fn answers_once(home: &Home, answer: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind(home.socket(10, 0)).expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut seen = Vec::new();
+            let mut buffer = [0; 4096];
+            while !seen.windows(4).any(|end| end == b"\r\n\r\n") {
+                match stream.read(&mut buffer) {
+                    Ok(count @ 1..) => seen.extend_from_slice(&buffer[..count]),
+                    _ => break,
+                }
+            }
+            // The router may have gone.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+/// A connection to a door for bytes that no client library would send.
+fn raw(home: &Home, last: u8) -> TcpStream {
+    let stream = TcpStream::connect(home.socket(last, tests::home::HTTP)).expect("open");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    stream
+}
+
+/// Everything until the other side closes.
+fn read_all(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("an end in time");
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Which backend answered, and with what it was asked; from the body of an answer.

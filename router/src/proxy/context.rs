@@ -1,6 +1,7 @@
 //! What one request carries from phase to phase.
 
 use std::{
+    borrow::Cow,
     hash::{BuildHasher, RandomState},
     net::SocketAddr,
     sync::{
@@ -13,9 +14,10 @@ use std::{
 use k8s::model::Filter;
 use pingora_proxy::Session;
 
+use super::respond;
 use crate::{
     access_log::{AccessLog, Line},
-    dataplane::{Action, Socket},
+    dataplane::{Action, Edge},
     filter::Target,
     framing::Client,
     upstream::{BackendCell, Picked},
@@ -24,13 +26,14 @@ use crate::{
 pub struct Context {
     pub(super) started: Instant,
     pub(super) id: u64,
-    pub(super) socket: Option<Arc<Socket>>,
+    pub(super) edge: Option<Arc<Edge>>,
     pub(super) client: Option<Client>,
     /// Normalised; empty where the request was refused before.
     pub(super) host: Box<str>,
     pub(super) is_upgrade: bool,
     pub(super) routed: Option<Routed>,
-    pub(super) error: Option<&'static str>,
+    /// Why the router itself answered, or the answer broke off.
+    pub(super) error: Option<Cow<'static, str>>,
 }
 
 /// What is known once a rule has matched.
@@ -64,7 +67,7 @@ impl Context {
         Self {
             started: Instant::now(),
             id: next_id(),
-            socket: None,
+            edge: None,
             client: None,
             host: "".into(),
             is_upgrade: false,
@@ -93,10 +96,11 @@ impl Context {
     /// Counts the request, and writes its line.
     pub(super) fn report(&self, session: &Session, log: Option<&AccessLog>) {
         let took = self.started.elapsed();
-        let status = session.response_written().map_or(0, |response| response.status.as_u16());
-        match (&self.routed, &self.socket) {
+        let answer = session.response_written().filter(|head| respond::is_final(head.status));
+        let status = answer.map_or(0, |head| head.status.as_u16());
+        match (&self.routed, &self.edge) {
             (Some(routed), _) => routed.action.metrics.answered(status, took),
-            (None, Some(socket)) => socket.unrouted.answered(status, took),
+            (None, Some(edge)) => edge.unrouted.answered(status, took),
             (None, None) => {}
         }
         let Some(log) = log else { return };
@@ -107,7 +111,7 @@ impl Context {
         log.write(&Line {
             time: &k8s::telemetry::rfc3339(began),
             request_id: &self.request_id(),
-            entry_point: self.socket.as_ref().map_or("", |socket| &socket.entry_point),
+            entry_point: self.edge.as_ref().map_or("", |edge| &edge.entry_point),
             remote_addr: self.client.map(|client| client.address.to_string()).unwrap_or_default(),
             method: head.method.as_str(),
             vhost: &self.host,
@@ -122,7 +126,7 @@ impl Context {
             upstream: self.upstream().map(|address| address.to_string()),
             http_user_agent: field(http::header::USER_AGENT),
             http_referrer: field(http::header::REFERER),
-            error: self.error,
+            error: self.error.as_deref(),
         });
     }
 }

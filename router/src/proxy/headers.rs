@@ -1,18 +1,33 @@
 //! Header fields on their way to the backend and back.
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use k8s::model::{Filter, HeaderEdits};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::context::Context;
-use crate::framing;
+use crate::{
+    dataplane::Edge,
+    framing::{self, Client},
+};
+
+/// HTTP/2 clients send cookies as several fields, and what is not HTTP/2 knows one (RFC 9113 section 8.2.3).
+pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    let cookies = request.headers.get_all(header::COOKIE);
+    if cookies.iter().nth(1).is_some() {
+        let cookies: Vec<&[u8]> = cookies.iter().map(HeaderValue::as_bytes).collect();
+        let joined = HeaderValue::from_bytes(&cookies.join(&b"; "[..]));
+        request
+            .insert_header(header::COOKIE, joined.or_err(ErrorType::InvalidHTTPHeader, "cookies that do not join")?)?;
+    }
+    Ok(())
+}
 
 /// Runs once for each try, each time on a fresh copy of the client's request.
 pub(super) fn to_upstream(session: &Session, request: &mut RequestHeader, context: &Context) -> Result<()> {
     let forward = context.routed.as_ref().and_then(|routed| Some((routed, routed.forward.as_ref()?)));
-    let (Some((routed, forward)), Some(client), Some(socket)) = (forward, &context.client, &context.socket) else {
+    let (Some((routed, forward)), Some(client), Some(edge)) = (forward, &context.client, &context.edge) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route on its way to a backend"));
     };
     let asserted: Vec<header::HeaderName> =
@@ -26,7 +41,7 @@ pub(super) fn to_upstream(session: &Session, request: &mut RequestHeader, contex
     request.insert_header("x-forwarded-for", &address)?;
     request.insert_header("x-real-ip", &address)?;
     request.insert_header("x-forwarded-proto", if client.is_https { "https" } else { "http" })?;
-    request.insert_header("x-forwarded-port", socket.port.to_string())?;
+    request.insert_header("x-forwarded-port", client_port(edge, client).to_string())?;
     request.insert_header("x-request-id", context.request_id())?;
     if let Some(host) = &host {
         request.insert_header("x-forwarded-host", host)?;
@@ -46,7 +61,19 @@ pub(super) fn to_upstream(session: &Session, request: &mut RequestHeader, contex
     Ok(())
 }
 
+/// The port that belongs to the scheme: who speaks for a client by another scheme came in by a port of its own.
+fn client_port(edge: &Edge, client: &Client) -> u16 {
+    match (client.is_https, edge.is_tls) {
+        (true, false) => 443,
+        (false, true) => 80,
+        (true, true) | (false, false) => edge.port,
+    }
+}
+
 pub(super) fn to_client(response: &mut ResponseHeader, context: &Context) -> Result<()> {
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        remove_hop_by_hop(response);
+    }
     // It would send browsers to a port or a protocol that only the backend has.
     response.remove_header("alt-svc");
     // The client's connection is ours: an HTTP/1.0 backend must not end it.
@@ -64,6 +91,19 @@ pub(super) fn to_client(response: &mut ResponseHeader, context: &Context) -> Res
         }
     }
     Ok(())
+}
+
+/// What speaks of the connection to the backend and not of the answer (RFC 9110 section 7.6.1). pingora
+/// sets Connection and Transfer-Encoding for the client's own.
+fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    let said = response.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let is_ours =
+        |name: &str| ["", "close", "keep-alive", "transfer-encoding"].iter().any(|it| it.eq_ignore_ascii_case(name));
+    let names = said.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !is_ours(name));
+    let nominated: Vec<String> = names.map(str::to_owned).collect();
+    for name in nominated.iter().map(String::as_str).chain(["keep-alive", "proxy-connection", "upgrade"]) {
+        response.remove_header(name);
+    }
 }
 
 // pingora's two kinds of head have the same methods and no trait for them.

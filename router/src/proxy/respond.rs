@@ -1,5 +1,7 @@
 //! Answers of the router itself: small, clear, and without closing the connection.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use pingora_core::Result;
@@ -7,15 +9,31 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::{Reply, context::Context};
+use crate::listen::phase;
 
 pub(super) const SERVER: &str = "doorward";
+/// How long a client may go on to send what nobody wants.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// 100 Continue and its kin are not the answer; the one that switches protocols is.
+pub(super) fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Whether the client has been sent the head of an answer.
+pub(super) fn has_answered(session: &Session) -> bool {
+    session.response_written().is_some_and(|head| is_final(head.status))
+}
 
 /// pingora's own error answers close the connection, which costs the next request a TLS handshake.
 pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Reply) -> Result<()> {
     let Reply { status, why, location } = reply;
     let id = context.request_id();
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
-    let body = why.map(|why| format!("{status} {reason}\n{why}\nrequest {id}\n")).unwrap_or_default();
+    let body = why.as_ref().map(|why| format!("{status} {reason}\n{why}\nrequest {id}\n")).unwrap_or_default();
+    if context.error.is_none() {
+        context.error = why.map(Into::into);
+    }
     let mut head = ResponseHeader::build(status, Some(6))?;
     head.insert_header(header::SERVER, SERVER)?;
     head.insert_header("x-request-id", id)?;
@@ -30,6 +48,13 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Re
     session.write_response_header(Box::new(head), !has_body).await?;
     if has_body {
         session.write_response_body(Some(Bytes::from(body)), true).await?;
+    }
+    let downstream = session.as_downstream_mut();
+    downstream.finish_body().await?;
+    if !downstream.is_http2() && !downstream.is_body_done() {
+        // To close on a client that still sends is to reset it, and with that takes its answer away (RFC 9112 section 9.6).
+        phase::nothing_due();
+        let _ = tokio::time::timeout(LINGER, downstream.drain_request_body()).await;
     }
     Ok(())
 }

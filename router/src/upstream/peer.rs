@@ -1,9 +1,17 @@
 //! An endpoint as pingora's peer.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use k8s::model::Protocol;
-use pingora_core::{protocols::ALPN, upstreams::peer::HttpPeer};
+use pingora_core::{
+    protocols::{ALPN, TcpKeepalive, tls::CaType},
+    upstreams::peer::HttpPeer,
+    utils::tls::{WrappedX509, parse_x509},
+};
 
 /// In a homelab an endpoint that has not answered a SYN after this long is gone.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -14,25 +22,39 @@ const IDLE: Duration = Duration::from_secs(55);
 /// pingora's default of one stream per connection is no multiplexing at all.
 const STREAMS: usize = 100;
 
-/// `is_upgrade`: WebSocket begins as HTTP/1.1, whatever else the endpoint speaks.
-/// `response`: how long the endpoint may be silent; None is for ever.
+/// A backend whose node has lost its power says nothing; a stream to it ends after about a minute.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive {
+    idle: Duration::from_secs(30),
+    interval: Duration::from_secs(10),
+    count: 3,
+    user_timeout: Duration::from_secs(60),
+};
+
+/// `is_upgrade`: WebSocket begins as HTTP/1.1, whatever else the endpoint speaks, and may be silent.
+/// `response`: how long the endpoint may be silent otherwise; None is for ever.
 pub fn peer(address: SocketAddr, protocol: Protocol, is_upgrade: bool, response: Option<Duration>) -> HttpPeer {
     let is_tls = protocol == Protocol::Https;
-    let mut peer = HttpPeer::new(address, is_tls, String::new());
+    // rustls names no server to a server that is an address, and takes nothing for a name.
+    let server = if is_tls { address.ip().to_string() } else { String::new() };
+    let mut peer = HttpPeer::new(address, is_tls, server);
     let options = &mut peer.options;
     options.connection_timeout = Some(CONNECT);
     options.total_connection_timeout = Some(CONNECT_ALL);
     options.idle_timeout = Some(IDLE);
-    options.read_timeout = response;
+    options.tcp_keepalive = Some(KEEPALIVE);
+    options.read_timeout = response.filter(|_| !is_upgrade);
     options.max_h2_streams = STREAMS;
-    // What `appProtocol: https` promises is encryption. Whose certificate it is nobody has said.
-    options.verify_cert = false;
-    options.verify_hostname = false;
     options.alpn = match protocol {
-        Protocol::H2c => ALPN::H2,
+        Protocol::H2c if !is_upgrade => ALPN::H2,
         Protocol::Https if !is_upgrade => ALPN::H2H1,
-        Protocol::Http | Protocol::Https => ALPN::H1,
+        Protocol::H2c | Protocol::Http | Protocol::Https => ALPN::H1,
     };
+    if is_tls {
+        // What `appProtocol: https` promises is encryption. Whose certificate it is nobody has said.
+        options.verify_cert = false;
+        options.verify_hostname = false;
+        options.ca = Some(nobody());
+    }
     // pingora's pool does not tell protocols apart, and would hand an HTTP/1.1 connection to h2c.
     peer.group_key = match options.alpn {
         ALPN::H2 => 2,
@@ -40,4 +62,12 @@ pub fn peer(address: SocketAddr, protocol: Protocol, is_upgrade: bool, response:
         _ => 1,
     };
     peer
+}
+
+/// A certificate authority whose key was thrown away. pingora wants one even for what it does not verify,
+/// and takes the machine's; an image with nothing in it has none.
+fn nobody() -> Arc<CaType> {
+    static NOBODY: OnceLock<Arc<CaType>> = OnceLock::new();
+    let make = || Arc::from([WrappedX509::new(include_bytes!("nobody.der").to_vec(), parse_x509)]);
+    Arc::clone(NOBODY.get_or_init(make))
 }

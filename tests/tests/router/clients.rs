@@ -1,0 +1,138 @@
+//! What clients may do that browsers do not, and what refusals look like to them.
+
+use std::{
+    io::{Read, Write},
+    net::Shutdown,
+};
+
+use tests::{
+    Home, certificate,
+    home::{app, service},
+    tls_secret,
+};
+
+use crate::{Backends, field, raw, read_all};
+
+/// A home whose `app.home.example` is served by one backend, with a default certificate.
+fn home(backends: &Backends) -> Home {
+    let home = Home::new();
+    home.configure("defaultCertificate: default/home-tls");
+    let web = backends.start(&home, "web");
+    let secret = tls_secret("default", "home-tls", &certificate(&["*.home.example"]));
+    home.apply("app.yaml", &format!("{}{secret}", app(&[web])));
+    home
+}
+
+#[test]
+fn one_that_closes_its_sending_side_still_gets_its_answer() {
+    let backends = Backends::new();
+    let home = home(&backends);
+    let _router = home.start("router");
+    let mut stream = raw(&home, 21);
+    stream.write_all(b"GET /slow/300 HTTP/1.1\r\nHost: app.home.example\r\n\r\n").expect("sent");
+    stream.shutdown(Shutdown::Write).expect("half closed");
+    let answer = read_all(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"web\""), "{answer}");
+}
+
+#[test]
+fn requests_that_come_before_the_answers_are_answered_in_order() {
+    let backends = Backends::new();
+    let home = home(&backends);
+    let _router = home.start("router");
+    let request = |path: &str, last: bool| {
+        let close = if last { "Connection: close\r\n" } else { "" };
+        format!("GET {path} HTTP/1.1\r\nHost: app.home.example\r\n{close}\r\n")
+    };
+    // In one piece, and while the first one is under way.
+    for at_once in [true, false] {
+        let mut stream = raw(&home, 21);
+        let (first, second) = (request("/slow/100", false), request("/second", true));
+        if at_once {
+            stream.write_all((first + &second).as_bytes()).expect("sent");
+        } else {
+            stream.write_all(first.as_bytes()).expect("sent");
+            tests::eventually("the first one under way", || {
+                let metrics = home.admin("router", "/metrics");
+                if metrics.contains("doorward_connections_open") { Ok(()) } else { Err(metrics) }
+            });
+            stream.write_all(second.as_bytes()).expect("sent");
+        }
+        let answers = read_all(&mut stream);
+        let paths: Vec<usize> = ["\"/slow/100\"", "\"/second\""].iter().filter_map(|path| answers.find(path)).collect();
+        assert!(paths.len() == 2 && paths.is_sorted(), "at once: {at_once}\n{answers}");
+    }
+}
+
+#[test]
+fn one_that_speaks_http_1_0_is_sent_no_chunks() {
+    let backends = Backends::new();
+    let home = home(&backends);
+    let _router = home.start("router");
+    let mut stream = raw(&home, 21);
+    stream
+        .write_all(b"GET /stream HTTP/1.0\r\nHost: app.home.example\r\nConnection: keep-alive\r\n\r\n")
+        .expect("sent");
+    let answer = read_all(&mut stream);
+    assert!(!answer.to_lowercase().contains("transfer-encoding"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nchunk 0\n"), "{answer}");
+}
+
+#[test]
+fn cookies_that_come_as_several_fields_reach_the_backend_as_one() {
+    let backends = Backends::new();
+    let home = home(&backends);
+    let _router = home.start("router");
+    for version in ["--http2", "--http1.1"] {
+        let answer = home.curl(21, &[version, "-H", "Cookie: a=1", "-H", "Cookie: b=2", "https://app.home.example/"]);
+        assert_eq!(field(&answer, "/headers/cookie"), "a=1; b=2", "{version}\n{answer}");
+    }
+}
+
+#[test]
+fn refusals_are_whole_answers_in_every_version_and_to_head() {
+    let backends = Backends::new();
+    let home = home(&backends);
+    home.apply(
+        "dead.yaml",
+        &[service("dead", &[home.socket(10, 1)]), tests::home::ingress("dead", "dead.home.example", "dead")].concat(),
+    );
+    let _router = home.start("router");
+    for version in ["--http1.1", "--http2"] {
+        for (url, status) in [("https://nothing.home.example/", "404"), ("https://dead.home.example/", "502")] {
+            for method in ["-I", "-i"] {
+                let said = home.curl(21, &[version, method, "-w", "\nend %{http_code} %{exitcode} %{errormsg}", url]);
+                assert!(said.contains(&format!("\nend {status} 0 ")), "{version} {method} {url}\n{said}");
+                assert_eq!(said.contains("\nrequest "), method == "-i", "{version} {method} {url}\n{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_that_sends_what_nobody_wants_still_reads_why() {
+    let backends = Backends::new();
+    let home = home(&backends);
+    let _router = home.start("router");
+    let body = vec![0; 8 << 20];
+    let head = format!("PUT /x HTTP/1.1\r\nHost: nothing.home.example\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut stream = raw(&home, 21);
+    stream.write_all(head.as_bytes()).expect("sent");
+    // It sends all before it reads anything, as many programs do.
+    stream.write_all(&body).expect("all of it is taken");
+    let answer = read_all(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("no route for nothing.home.example"), "{answer}");
+}
+
+#[test]
+fn a_name_longer_than_names_are_is_refused() {
+    let backends = Backends::new();
+    let home = home(&backends);
+    let _router = home.start("router");
+    let mut stream = raw(&home, 21);
+    let host = "a.".repeat(20_000) + "home.example";
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).expect("sent");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 400");
+}
