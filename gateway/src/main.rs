@@ -32,5 +32,5 @@ fn main() -> anyhow::Result<()> {
     }
     let config = config::load(&common.config)?;
     telemetry::log_to_stderr(common.log_format, &common.log_level)?;
-    tokio::runtime::Runtime::new()?.block_on(gateway::run(common, config))
+    cli::run(gateway::run(common, config))
 }

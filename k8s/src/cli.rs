@@ -46,6 +46,18 @@ impl CommonArgs {
     }
 }
 
+/// Runs a whole program.
+///
+/// # Errors
+/// Its own, or that no thread could be started.
+pub fn run(program: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let ended = runtime.block_on(program);
+    // A name that is being resolved is not waited for: the resolver takes longer than anybody gives us to end.
+    runtime.shutdown_background();
+    ended
+}
+
 /// Reads the configuration file, and the manifests where given, and prints what is wrong with them.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
+    time::Duration,
 };
 
 use metrics::{Counter, counter};
@@ -12,6 +13,8 @@ use crate::metrics::LOG_LINES_LOST;
 
 /// Lines that may wait for a slow reader. More are dropped and counted: requests do not wait for logs.
 const WAITING: usize = 4096;
+/// How long the last lines may take at the end of the program.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// What is said of a request. Field names follow what homelab dashboards already read.
 #[derive(Debug, Serialize)]
@@ -48,37 +51,58 @@ pub struct Line<'a> {
 
 #[derive(Clone)]
 pub struct AccessLog {
-    lines: SyncSender<Vec<u8>>,
+    to_write: SyncSender<ToWrite>,
     lost: Counter,
+}
+
+enum ToWrite {
+    Line(Vec<u8>),
+    /// Everything before this is to be written, and then the sender to be told.
+    Flush(SyncSender<()>),
 }
 
 impl AccessLog {
     /// # Errors
     /// When no thread can be started.
     pub fn to_stdout() -> io::Result<Self> {
-        let (lines, waiting) = sync_channel(WAITING);
+        let (to_write, waiting) = sync_channel(WAITING);
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(&waiting))?;
-        Ok(Self { lines, lost: counter!(LOG_LINES_LOST) })
+        Ok(Self { to_write, lost: counter!(LOG_LINES_LOST) })
     }
 
     pub fn write(&self, line: &Line<'_>) {
         let Ok(mut bytes) = serde_json::to_vec(line) else { return };
         bytes.push(b'\n');
-        if self.lines.try_send(bytes).is_err() {
+        if self.to_write.try_send(ToWrite::Line(bytes)).is_err() {
             self.lost.increment(1);
+        }
+    }
+
+    /// Waits until all lines are written, or for as long as a reader deserves that does not read.
+    pub fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.to_write.try_send(ToWrite::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(FLUSH);
         }
     }
 }
 
 /// Writes in batches, and flushes when there is nothing more to write.
-fn write_all(waiting: &Receiver<Vec<u8>>) {
+fn write_all(waiting: &Receiver<ToWrite>) {
     let mut out = io::BufWriter::new(io::stdout());
-    while let Ok(first) = waiting.recv() {
-        // Standard output may be closed; requests are served without it.
-        let _ = out.write_all(&first);
-        while let Ok(line) = waiting.try_recv() {
+    // Standard output may be closed; requests are served without it.
+    let mut write = |it: ToWrite| match it {
+        ToWrite::Line(line) => {
             let _ = out.write_all(&line);
         }
-        let _ = out.flush();
+        ToWrite::Flush(done) => {
+            let _ = out.flush();
+            let _ = done.try_send(());
+        }
+    };
+    while let Ok(first) = waiting.recv() {
+        write(first);
+        waiting.try_iter().for_each(&mut write);
+        write(ToWrite::Flush(sync_channel(1).0));
     }
 }

@@ -50,7 +50,7 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::
 
     let log = access_log.then(AccessLog::to_stdout).transpose().context("cannot start the access log")?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let app = Arc::new(proxy::app(Arc::clone(&dataplane), log, threads));
+    let app = Arc::new(proxy::app(Arc::clone(&dataplane), log.clone(), threads));
     let mut listeners = Listeners::new(app, Arc::clone(&dataplane), Limits::default(), config.drain);
     let mut updates = source::open(args.origin(), KINDS).await?;
 
@@ -71,6 +71,7 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::
         () = leave => {}
     }
     listeners.leave().await;
+    log.iter().for_each(AccessLog::flush);
     info!("left");
     Ok(())
 }

@@ -65,6 +65,8 @@ pub struct Listeners<A> {
     limits: Limits,
     drain: DrainConfig,
     open: BTreeMap<SocketAddr, Open>,
+    /// Sockets that are closed, and whose requests are not.
+    draining: TaskTracker,
 }
 
 /// One listening socket and its connections.
@@ -94,7 +96,7 @@ struct Signals {
 
 impl<A: App> Listeners<A> {
     pub fn new(app: Arc<A>, dataplane: SharedDataplane, limits: Limits, drain: DrainConfig) -> Self {
-        Self { app, dataplane, limits, drain, open: BTreeMap::new() }
+        Self { app, dataplane, limits, drain, open: BTreeMap::new(), draining: TaskTracker::new() }
     }
 
     /// Opens and closes until exactly `wanted` is open. What could not be opened is returned, and
@@ -106,9 +108,7 @@ impl<A: App> Listeners<A> {
         for address in plan.close {
             if let Some(open) = self.open.remove(&address) {
                 info!(%address, "closing");
-                let drained = open.stop().await;
-                let limit = Duration::from_secs(self.drain.timeout);
-                tokio::spawn(async move { drained.finish(limit).await });
+                self.drain(open).await;
             }
         }
         let mut failures = Vec::new();
@@ -126,12 +126,17 @@ impl<A: App> Listeners<A> {
 
     /// Closes all sockets, lets requests finish, and ends what is left after the drain timeout.
     pub async fn leave(mut self) {
-        let mut draining = Vec::new();
         for open in std::mem::take(&mut self.open).into_values() {
-            draining.push(open.stop().await);
+            self.drain(open).await;
         }
-        let limit = Duration::from_secs(self.drain.timeout);
-        futures::future::join_all(draining.into_iter().map(|connections| connections.finish(limit))).await;
+        self.draining.close();
+        self.draining.wait().await;
+    }
+
+    /// Returns when the address can be bound again; requests may go on until the drain timeout.
+    async fn drain(&self, open: Open) {
+        let connections = open.stop().await;
+        self.draining.spawn(connections.finish(Duration::from_secs(self.drain.timeout)));
     }
 
     fn listen(&self, Wanted { address, tls }: Wanted) -> io::Result<Open> {

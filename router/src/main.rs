@@ -36,5 +36,5 @@ fn main() -> anyhow::Result<()> {
     }
     let config = config::load(&common.config)?;
     telemetry::log_to_stderr(common.log_format, &common.log_level)?;
-    tokio::runtime::Runtime::new()?.block_on(router::run(common, config, !no_access_log))
+    cli::run(router::run(common, config, !no_access_log))
 }
