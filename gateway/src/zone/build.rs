@@ -16,6 +16,7 @@ impl Zones {
     pub fn build(model: &Model, config: &Config, serial: u32) -> Self {
         let mut zones: Vec<Zone> = config.zones.iter().map(|zone| empty(zone, config, serial)).collect();
         zones.sort_by_key(|zone| std::cmp::Reverse(name::labels(zone.apex.as_bytes()).count()));
+        place_inner_zones(&mut zones);
         for entry_point in &model.entry_points {
             for listener in &entry_point.listeners {
                 for attachment in &listener.routes {
@@ -53,16 +54,21 @@ fn empty(config: &ZoneConfig, all: &Config, serial: u32) -> Zone {
     zone
 }
 
-fn claim(zone: &mut Zone, name: WireName, entry_point: &EntryPoint, object: &ObjectName) {
-    // Everything between the name and the apex exists once the name does (RFC 4592 section 2.2.2).
-    let missing: Vec<WireName> = name::ancestors(name.as_bytes())
-        .take_while(|ancestor| *ancestor != zone.apex.as_bytes())
-        .filter(|ancestor| !zone.nodes.contains_key(*ancestor))
-        .map(|ancestor| WireName::from_labels(name::labels(ancestor)))
-        .collect();
-    zone.nodes.extend(missing.into_iter().map(|ancestor| (ancestor, Node::default())));
+/// A zone's apex is a name of the zone around it too. Without it the names above it would be
+/// denied there, and with them everything below (RFC 8020).
+fn place_inner_zones(zones: &mut [Zone]) {
+    for index in 1..zones.len() {
+        let (inner, outer) = zones.split_at_mut(index);
+        let Some(Zone { apex, .. }) = inner.last() else { continue };
+        // The longest apex first: the first that holds it is the nearest.
+        if let Some(outer) = outer.iter_mut().find(|zone| zone.apex.is_at_or_above(apex.as_bytes())) {
+            node(outer, apex.clone());
+        }
+    }
+}
 
-    let node = zone.nodes.entry(name).or_default();
+fn claim(zone: &mut Zone, name: WireName, entry_point: &EntryPoint, object: &ObjectName) {
+    let node = node(zone, name);
     if node.claims.is_empty() {
         (node.v4, node.v6) = by_family(&entry_point.addresses);
     }
@@ -70,6 +76,18 @@ fn claim(zone: &mut Zone, name: WireName, entry_point: &EntryPoint, object: &Obj
     if !node.claims.contains(&claim) {
         node.claims.push(claim);
     }
+}
+
+/// The node of a name, made if need be.
+fn node(zone: &mut Zone, name: WireName) -> &mut Node {
+    // Everything between the name and the apex exists once the name does (RFC 4592 section 2.2.2).
+    let missing: Vec<WireName> = name::ancestors(name.as_bytes())
+        .take_while(|ancestor| *ancestor != zone.apex.as_bytes())
+        .filter(|ancestor| !zone.nodes.contains_key(*ancestor))
+        .map(|ancestor| WireName::from_labels(name::labels(ancestor)))
+        .collect();
+    zone.nodes.extend(missing.into_iter().map(|ancestor| (ancestor, Node::default())));
+    zone.nodes.entry(name).or_default()
 }
 
 fn by_family(addresses: &[IpAddr]) -> (Vec<std::net::Ipv4Addr>, Vec<std::net::Ipv6Addr>) {

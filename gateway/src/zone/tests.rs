@@ -62,8 +62,12 @@ fn said(zones: &Zones, name: &str) -> String {
 }
 
 fn check(served: &[&str], expected: &[(&str, &str)]) {
+    check_in("home.example", served, expected);
+}
+
+fn check_in(domains: &str, served: &[&str], expected: &[(&str, &str)]) {
     let served: Vec<(&str, &str)> = served.iter().map(|name| ("192.168.8.21", *name)).collect();
-    let zones = zones("home.example", &served);
+    let zones = zones(domains, &served);
     for (name, answer) in expected {
         assert_eq!(said(&zones, name), *answer, "{name}");
     }
@@ -131,21 +135,45 @@ fn the_first_entry_point_that_serves_a_name_gives_its_address() {
 
 #[test]
 fn the_longest_zone_that_holds_a_name_answers_for_it() {
-    let zones = zones(
+    check_in(
         "home.example, lab.home.example",
-        &[("192.168.8.21", "a.lab.home.example"), ("192.168.8.21", "*.home.example")],
+        &["a.lab.home.example", "*.home.example"],
+        &[("b.lab.home.example", "nxdomain"), ("b.home.example", "a 192.168.8.21")],
     );
-    assert_eq!(said(&zones, "b.lab.home.example"), "nxdomain");
-    assert_eq!(said(&zones, "b.home.example"), "a 192.168.8.21");
+}
+
+#[test]
+fn names_between_a_zone_and_one_inside_it_exist_without_records() {
+    check_in(
+        "home.example, a.b.home.example, z.a.b.home.example",
+        &["app.a.b.home.example", "*.home.example"],
+        &[
+            ("b.home.example", "nodata"),
+            ("c.b.home.example", "nxdomain"),
+            ("c.home.example", "a 192.168.8.21"),
+            ("a.b.home.example", "nodata"),
+            ("app.a.b.home.example", "a 192.168.8.21"),
+            ("z.a.b.home.example", "nodata"),
+        ],
+    );
 }
 
 /// RFC 4592 read word for word: slow, and obviously right.
-fn naive(served: &[String], name: &str) -> &'static str {
-    let apex = "z";
-    let exists = |name: &str| {
-        name == apex || name == "ns.z" || served.iter().any(|it| it == name || it.ends_with(&format!(".{name}")))
+fn naive(apexes: &[&str], served: &[String], name: &str) -> &'static str {
+    let is_below = |name: &str, above: &str| name.ends_with(&format!(".{above}"));
+    let apex_of = |name: &str| {
+        let holding = apexes.iter().filter(|apex| name == **apex || is_below(name, apex));
+        *holding.max_by_key(|apex| apex.len()).expect("one zone holds all names")
     };
-    if name == "ns.z" || served.iter().any(|it| it == name) {
+    let apex = apex_of(name);
+    let mut with_address: Vec<String> = served.iter().filter(|it| apex_of(it) == apex).cloned().collect();
+    with_address.push(format!("ns.{apex}"));
+    let has_address = |name: &str| with_address.iter().any(|it| it == name);
+    let is_above_any = |name: &str| with_address.iter().any(|it| is_below(it, name));
+    let is_above_a_zone = |name: &str| apexes.iter().any(|it| is_below(it, name));
+    let exists = |name: &str| name == apex || has_address(name) || is_above_any(name) || is_above_a_zone(name);
+
+    if has_address(name) {
         return "a";
     }
     if exists(name) {
@@ -155,19 +183,21 @@ fn naive(served: &[String], name: &str) -> &'static str {
     while !exists(encloser) {
         encloser = encloser.split_once('.').expect("the apex exists").1;
     }
-    if served.iter().any(|it| *it == format!("*.{encloser}")) { "a" } else { "nxdomain" }
+    if has_address(&format!("*.{encloser}")) { "a" } else { "nxdomain" }
 }
 
 proptest! {
     #[test]
     fn lookup_agrees_with_a_naive_reading_of_rfc_4592(
-        served in prop::collection::vec("(\\*\\.)?([ab]\\.){0,3}z", 0..6),
-        asked in "([abc]\\.){0,4}z",
+        served in prop::collection::vec("(\\*\\.)?([ab]\\.){0,4}z", 0..6),
+        asked in "((a|b|c|ns)\\.){0,5}z",
+        nested in any::<bool>(),
     ) {
+        let apexes: &[&str] = if nested { &["z", "a.b.z"] } else { &["z"] };
         let pairs: Vec<(&str, &str)> = served.iter().map(|name| ("192.168.8.21", name.as_str())).collect();
-        let zones = zones("z", &pairs);
+        let zones = zones(&apexes.join(", "), &pairs);
         let said = said(&zones, &asked);
         let kind = said.split(' ').next().unwrap_or_default();
-        prop_assert_eq!(kind, naive(&served, &asked), "{:?} asked for {}", served, asked);
+        prop_assert_eq!(kind, naive(apexes, &served, &asked), "{:?} asked for {}", served, asked);
     }
 }
