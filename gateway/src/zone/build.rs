@@ -1,6 +1,6 @@
 //! Model to zones: which names exist, and which address each gets.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use k8s::{
     config::{Config, ZoneConfig},
@@ -14,7 +14,7 @@ impl Zones {
     /// in the model's order, that serves it. Two doors in one answer would send half of the
     /// requests to the one that does not know the name.
     pub fn build(model: &Model, config: &Config, serial: u32) -> Self {
-        let mut zones: Vec<Zone> = config.zones.iter().map(|zone| empty(zone, config, serial)).collect();
+        let mut zones: Vec<Zone> = config.zones.iter().map(|zone| empty(zone, serial)).collect();
         zones.sort_by_key(|zone| std::cmp::Reverse(name::labels(zone.apex.as_bytes()).count()));
         place_inner_zones(&mut zones);
         for entry_point in &model.entry_points {
@@ -29,29 +29,24 @@ impl Zones {
                 }
             }
         }
+        for zone in &mut zones {
+            place_name_server(zone, &config.dns.addresses);
+        }
         Self { zones, serial }
     }
 }
 
-/// A zone with its apex and its name server.
-fn empty(config: &ZoneConfig, all: &Config, serial: u32) -> Zone {
+/// A zone with its apex.
+fn empty(config: &ZoneConfig, serial: u32) -> Zone {
     let apex = WireName::from(&config.name);
-    let name_server = WireName::from_labels(std::iter::once(b"ns".as_slice()).chain(name::labels(apex.as_bytes())));
-    let mut zone = Zone {
-        apex: apex.clone(),
-        name_server: name_server.clone(),
+    Zone {
+        name_server: WireName::from_labels(std::iter::once(b"ns".as_slice()).chain(name::labels(apex.as_bytes()))),
         serial,
         ttl: config.ttl,
         negative_ttl: config.negative_ttl,
-        nodes: HashMap::default(),
-    };
-    zone.nodes.insert(apex, Node::default());
-    let (v4, v6) = by_family(&all.dns.addresses);
-    let object = ObjectName::new("Configuration", "", "dns.addresses");
-    let claims =
-        if v4.is_empty() && v6.is_empty() { vec![] } else { vec![Claim { object, entry_point: "gateway".into() }] };
-    zone.nodes.insert(name_server, Node { v4, v6, claims });
-    zone
+        nodes: std::iter::once((apex.clone(), Node::default())).collect(),
+        apex,
+    }
 }
 
 /// A zone's apex is a name of the zone around it too. Without it the names above it would be
@@ -76,6 +71,19 @@ fn claim(zone: &mut Zone, name: WireName, entry_point: &EntryPoint, object: &Obj
     if !node.claims.contains(&claim) {
         node.claims.push(claim);
     }
+}
+
+/// Last, as an object that wants the name has it: the router serves it at the object's address, and
+/// nothing that forwards to us asks where the name server is.
+fn place_name_server(zone: &mut Zone, addresses: &[IpAddr]) {
+    let name_server = zone.name_server.clone();
+    let node = node(zone, name_server);
+    if !node.claims.is_empty() || addresses.is_empty() {
+        return;
+    }
+    (node.v4, node.v6) = by_family(addresses);
+    let object = ObjectName::new("Configuration", "", "dns.addresses");
+    node.claims.push(Claim { object, entry_point: "gateway".into() });
 }
 
 /// The node of a name, made if need be.
