@@ -105,3 +105,6 @@ fn next_serial(zones: &SharedZones) -> u32 {
 fn pi_hole_target(config: &Config) -> String {
     config.dns.addresses.first().map_or_else(|| "<address of this gateway>".to_owned(), ToString::to_string)
 }
+
+#[cfg(test)]
+mod fixture;

@@ -192,3 +192,6 @@ fn local_zone(question: &Query) -> Option<Name> {
     };
     Name::from_ascii(private).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,46 +1,14 @@
 //! RFC 4592 and precedence, on zones built from small models.
 
-use k8s::{
-    config,
-    model::{Attachment, EntryPoint, HostPattern, Labels, Listener, ListenerProtocol, Model, Route, Trust},
-};
 use proptest::prelude::*;
 
 use super::*;
+use crate::fixture;
 
 /// Zones that serve `names` (each `entry-point-address name`).
 fn zones(domains: &str, served: &[(&str, &str)]) -> Zones {
-    let config = config::parse(&format!(
-        "zones: [{domains}]\nentryPoints: {{lan: {{addresses: [192.168.8.21], http: 80}}}}\ndns: {{addresses: [192.168.8.22]}}"
-    ))
-    .expect("a right configuration");
-    let entry_points = served
-        .iter()
-        .map(|(address, name)| EntryPoint {
-            name: (*address).into(),
-            addresses: vec![address.parse().expect("an address")],
-            trust: Trust::default(),
-            listeners: vec![Listener {
-                name: "http".into(),
-                port: 80,
-                sockets: Vec::new(),
-                protocol: ListenerProtocol::Http { redirect_to_https: None },
-                hostname: None,
-                certificates: Vec::new(),
-                default_certificate: None,
-                routes: vec![Attachment {
-                    hostnames: vec![HostPattern::parse(name, Labels::OneOrMore).expect("a pattern")],
-                    route: Arc::new(Route {
-                        source: ObjectName::new("Ingress", "default", name),
-                        created: 0,
-                        rules: Vec::new(),
-                        falls_through: false,
-                    }),
-                }],
-            }],
-        })
-        .collect();
-    Zones::build(&Model { entry_points, ..Model::default() }, &config, 1)
+    let config = fixture::config(&format!("zones: [{domains}]\ndns: {{addresses: [192.168.8.22]}}"));
+    Zones::build(&fixture::model(served), &config, 1)
 }
 
 fn wire(name: &str) -> WireName {
