@@ -89,7 +89,7 @@ fn fill(zones: Option<&Zones>, query: &Message, response: &mut Message) -> Optio
             Some(apex) => {
                 response.metadata.authoritative = true;
                 response.metadata.response_code = ResponseCode::NXDomain;
-                response.add_authority(soa(&apex, &apex, zones.serial(), LOCAL_NEGATIVE_TTL, LOCAL_NEGATIVE_TTL));
+                response.add_authority(soa(&apex, &apex, zones.serial(), LOCAL_NEGATIVE_TTL));
             }
             None => {
                 refuse(response, ResponseCode::Refused);
@@ -126,7 +126,7 @@ fn found(zone: &Zone, node: &Node, name: &WireName, question: &Query, response: 
         }
         RecordType::SOA if is_apex => {
             let name_server = hickory(&zone.name_server);
-            response.add_answer(soa(&owner, &name_server, zone.serial, zone.ttl, zone.negative_ttl));
+            response.add_answer(soa(&owner, &name_server, zone.serial, zone.negative_ttl));
         }
         _ => {}
     }
@@ -138,8 +138,7 @@ fn found(zone: &Zone, node: &Node, name: &WireName, question: &Query, response: 
 /// NODATA and NXDOMAIN carry the SOA, whose TTL says how long they may be believed (RFC 2308 section 5).
 fn negative(zone: &Zone, response: &mut Message) {
     response.metadata.authoritative = true;
-    let ttl = zone.ttl.min(zone.negative_ttl);
-    response.add_authority(soa(&hickory(&zone.apex), &hickory(&zone.name_server), zone.serial, ttl, zone.negative_ttl));
+    response.add_authority(soa(&hickory(&zone.apex), &hickory(&zone.name_server), zone.serial, zone.negative_ttl));
 }
 
 fn addresses(owner: &Name, ttl: u32, node: &Node, v4: bool) -> impl Iterator<Item = Record> {
@@ -158,11 +157,13 @@ fn addresses(owner: &Name, ttl: u32, node: &Node, v4: bool) -> impl Iterator<Ite
     })
 }
 
-fn soa(apex: &Name, name_server: &Name, serial: u32, ttl: u32, negative_ttl: u32) -> Record {
+/// A denial holds for the lesser of the SOA's own TTL and its MINIMUM (RFC 2308 sections 3 and 5).
+/// Both are the negative TTL, wherever the SOA stands: then it counts, above the zone's TTL too.
+fn soa(apex: &Name, name_server: &Name, serial: u32, negative_ttl: u32) -> Record {
     let mailbox =
         Name::from_ascii("hostmaster").and_then(|name| name.append_domain(apex)).unwrap_or_else(|_| apex.clone());
     let data = SOA::new(name_server.clone(), mailbox, serial, 7200, 1800, 86_400, negative_ttl);
-    Record::from_rdata(apex.clone(), ttl, RData::SOA(data))
+    Record::from_rdata(apex.clone(), negative_ttl, RData::SOA(data))
 }
 
 fn hickory(name: &WireName) -> Name {

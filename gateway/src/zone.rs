@@ -32,7 +32,7 @@ pub struct Zone {
     pub serial: u32,
     /// TTL of positive answers, in seconds.
     pub ttl: u32,
-    /// TTL of negative answers, in seconds (RFC 2308 section 4).
+    /// TTL of negative answers, in seconds, and of the SOA that says so (RFC 2308 section 4).
     pub negative_ttl: u32,
     nodes: HashMap<WireName, Node, RandomState>,
 }

@@ -173,7 +173,7 @@ fn a_name_that_does_not_exist_is_denied_in_the_zone_that_would_hold_it() {
     let inner =
         "authority a.b.home.example. 5 IN SOA ns.a.b.home.example. hostmaster.a.b.home.example. 7 7200 1800 86400 5";
     check(&[("x.a.b.home.example A", &["NXDOMAIN aa", inner]), ("a.b.home.example A", &["NOERROR aa", inner])]);
-    let slow = "authority slow.example. 10 IN SOA ns.slow.example. hostmaster.slow.example. 7 7200 1800 86400 60";
+    let slow = "authority slow.example. 60 IN SOA ns.slow.example. hostmaster.slow.example. 7 7200 1800 86400 60";
     check(&[("x.slow.example A", &["NXDOMAIN aa", slow]), ("slow.example A", &["NOERROR aa", slow])]);
 }
 
@@ -182,7 +182,11 @@ fn the_apex_has_a_start_of_authority_and_a_name_server_with_its_addresses() {
     check(&[
         (
             "home.example SOA",
-            &["NOERROR aa", "home.example. 30 IN SOA ns.home.example. hostmaster.home.example. 7 7200 1800 86400 5"],
+            &["NOERROR aa", "home.example. 5 IN SOA ns.home.example. hostmaster.home.example. 7 7200 1800 86400 5"],
+        ),
+        (
+            "slow.example SOA",
+            &["NOERROR aa", "slow.example. 60 IN SOA ns.slow.example. hostmaster.slow.example. 7 7200 1800 86400 60"],
         ),
         (
             "HOME.example NS",
@@ -201,7 +205,7 @@ fn any_is_answered_with_one_set() {
     check(&[
         (
             "home.example ANY",
-            &["NOERROR aa", "home.example. 30 IN SOA ns.home.example. hostmaster.home.example. 7 7200 1800 86400 5"],
+            &["NOERROR aa", "home.example. 5 IN SOA ns.home.example. hostmaster.home.example. 7 7200 1800 86400 5"],
         ),
         (
             "both.home.example ANY",
