@@ -14,7 +14,7 @@ pub(crate) fn config(text: &str) -> Config {
 }
 
 /// One entry point for each name: (`192.168.8.21 fd00::21`, `grafana.home.example`). Its addresses are
-/// its name too, and the Ingress is called after the host.
+/// its name too (`nowhere` without one), and the Ingress is called after the host.
 pub(crate) fn model(served: &[(&str, &str)]) -> Model {
     Model {
         entry_points: served.iter().map(|(addresses, name)| entry_point(addresses, name)).collect(),
@@ -24,7 +24,7 @@ pub(crate) fn model(served: &[(&str, &str)]) -> Model {
 
 fn entry_point(addresses: &str, name: &str) -> EntryPoint {
     EntryPoint {
-        name: addresses.into(),
+        name: if addresses.is_empty() { "nowhere" } else { addresses }.into(),
         addresses: addresses.split(' ').filter(|it| !it.is_empty()).map(|it| it.parse().expect("an address")).collect(),
         trust: Trust::default(),
         listeners: vec![Listener {

@@ -12,7 +12,7 @@ use hickory_proto::{
     },
 };
 
-use crate::zone::{Lookup, Node, WireName, Zone, Zones};
+use crate::zone::{DENIED_TTL, Lookup, Node, WireName, Zone, Zones};
 
 /// The largest UDP payload that is sent: it passes every path unfragmented (DNS flag day 2020).
 pub const UDP_PAYLOAD: u16 = 1232;
@@ -83,19 +83,17 @@ fn fill(zones: Option<&Zones>, query: &Message, response: &mut Message) -> Optio
             response.metadata.response_code = ResponseCode::NXDomain;
             negative(zone, response);
         }
-        Lookup::OutOfZone => match local_zone(question) {
-            // Pi-hole's conditional forwarding sends these to us alone. Refusing them for ever would
-            // make it give us up for the names that we do have.
-            Some(apex) => {
-                response.metadata.authoritative = true;
-                response.metadata.response_code = ResponseCode::NXDomain;
-                response.add_authority(soa(&apex, &apex, zones.serial(), LOCAL_NEGATIVE_TTL));
-            }
-            None => {
-                refuse(response, ResponseCode::Refused);
-                return Some(ExtendedError::NotAuthoritative);
-            }
-        },
+        // DS of a single label is a top-level domain's, and not ours to deny.
+        Lookup::Denied { apex } if !(apex.is_root() && question.query_type() == RecordType::DS) => {
+            let apex = hickory(&apex);
+            response.metadata.authoritative = true;
+            response.metadata.response_code = ResponseCode::NXDomain;
+            response.add_authority(soa(&apex, &apex, zones.serial(), DENIED_TTL));
+        }
+        Lookup::Denied { .. } | Lookup::OutOfZone => {
+            refuse(response, ResponseCode::Refused);
+            return Some(ExtendedError::NotAuthoritative);
+        }
     }
     None
 }
@@ -169,29 +167,6 @@ fn soa(apex: &Name, name_server: &Name, serial: u32, negative_ttl: u32) -> Recor
 fn hickory(name: &WireName) -> Name {
     // A wire name is at most as long as the host name it comes from, which hickory takes.
     Name::from_ascii(format!("{name}.")).unwrap_or_else(|_| Name::root())
-}
-
-/// Seconds that "no such name" holds for names that are no zone of ours.
-const LOCAL_NEGATIVE_TTL: u32 = 60;
-
-/// The zone in whose name a single label or a private address is denied: the root, or the reverse
-/// zone (RFC 6303). DS of a single label is a top-level domain's, and not ours to deny.
-fn local_zone(question: &Query) -> Option<Name> {
-    let labels: Vec<Vec<u8>> = question.name().iter().map(<[u8]>::to_ascii_lowercase).collect();
-    let labels: Vec<&[u8]> = labels.iter().map(Vec::as_slice).collect();
-    let private = match *labels {
-        [] => return None,
-        [_] => return (question.query_type() != RecordType::DS).then(Name::root),
-        [.., b"10", b"in-addr", b"arpa"] => "10.in-addr.arpa.".to_owned(),
-        [.., b"168", b"192", b"in-addr", b"arpa"] => "168.192.in-addr.arpa.".to_owned(),
-        [.., second, b"172", b"in-addr", b"arpa"] => {
-            let second: u8 = std::str::from_utf8(second).ok()?.parse().ok().filter(|byte| (16..32).contains(byte))?;
-            format!("{second}.172.in-addr.arpa.")
-        }
-        [.., b"d", b"f", b"ip6", b"arpa"] => "d.f.ip6.arpa.".to_owned(),
-        _ => return None,
-    };
-    Name::from_ascii(private).ok()
 }
 
 #[cfg(test)]

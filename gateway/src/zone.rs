@@ -60,9 +60,14 @@ pub enum Lookup<'z> {
     Found { zone: &'z Zone, node: &'z Node, wildcard: Option<&'z WireName> },
     /// NXDOMAIN (RFC 8020: nor does anything below it).
     Missing { zone: &'z Zone },
+    /// NXDOMAIN in the name of `apex`, which is no zone of ours.
+    Denied { apex: WireName },
     /// No zone holds it.
     OutOfZone,
 }
+
+/// Seconds that "no such name" holds for what is [`Lookup::Denied`].
+pub const DENIED_TTL: u32 = 60;
 
 impl PartialEq for Zone {
     fn eq(&self, other: &Self) -> bool {
@@ -92,7 +97,10 @@ impl Zones {
     pub fn lookup(&self, name: &[u8]) -> Lookup<'_> {
         match self.zones.iter().find(|zone| zone.apex.is_at_or_above(name)) {
             Some(zone) => zone.lookup(name),
-            None => Lookup::OutOfZone,
+            None => match denied_in(name) {
+                Some(apex) => Lookup::Denied { apex },
+                None => Lookup::OutOfZone,
+            },
         }
     }
 }
@@ -115,6 +123,28 @@ impl Zone {
     pub fn node(&self, name: &[u8]) -> Option<&Node> {
         self.nodes.get(name)
     }
+}
+
+/// The zone in whose name a single label or a private address is denied: the root, or the reverse
+/// zone (RFC 6303). Pi-hole's conditional forwarding sends these to us alone. Refusing them for
+/// ever would make it give us up for the names that we do have.
+fn denied_in(name: &[u8]) -> Option<WireName> {
+    let labels: Vec<&[u8]> = name::labels(name).collect();
+    let n_labels = match *labels {
+        [_] => 0,
+        [.., b"10", b"in-addr", b"arpa"] => 3,
+        [.., b"168", b"192", b"in-addr", b"arpa"] => 4,
+        [.., second, b"172", b"in-addr", b"arpa"] if is_private_below_172(second) => 4,
+        [.., b"d", b"f", b"ip6", b"arpa"] => 4,
+        _ => return None,
+    };
+    Some(WireName::from_labels(labels.iter().copied().skip(labels.len() - n_labels)))
+}
+
+/// 172.16.0.0/12.
+fn is_private_below_172(label: &[u8]) -> bool {
+    let second = std::str::from_utf8(label).ok().and_then(|label| label.parse().ok());
+    second.is_some_and(|second: u8| (16..32).contains(&second))
 }
 
 impl Node {

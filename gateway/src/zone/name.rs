@@ -24,6 +24,10 @@ impl WireName {
         &self.0
     }
 
+    pub fn is_root(&self) -> bool {
+        *self.0 == [0]
+    }
+
     /// Whether `name` (wire form, lower case) is this name or lies below it.
     pub fn is_at_or_above(&self, name: &[u8]) -> bool {
         name == &*self.0 || ancestors(name).any(|ancestor| ancestor == &*self.0)

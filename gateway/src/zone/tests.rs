@@ -25,6 +25,7 @@ fn said(zones: &Zones, name: &str) -> String {
         }
         Lookup::Found { .. } => "nodata".to_owned(),
         Lookup::Missing { .. } => "nxdomain".to_owned(),
+        Lookup::Denied { apex } => format!("denied in {apex}"),
         Lookup::OutOfZone => "out of zone".to_owned(),
     }
 }
@@ -52,9 +53,35 @@ fn a_served_name_has_the_routers_address_and_others_do_not_exist() {
             ("below.grafana.home.example", "nxdomain"),
             ("home.example", "nodata"),
             ("ns.home.example", "a 192.168.8.22"),
-            ("example", "out of zone"),
+            ("a.example", "out of zone"),
             ("ahome.example", "out of zone"),
             ("", "out of zone"),
+        ],
+    );
+}
+
+#[test]
+fn single_labels_and_reverse_names_of_private_addresses_are_denied_unless_a_zone_holds_them() {
+    check_in(
+        "home, 8.168.192.in-addr.arpa",
+        &["a.home"],
+        &[
+            ("nas", "denied in "),
+            ("home", "nodata"),
+            ("a.home", "a 192.168.8.21"),
+            ("1.2.3.10.in-addr.arpa", "denied in 10.in-addr.arpa"),
+            ("10.in-addr.arpa", "denied in 10.in-addr.arpa"),
+            ("4.3.16.172.in-addr.arpa", "denied in 16.172.in-addr.arpa"),
+            ("4.3.31.172.IN-ADDR.ARPA", "denied in 31.172.in-addr.arpa"),
+            ("4.3.32.172.in-addr.arpa", "out of zone"),
+            ("4.3.x.172.in-addr.arpa", "out of zone"),
+            ("1.7.168.192.in-addr.arpa", "denied in 168.192.in-addr.arpa"),
+            ("1.8.168.192.in-addr.arpa", "nxdomain"),
+            ("1.8.169.192.in-addr.arpa", "out of zone"),
+            ("1.0.d.f.ip6.arpa", "denied in d.f.ip6.arpa"),
+            ("1.0.c.f.ip6.arpa", "out of zone"),
+            ("arpa", "denied in "),
+            ("in-addr.arpa", "out of zone"),
         ],
     );
 }
