@@ -1,11 +1,15 @@
 //! Why a name does or does not resolve. Pure; the admin port asks.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use arc_swap::ArcSwapOption;
 use k8s::{
     admin::Explain,
     model::{HostPattern, Labels, Model},
+    telemetry,
 };
 use serde_json::{Value, json};
 
@@ -33,7 +37,7 @@ fn explain(zones: &Zones, model: &Model, name: &str) -> Value {
     let wire = WireName::from_labels(
         name.trim_end_matches('.').split('.').filter(|label| !label.is_empty()).map(str::as_bytes),
     );
-    match zones.lookup(wire.as_bytes()) {
+    let mut explained = match zones.lookup(wire.as_bytes()) {
         Lookup::OutOfZone => {
             let known: Vec<String> = zones.iter().map(|zone| zone.apex.to_string()).collect();
             json!({"name": name, "answer": "REFUSED", "because": "no zone holds this name", "zones": known})
@@ -58,7 +62,11 @@ fn explain(zones: &Zones, model: &Model, name: &str) -> Value {
             "because": without_address(zone, node, &wire),
             "shadowed": shadowed(model, &wire),
         }),
-    }
+    };
+    // A serial is the time of the last change, so that a person sees how old this is.
+    explained["serial"] = json!(zones.serial());
+    explained["changed"] = json!(telemetry::rfc3339(UNIX_EPOCH + Duration::from_secs(zones.serial().into())));
+    explained
 }
 
 fn without_address(zone: &Zone, node: &Node, name: &WireName) -> String {
@@ -129,7 +137,7 @@ mod tests {
             ("", "pending.home.example"),
         ]);
         let config = fixture::config("zones: [{name: home.example, ttl: 10, negativeTtl: 60}, a.lab.home.example]");
-        (Zones::build(&model, &config, 1), model)
+        (Zones::build(&model, &config, 1_764_000_000), model)
     }
 
     /// What a client gets that asks for both kinds of address: the answer in our words, and its TTL.
@@ -204,6 +212,18 @@ mod tests {
             ("a.example", json!("no zone holds this name")),
         ] {
             assert_eq!(explain(&zones, &model, name)["because"], because, "{name}");
+        }
+    }
+
+    #[test]
+    fn it_says_since_when() {
+        let (zones, model) = served();
+        for name in ["grafana.home.example", "nothing.b.home.example", "nas", "a.example"] {
+            let said = explain(&zones, &model, name);
+            assert_eq!(
+                (&said["serial"], &said["changed"]),
+                (&json!(1_764_000_000), &json!("2025-11-24T16:00:00.000Z"))
+            );
         }
     }
 
