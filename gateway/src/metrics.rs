@@ -7,10 +7,9 @@ use metrics::{Counter, Histogram, counter, gauge, histogram};
 
 use crate::zone::Zones;
 
-/// Answers, by transport and rcode.
+/// Answers, by transport and rcode. Not among them is the FORMERR that hickory-server sends to what it
+/// cannot read, which never comes to us.
 pub(crate) const RESPONSES: &str = "doorward_dns_responses_total";
-/// Queries that got no answer because they were none: responses, or without a header.
-pub(crate) const DROPPED: &str = "doorward_dns_dropped_total";
 /// From the query's arrival in the handler to its answer.
 pub(crate) const DURATION: &str = "doorward_dns_request_duration_seconds";
 /// Names with addresses, by zone.
@@ -29,20 +28,18 @@ const RCODES: &[(ResponseCode, &str)] = &[
 pub(crate) struct Metrics {
     udp: Vec<Counter>,
     tcp: Vec<Counter>,
-    dropped: Counter,
     duration: Histogram,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         metrics::describe_counter!(RESPONSES, "DNS answers by transport and rcode");
-        metrics::describe_counter!(DROPPED, "DNS messages that are no queries");
         metrics::describe_gauge!(NAMES, "Names with addresses, by zone");
         metrics::describe_histogram!(DURATION, "Seconds from a query's arrival to its answer");
         let by_rcode = |transport: &'static str| {
             RCODES.iter().map(|(_, rcode)| counter!(RESPONSES, "transport" => transport, "rcode" => *rcode)).collect()
         };
-        Self { udp: by_rcode("udp"), tcp: by_rcode("tcp"), dropped: counter!(DROPPED), duration: histogram!(DURATION) }
+        Self { udp: by_rcode("udp"), tcp: by_rcode("tcp"), duration: histogram!(DURATION) }
     }
 
     pub(crate) fn answered(&self, is_udp: bool, rcode: ResponseCode, took: Duration) {
@@ -51,10 +48,6 @@ impl Metrics {
             counters[index].increment(1);
         }
         self.duration.record(took.as_secs_f64());
-    }
-
-    pub(crate) fn dropped(&self) {
-        self.dropped.increment(1);
     }
 
     pub(crate) fn names(&self, zones: &Zones) {

@@ -102,10 +102,7 @@ impl RequestHandler for Handler {
         let zones: Option<Arc<_>> = self.zones.load_full();
         let answer =
             Message::from_vec(request.as_slice()).ok().and_then(|query| reference::answer(zones.as_deref(), &query));
-        let Some(answer) = answer else {
-            self.metrics.dropped();
-            return unanswered(request);
-        };
+        let Some(answer) = answer else { return unanswered(request) };
         let mut builder = MessageResponseBuilder::from_message_request(request);
         if let Some(edns) = &answer.edns {
             builder.edns(edns);
