@@ -22,6 +22,7 @@ const RCODES: &[(ResponseCode, &str)] = &[
     (ResponseCode::FormErr, "FORMERR"),
     (ResponseCode::NotImp, "NOTIMP"),
     (ResponseCode::BADVERS, "BADVERS"),
+    (ResponseCode::ServFail, "SERVFAIL"),
 ];
 
 #[derive(Clone)]

@@ -34,7 +34,10 @@ pub fn answer(zones: Option<&Zones>, query: &Message) -> Option<Message> {
     }
     let mut response = Message::response(query.metadata.id, query.metadata.op_code);
     response.metadata.recursion_desired = query.metadata.recursion_desired;
-    response.add_queries(query.queries.iter().cloned());
+    // More than one would be an error, and may not fit in what tells it.
+    if let [question] = query.queries.as_slice() {
+        response.add_query(question.clone());
+    }
     if let Some(edns) = &query.edns {
         let mut ours = Edns::new();
         // What we advertise is also what we never exceed, and never more than the client takes.

@@ -7,12 +7,15 @@ use std::{
 };
 
 use anyhow::Context;
-use hickory_proto::op::{Header, HeaderCounts, Message, Metadata, ResponseCode};
+use hickory_proto::{
+    op::{Header, HeaderCounts, Message, Metadata, ResponseCode},
+    serialize::binary::BinDecoder,
+};
 use hickory_server::{
     Server,
     net::{runtime::Time, xfer::Protocol},
     server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
-    zone_handler::MessageResponseBuilder,
+    zone_handler::{MessageResponseBuilder, Queries},
 };
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
@@ -103,13 +106,22 @@ impl RequestHandler for Handler {
         let answer =
             Message::from_vec(request.as_slice()).ok().and_then(|query| reference::answer(zones.as_deref(), &query));
         let Some(answer) = answer else { return unanswered(request) };
-        let mut builder = MessageResponseBuilder::from_message_request(request);
-        if let Some(edns) = &answer.edns {
-            builder.edns(edns);
-        }
-        let code = answer.metadata.response_code;
-        let response = builder.build(answer.metadata, &answer.answers, &answer.authorities, [], &answer.additionals);
+        // To read none is how hickory-server makes an empty question section.
+        let none = Queries::read(&mut BinDecoder::new(&[]), 0);
+        let queries = match &none {
+            Ok(none) if answer.queries.is_empty() => none,
+            _ => &request.queries,
+        };
+        let response = MessageResponseBuilder::new(queries, answer.edns.as_ref()).build(
+            answer.metadata,
+            &answer.answers,
+            &answer.authorities,
+            [],
+            &answer.additionals,
+        );
         let sent = response_handle.send_response(response).await;
+        // What was sent is SERVFAIL, if the answer could not be encoded.
+        let code = sent.as_ref().map_or(answer.metadata.response_code, |sent| sent.response_code);
         self.metrics.answered(request.protocol() == Protocol::Udp, code, started.elapsed());
         // Whoever asked is gone, or its socket is full: there is nobody to tell.
         sent.unwrap_or_else(|_| unanswered(request))

@@ -106,6 +106,40 @@ fn an_answer_that_does_not_fit_is_truncated_and_whole_over_tcp() {
 }
 
 #[test]
+fn a_packet_that_nobody_sends_in_good_faith_is_answered_briefly_and_not_logged() {
+    let home = home();
+    let gateway = home.start("gateway");
+    let label = |length: u8| [vec![length], vec![b'a'; usize::from(length)]].concat();
+    let longest_name = [label(63), label(63), label(63), label(61), vec![0]].concat();
+    let question = [longest_name, vec![0, 1, 0, 1]].concat();
+    // An OPT whose one option is longer than the record.
+    let options_cut_short = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 5, 0, 10, 0, 5, 1];
+    // What is expected is the rcode, and how many questions are echoed.
+    for (what, counts, rest, expected) in [
+        ("two questions that do not fit in an answer", [2, 0], [&question[..], &question].concat(), "1 0"),
+        ("an OPT with options that end early", [1, 1], [&question[..], &options_cut_short].concat(), "5 1"),
+        ("no question where one is announced", [1, 0], vec![], "1 0"),
+    ] {
+        let [n_questions, n_additionals] = counts;
+        let answer = send(&home, &[vec![0, 7, 0, 0, 0, n_questions, 0, 0, 0, 0, 0, n_additionals], rest].concat());
+        assert_eq!(answer.get(..3), Some([0, 7, 0x80].as_slice()), "{what}");
+        assert_eq!(format!("{} {}", answer[3] & 15, answer[5]), expected, "{what}");
+    }
+    assert!(!gateway.log().contains("hickory"), "{}", gateway.log());
+}
+
+/// One datagram, and the one that answers it.
+fn send(home: &Home, packet: &[u8]) -> Vec<u8> {
+    let socket = std::net::UdpSocket::bind(home.socket(98, 0)).expect("a free port");
+    socket.set_read_timeout(Some(tests::PATIENCE)).expect("a timeout");
+    socket.send_to(packet, home.socket(22, tests::home::DNS)).expect("sent");
+    let mut answer = vec![0; 4096];
+    let length = socket.recv(&mut answer).expect("an answer");
+    answer.truncate(length);
+    answer
+}
+
+#[test]
 fn changes_of_manifests_are_answered_and_broken_ones_change_nothing() {
     let home = home();
     let _gateway = home.start("gateway");

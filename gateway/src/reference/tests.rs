@@ -283,8 +283,10 @@ fn edns_is_answered_with_a_size_that_both_can_take() {
 fn what_is_not_one_question_is_an_error_and_a_response_is_nothing() {
     check(&[
         ("grafana.home.example A +none", &["FORMERR"]),
-        ("grafana.home.example A +twice +edns=1232", &["FORMERR", "edns 1232"]),
+        ("grafana.home.example A +twice +edns=1232", &["FORMERR without the question", "edns 1232"]),
+        ("grafana.home.example A +twice +edns=1232 +version=1", &["BADVERS without the question", "edns 1232"]),
         ("grafana.home.example A +opcode=4", &["NOTIMP"]),
+        ("grafana.home.example A +twice +opcode=5", &["NOTIMP without the question"]),
         ("home.example SOA +opcode=5 +edns=1232", &["NOTIMP", "edns 1232"]),
         ("grafana.home.example A +qr", &["nothing"]),
     ]);
@@ -296,6 +298,6 @@ fn before_the_first_list_of_objects_every_question_is_refused_as_not_ready() {
         assert_eq!(said(None, &format!("{name} A")), ["REFUSED"]);
         assert_eq!(said(None, &format!("{name} A +edns=1232")), ["REFUSED", "edns 1232 ede 14"]);
     }
-    assert_eq!(said(None, "grafana.home.example A +twice"), ["FORMERR"]);
+    assert_eq!(said(None, "grafana.home.example A +twice"), ["FORMERR without the question"]);
     assert_eq!(said(None, "grafana.home.example A +opcode=4"), ["NOTIMP"]);
 }
