@@ -54,7 +54,7 @@ pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     tokio::select! {
         ended = follow => return ended,
-        ended = server.ended() => return ended.context("a DNS listener has ended"),
+        error = server.ended() => return Err(error),
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }

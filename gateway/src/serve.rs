@@ -18,7 +18,11 @@ use hickory_server::{
     zone_handler::{MessageResponseBuilder, Queries},
 };
 use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{SharedZones, metrics::Metrics, reference};
@@ -29,12 +33,18 @@ const TCP_IDLE: Duration = Duration::from_secs(10);
 const TCP_ANSWERS: usize = 32;
 
 /// The open sockets, answering.
-pub(crate) struct Listening(Server<Handler>);
+///
+/// Each has a hickory-server of its own: one for all would end only when the last of its sockets has died.
+pub(crate) struct Listening {
+    sockets: JoinSet<anyhow::Result<()>>,
+    closing: Vec<CancellationToken>,
+}
 
 /// Opens UDP and TCP on every address. For each UDP address there is one socket per core, so that
 /// the kernel spreads clients over tasks.
 pub(crate) async fn open(addresses: &[SocketAddr], zones: SharedZones, metrics: Metrics) -> anyhow::Result<Listening> {
-    let mut server = Server::new(Handler { zones, metrics });
+    let mut listening = Listening { sockets: JoinSet::new(), closing: Vec::new() };
+    let handler = Handler { zones, metrics };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     for address in addresses {
         let cannot = || {
@@ -44,23 +54,40 @@ pub(crate) async fn open(addresses: &[SocketAddr], zones: SharedZones, metrics: 
             )
         };
         for _ in 0..cores {
-            server.register_socket(udp(*address).with_context(cannot)?);
+            let socket = udp(*address).with_context(cannot)?;
+            listening.add(format!("UDP {address}"), &handler, |server| server.register_socket(socket));
         }
-        server.register_listener(tcp(*address).with_context(cannot)?, TCP_IDLE, TCP_ANSWERS);
+        let listener = tcp(*address).with_context(cannot)?;
+        listening.add(format!("TCP {address}"), &handler, |server| {
+            server.register_listener(listener, TCP_IDLE, TCP_ANSWERS);
+        });
         info!(%address, "DNS open on UDP and TCP");
     }
-    Ok(Listening(server))
+    Ok(listening)
 }
 
 impl Listening {
-    /// Ends when a listener has died, which nothing at run time can mend.
-    pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
-        Ok(self.0.block_until_done().await?)
+    fn add(&mut self, name: String, handler: &Handler, register: impl FnOnce(&mut Server<Handler>)) {
+        let mut server = Server::new(handler.clone());
+        register(&mut server);
+        self.closing.push(server.shutdown_token().clone());
+        self.sockets.spawn(async move { server.block_until_done().await.with_context(|| format!("{name} has died")) });
+    }
+
+    /// Ends with the first socket that has died, which nothing at run time can mend.
+    pub(crate) async fn ended(&mut self) -> anyhow::Error {
+        match self.sockets.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Err(panicked)) => anyhow::Error::new(panicked).context("a DNS socket has died"),
+            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a DNS socket was closed"),
+        }
     }
 
     pub(crate) async fn close(mut self) {
+        self.closing.iter().for_each(CancellationToken::cancel);
+        let all = async { while self.sockets.join_next().await.is_some() {} };
         // The process ends after this, with or without a last packet.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.0.shutdown_gracefully()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), all).await;
     }
 }
 
@@ -89,6 +116,7 @@ fn socket(address: SocketAddr, kind: Type) -> anyhow::Result<Socket> {
     Ok(socket)
 }
 
+#[derive(Clone)]
 struct Handler {
     zones: SharedZones,
     metrics: Metrics,
@@ -133,4 +161,37 @@ fn unanswered(request: &Request) -> ResponseInfo {
     let mut metadata = Metadata::response_from_request(&request.metadata);
     metadata.response_code = ResponseCode::ServFail;
     ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn two_addresses() -> Listening {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        open(&[anywhere, anywhere], SharedZones::default(), Metrics::new()).await.expect("free ports")
+    }
+
+    async fn end_of(mut listening: Listening) -> String {
+        let ended = tokio::time::timeout(Duration::from_secs(10), listening.ended()).await;
+        format!("{:#}", ended.expect("the end of one socket is the end"))
+    }
+
+    #[tokio::test]
+    async fn one_socket_that_has_died_is_the_end() {
+        let listening = two_addresses().await;
+        listening.closing[1].cancel();
+        assert_eq!(end_of(listening).await, "a DNS socket was closed");
+
+        let mut listening = two_addresses().await;
+        listening.sockets.spawn(async { anyhow::bail!("UDP has died") });
+        assert_eq!(end_of(listening).await, "UDP has died");
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_sockets_task_is_the_end() {
+        let mut listening = two_addresses().await;
+        listening.sockets.spawn(async { panic!("on purpose") });
+        assert!(end_of(listening).await.contains("panicked"));
+    }
 }
