@@ -23,7 +23,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{SharedZones, metrics::Metrics, reference};
 
@@ -46,7 +46,8 @@ pub(crate) async fn open(addresses: &[SocketAddr], zones: SharedZones, metrics: 
     let mut listening = Listening { sockets: JoinSet::new(), closing: Vec::new() };
     let handler = Handler { zones, metrics };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    for address in addresses {
+    let speaks_ipv6 = Socket::new(Domain::IPV6, Type::DGRAM, None).is_ok();
+    for address in spoken(addresses, speaks_ipv6)? {
         let cannot = || {
             format!(
                 "cannot listen on {address} for DNS; is another server there, or does port {} need CAP_NET_BIND_SERVICE?",
@@ -54,10 +55,10 @@ pub(crate) async fn open(addresses: &[SocketAddr], zones: SharedZones, metrics: 
             )
         };
         for _ in 0..cores {
-            let socket = udp(*address).with_context(cannot)?;
+            let socket = udp(address).with_context(cannot)?;
             listening.add(format!("UDP {address}"), &handler, |server| server.register_socket(socket));
         }
-        let listener = tcp(*address).with_context(cannot)?;
+        let listener = tcp(address).with_context(cannot)?;
         listening.add(format!("TCP {address}"), &handler, |server| {
             server.register_listener(listener, TCP_IDLE, TCP_ANSWERS);
         });
@@ -89,6 +90,18 @@ impl Listening {
         // The process ends after this, with or without a last packet.
         let _ = tokio::time::timeout(Duration::from_secs(1), all).await;
     }
+}
+
+/// The addresses that this machine can open: the default has one of each kind, and a machine may be
+/// without IPv6 (`ipv6.disable=1`).
+fn spoken(addresses: &[SocketAddr], speaks_ipv6: bool) -> anyhow::Result<Vec<SocketAddr>> {
+    let (spoken, left_out): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.iter().partition(|address| address.is_ipv4() || speaks_ipv6);
+    anyhow::ensure!(!spoken.is_empty(), "dns.listen has IPv6 addresses only, and this machine is without IPv6");
+    for address in left_out {
+        warn!(%address, "this machine is without IPv6: not open for DNS");
+    }
+    Ok(spoken)
 }
 
 fn udp(address: SocketAddr) -> anyhow::Result<UdpSocket> {
@@ -175,6 +188,19 @@ mod tests {
     async fn end_of(mut listening: Listening) -> String {
         let ended = tokio::time::timeout(Duration::from_secs(10), listening.ended()).await;
         format!("{:#}", ended.expect("the end of one socket is the end"))
+    }
+
+    #[test]
+    fn ipv6_addresses_are_left_out_where_there_is_no_ipv6_and_another_address() {
+        let (v4, v6): (SocketAddr, SocketAddr) = (([0, 0, 0, 0], 53).into(), ([0; 8], 53).into());
+        for (addresses, speaks_ipv6, expected) in [
+            (vec![v4, v6], true, Some(vec![v4, v6])),
+            (vec![v6, v4], false, Some(vec![v4])),
+            (vec![v6], true, Some(vec![v6])),
+            (vec![v6], false, None),
+        ] {
+            assert_eq!(spoken(&addresses, speaks_ipv6).ok(), expected, "{addresses:?} {speaks_ipv6}");
+        }
     }
 
     #[tokio::test]
