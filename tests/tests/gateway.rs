@@ -106,6 +106,83 @@ fn an_answer_that_does_not_fit_is_truncated_and_whole_over_tcp() {
 }
 
 #[test]
+fn an_entry_point_with_addresses_of_both_kinds_is_answered_with_each() {
+    let home = home();
+    let (lan, dns) = (home.address(21), home.address(22));
+    configure(&home, &format!("{lan}, 'fd00::21', 'fd00::22'"), &format!("{dns}, 'fd00::53'"));
+    let _gateway = home.start("gateway");
+    for (question, expected) in [
+        (["grafana.home.example", "A"], format!("NOERROR aa grafana.home.example. A {lan}")),
+        (
+            ["grafana.home.example", "AAAA"],
+            "NOERROR aa grafana.home.example. AAAA fd00::21, grafana.home.example. AAAA fd00::22".to_owned(),
+        ),
+        (["ns.home.example", "AAAA"], "NOERROR aa ns.home.example. AAAA fd00::53".to_owned()),
+    ] {
+        assert_eq!(ask(&home, &question), expected, "{question:?}");
+    }
+}
+
+#[test]
+fn an_answer_is_as_long_as_its_client_takes_and_never_longer_than_any_path_does() {
+    let home = home();
+    let many: Vec<String> = (1..=100).map(|n| format!("192.168.9.{n}")).collect();
+    configure(&home, &many.join(", "), "");
+    let _gateway = home.start("gateway");
+    for (taken, longest) in [("+noedns", 512), ("+bufsize=100", 512), ("+bufsize=600", 600), ("+bufsize=4096", 1232)] {
+        let said = home.dig(&["+ignore", taken, "grafana.home.example"]);
+        let length = said.split("rcvd: ").nth(1).and_then(|rest| rest.trim().parse().ok()).unwrap_or(0);
+        // An address takes 16 bytes, an OPT 11.
+        assert!((longest - 27..=longest).contains(&length), "{taken}: {said}");
+        assert!(said.contains("flags: qr aa tc rd;"), "{taken}: {said}");
+    }
+}
+
+/// One entry point, at addresses that nobody needs to reach.
+fn configure(home: &Home, lan: &str, dns: &str) {
+    let (listen, router) = (home.address(22), home.address(21));
+    home.write(
+        "doorward.yaml",
+        &format!(
+            "zones: [home.example]
+entryPoints: {{lan: {{addresses: [{lan}], http: 80}}}}
+dns: {{listen: [\"{listen}:5353\"], addresses: [{dns}]}}
+admin: {{gateway: \"{listen}:9150\", router: \"{router}:9150\"}}
+"
+        ),
+    );
+}
+
+#[test]
+fn answers_are_counted_by_transport_and_rcode() {
+    let home = home();
+    let _gateway = home.start("gateway");
+    for question in [
+        ["grafana.home.example", "+notcp"],
+        ["apps.home.example", "+notcp"],
+        ["grafana.home.example", "+tcp"],
+        ["nothing.home.example", "+tcp"],
+        ["example.org", "+notcp"],
+    ] {
+        home.dig(&question);
+    }
+    let expected = [
+        "doorward_dns_responses_total{transport=\"udp\",rcode=\"NOERROR\"} 2",
+        "doorward_dns_responses_total{transport=\"udp\",rcode=\"REFUSED\"} 1",
+        "doorward_dns_responses_total{transport=\"tcp\",rcode=\"NOERROR\"} 1",
+        "doorward_dns_responses_total{transport=\"tcp\",rcode=\"NXDOMAIN\"} 1",
+        "doorward_dns_request_duration_seconds_count 5",
+        "doorward_dns_names{zone=\"home.example\"} 5",
+    ];
+    // An answer is counted once it is sent.
+    eventually("the counts", || {
+        let metrics = home.admin("gateway", "/metrics");
+        let is_there = |line: &&str| metrics.lines().any(|it| it == *line);
+        if expected.iter().all(is_there) { Ok(()) } else { Err(metrics) }
+    });
+}
+
+#[test]
 fn a_packet_that_nobody_sends_in_good_faith_is_answered_briefly_and_not_logged() {
     let home = home();
     let gateway = home.start("gateway");
