@@ -12,7 +12,10 @@ use std::{
 };
 
 use anyhow::Context;
-use notify::Watcher;
+use notify::{
+    Event, EventKind, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode},
+};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
@@ -44,17 +47,13 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// Sends the first snapshot once everything was read, then follows changes until the receiver is gone.
 pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Update>) -> anyhow::Result<()> {
+    // The sender is kept here too: where nothing can be watched, nothing wakes this, and polling goes on.
     let (touched, mut touches) = watch::channel(());
-    let mut watcher = notify::recommended_watcher(move |_| {
-        // The receiver lives as long as the watcher does.
-        let _ = touched.send(());
-    })
-    .context("cannot watch for changes of files")?;
-    if let Err(error) = watcher.watch(&root, notify::RecursiveMode::Recursive) {
-        warn!(directory = %root.display(), %error, "changes are noticed by polling only");
-    }
+    let _watcher = watch(&root, touched.clone());
 
-    let mut files = read_all(&root, &Files::new()).with_context(|| format!("cannot read {}", root.display()))?;
+    let mut files = Arc::new(Files::new());
+    let first = read_again(&root, &files).await?.with_context(|| format!("cannot read {}", root.display()))?;
+    files = Arc::new(first);
     let mut store = store_of(&files);
     if updates.send(Update::Snapshot(Arc::new(store.snapshot(kinds)))).await.is_err() {
         return Ok(());
@@ -66,9 +65,9 @@ pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Up
             () = tokio::time::sleep(POLL) => {}
         }
         touches.mark_unchanged();
-        match read_all(&root, &files) {
-            Ok(new) if new == files => continue,
-            Ok(new) => files = new,
+        match read_again(&root, &files).await? {
+            Ok(new) if new == *files => continue,
+            Ok(new) => files = Arc::new(new),
             Err(error) => {
                 warn!(directory = %root.display(), %error, "cannot be read; what it held stays in force");
                 continue;
@@ -89,6 +88,36 @@ pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Up
             return Ok(());
         }
     }
+}
+
+/// Tells of every event below `root` that can have changed a manifest, for as long as the watcher lives.
+/// None, or one that sees only a part, where the system allows no more: polling finds the rest.
+fn watch(root: &Path, touched: watch::Sender<()>) -> Option<notify::RecommendedWatcher> {
+    let tell = move |event| {
+        if may_change(&event) {
+            touched.send_replace(());
+        }
+    };
+    let polling = |error| warn!(directory = %root.display(), %error, "changes are noticed by polling only");
+    let mut watcher = notify::recommended_watcher(tell).map_err(polling).ok()?;
+    watcher.watch(root, RecursiveMode::Recursive).unwrap_or_else(polling);
+    Some(watcher)
+}
+
+/// Opening and reading a file are events too: to read again because of them would never end.
+fn may_change(event: &notify::Result<Event>) -> bool {
+    match event {
+        Ok(Event { kind: EventKind::Access(access), .. }) => *access == AccessKind::Close(AccessMode::Write),
+        Ok(_) => true,
+        // Events were lost, or cannot be had.
+        Err(_) => true,
+    }
+}
+
+/// Files may be many or slow, and a task that blocks holds up others.
+async fn read_again(root: &Path, previous: &Arc<Files>) -> anyhow::Result<io::Result<Files>> {
+    let (root, previous) = (root.to_owned(), Arc::clone(previous));
+    Ok(tokio::task::spawn_blocking(move || read_all(&root, &previous)).await?)
 }
 
 /// Reads every manifest below `root`, keeping what `previous` knows of files that are wrong now.
@@ -189,6 +218,53 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         let Update::Snapshot(gone) = next(&mut updates).await else { panic!("a snapshot") };
         assert_eq!((gone.services.len(), gone.problems.len()), (0, 0));
+    }
+
+    #[test]
+    fn only_events_that_can_change_a_manifest_have_it_read_again() {
+        use notify::event::{CreateKind, DataChange, MetadataKind, ModifyKind, RemoveKind, RenameMode};
+        for (kind, expected) in [
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), false),
+            (EventKind::Access(AccessKind::Read), false),
+            (EventKind::Access(AccessKind::Close(AccessMode::Read)), false),
+            (EventKind::Access(AccessKind::Close(AccessMode::Write)), true),
+            (EventKind::Create(CreateKind::File), true),
+            (EventKind::Modify(ModifyKind::Data(DataChange::Any)), true),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), true),
+            // A file that could not be read may be readable now.
+            (EventKind::Modify(ModifyKind::Metadata(MetadataKind::Permissions)), true),
+            (EventKind::Remove(RemoveKind::Folder), true),
+            // The queue has overflowed.
+            (EventKind::Other, true),
+        ] {
+            assert_eq!(may_change(&Ok(Event::new(kind))), expected, "{kind:?}");
+        }
+        assert!(may_change(&Err(notify::Error::generic("lost"))));
+    }
+
+    #[test]
+    fn reading_the_tree_is_no_change_of_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("web.yaml"), SERVICE).expect("written");
+        let (told, events) = std::sync::mpsc::channel();
+        let mut watcher = notify::recommended_watcher(told).expect("a watcher");
+        watcher.watch(directory.path(), RecursiveMode::Recursive).expect("watched");
+        read_all(directory.path(), &Files::new()).expect("readable");
+        // Events come in order, so those of reading come before this one.
+        let end = directory.path().join("end");
+        fs::create_dir(&end).expect("created");
+        let event = || events.recv_timeout(Duration::from_secs(10)).expect("an event in time");
+        let change = std::iter::repeat_with(event).find(may_change).expect("endless").expect("no error");
+        assert!(change.kind.is_create() && change.paths == [end], "{change:?}");
+    }
+
+    #[tokio::test]
+    async fn a_write_below_the_root_wakes_the_reader() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (touched, mut touches) = watch::channel(());
+        let _watcher = watch(directory.path(), touched).expect("a watcher");
+        fs::write(directory.path().join("web.yaml"), SERVICE).expect("written");
+        tokio::time::timeout(Duration::from_secs(10), touches.changed()).await.expect("told in time").expect("open");
     }
 
     #[tokio::test]
