@@ -35,7 +35,8 @@ pub type Files = BTreeMap<PathBuf, File>;
 /// A manifest as it was last read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct File {
-    text: String,
+    /// None where it could not be read, so that it is read anew even if it says what it said before.
+    text: Option<String>,
     objects: Vec<Object>,
     error: Option<String>,
 }
@@ -128,19 +129,17 @@ pub fn read_all(root: &Path, previous: &Files) -> io::Result<Files> {
 }
 
 fn read_one(path: &Path, previous: Option<&File>) -> File {
+    let known = || previous.map(|previous| previous.objects.clone()).unwrap_or_default();
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) => return File { error: Some(error.to_string()), ..previous.cloned().unwrap_or_default() },
+        Err(error) => return File { text: None, objects: known(), error: Some(error.to_string()) },
     };
-    if let Some(same) = previous.filter(|previous| previous.text == text) {
+    if let Some(same) = previous.filter(|previous| previous.text.as_ref() == Some(&text)) {
         return same.clone();
     }
     match manifest::read(&text) {
-        Ok(objects) => File { text, objects, error: None },
-        Err(error) => {
-            let objects = previous.map(|previous| previous.objects.clone()).unwrap_or_default();
-            File { text, objects, error: Some(error) }
-        }
+        Ok(objects) => File { text: Some(text), objects, error: None },
+        Err(error) => File { text: Some(text), objects: known(), error: Some(error) },
     }
 }
 
@@ -218,6 +217,27 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         let Update::Snapshot(gone) = next(&mut updates).await else { panic!("a snapshot") };
         assert_eq!((gone.services.len(), gone.problems.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_file_that_can_be_read_again_is_no_problem_though_it_says_what_it_said() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [path, elsewhere] = ["web.yaml", "elsewhere"].map(|name| directory.path().join(name));
+        fs::write(&elsewhere, SERVICE).expect("written");
+        // A link into nothing cannot be read by anybody, where a mode keeps out only some.
+        std::os::unix::fs::symlink(&elsewhere, &path).expect("linked");
+        let n_problems = |files: &Files| {
+            let snapshot = snapshot(files, ALL);
+            assert_eq!(snapshot.services.len(), 1, "what it last said stays in force");
+            snapshot.problems.len()
+        };
+        let right = read_all(directory.path(), &Files::new()).expect("readable");
+        assert_eq!(n_problems(&right), 0);
+        fs::rename(&elsewhere, directory.path().join("away")).expect("moved");
+        let unreadable = read_all(directory.path(), &right).expect("readable");
+        assert_eq!(n_problems(&unreadable), 1);
+        fs::rename(directory.path().join("away"), &elsewhere).expect("moved");
+        assert_eq!(n_problems(&read_all(directory.path(), &unreadable).expect("readable")), 0);
     }
 
     #[test]
