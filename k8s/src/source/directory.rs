@@ -1,7 +1,7 @@
 //! Watches a directory of YAML manifests.
 //!
 //! A file that cannot be read or parsed keeps the objects it last gave, and is a problem until it
-//! is right again. A file that is gone takes its objects with it.
+//! is right again; so does a directory. A file that is gone takes its objects with it.
 
 use std::{
     collections::BTreeMap,
@@ -29,12 +29,17 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Every manifest by its path.
-pub type Files = BTreeMap<PathBuf, File>;
+/// A tree of manifests as it was last read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Files {
+    files: BTreeMap<PathBuf, File>,
+    /// Directories that cannot be read, and why. The files that were last seen below them are above.
+    closed: BTreeMap<PathBuf, String>,
+}
 
 /// A manifest as it was last read.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct File {
+struct File {
     /// None where it could not be read, so that it is read anew even if it says what it said before.
     text: Option<String>,
     objects: Vec<Object>,
@@ -52,9 +57,8 @@ pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Up
     let (touched, mut touches) = watch::channel(());
     let _watcher = watch(&root, touched.clone());
 
-    let mut files = Arc::new(Files::new());
-    let first = read_again(&root, &files).await?.with_context(|| format!("cannot read {}", root.display()))?;
-    files = Arc::new(first);
+    let read = read_again(&root, &Arc::default()).await?;
+    let mut files = Arc::new(read.with_context(|| format!("cannot read {}", root.display()))?);
     let mut store = store_of(&files);
     if updates.send(Update::Snapshot(Arc::new(store.snapshot(kinds)))).await.is_err() {
         return Ok(());
@@ -66,14 +70,15 @@ pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Up
             () = tokio::time::sleep(POLL) => {}
         }
         touches.mark_unchanged();
-        match read_again(&root, &files).await? {
-            Ok(new) if new == *files => continue,
-            Ok(new) => files = Arc::new(new),
-            Err(error) => {
-                warn!(directory = %root.display(), %error, "cannot be read; what it held stays in force");
-                continue;
-            }
+        let read = read_again(&root, &files).await?;
+        let now = read.unwrap_or_else(|error| Files {
+            closed: BTreeMap::from([(root.clone(), error.to_string())]),
+            ..Files::clone(&files)
+        });
+        if now == *files {
+            continue;
         }
+        files = Arc::new(now);
         let new = store_of(&files);
         if kinds.endpoints {
             for service in store.services_with_other_slices(&new) {
@@ -121,11 +126,22 @@ async fn read_again(root: &Path, previous: &Arc<Files>) -> anyhow::Result<io::Re
     Ok(tokio::task::spawn_blocking(move || read_all(&root, &previous)).await?)
 }
 
-/// Reads every manifest below `root`, keeping what `previous` knows of files that are wrong now.
+/// Reads every manifest below `root`, keeping what `previous` knows of files and directories that are wrong now.
+///
+/// # Errors
+/// When `root` itself cannot be read.
 pub fn read_all(root: &Path, previous: &Files) -> io::Result<Files> {
-    let mut paths = Vec::new();
-    list(root, &mut paths)?;
-    Ok(paths.into_iter().map(|path| (path.clone(), read_one(&path, previous.get(&path)))).collect())
+    let mut listing = Listing::default();
+    list(root, &[], &mut listing)?;
+    let Listing { manifests, closed } = listing;
+    let mut files: BTreeMap<PathBuf, File> =
+        manifests.into_iter().map(|path| (path.clone(), read_one(&path, previous.files.get(&path)))).collect();
+    for (path, file) in &previous.files {
+        if path.ancestors().any(|above| closed.contains_key(above)) {
+            files.entry(path.clone()).or_insert_with(|| file.clone());
+        }
+    }
+    Ok(Files { files, closed })
 }
 
 fn read_one(path: &Path, previous: Option<&File>) -> File {
@@ -150,36 +166,77 @@ pub fn snapshot(files: &Files, kinds: Kinds) -> Snapshot {
 
 fn store_of(files: &Files) -> Store {
     let mut store = Store::default();
-    for (path, file) in files {
+    for (path, file) in &files.files {
         for object in &file.objects {
             store.apply(object.clone());
         }
         if let Some(error) = &file.error {
-            let name = ObjectName::new("File", "", &path.display().to_string());
-            let problem = Problem::new(&name, Reason::Unreadable { error: error.clone() });
-            store.problems.insert(name, problem);
+            unreadable(&mut store, "File", path, error);
         }
+    }
+    for (path, error) in &files.closed {
+        unreadable(&mut store, "Directory", path, error);
     }
     store
 }
 
+fn unreadable(store: &mut Store, kind: &'static str, path: &Path, error: &str) {
+    let name = ObjectName::new(kind, "", &path.display().to_string());
+    let problem = Problem::new(&name, Reason::Unreadable { error: error.to_owned() });
+    store.problems.insert(name, problem);
+}
+
+/// What there is to read in a tree.
+#[derive(Default)]
+struct Listing {
+    manifests: Vec<PathBuf>,
+    /// Directories that cannot be read, and why.
+    closed: BTreeMap<PathBuf, String>,
+}
+
 /// Hidden entries are left out: `..data` of a mounted ConfigMap holds every file a second time.
-fn list(directory: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
-    let mut entries =
-        fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
-    entries.sort();
-    for path in entries {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+/// `above` are the directories this one is in, so that a link to one of them is not followed for ever.
+fn list(directory: &Path, above: &[PathBuf], listing: &mut Listing) -> io::Result<()> {
+    let here = directory.canonicalize()?;
+    if above.contains(&here) {
+        return Ok(());
+    }
+    let above = [above, &[here]].concat();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
         if name.starts_with('.') {
             continue;
         }
-        if path.is_dir() {
-            list(&path, paths)?;
-        } else if [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)) {
-            paths.push(path);
+        let is_manifest = [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending));
+        let read = match is_directory(&entry) {
+            Ok(true) => list(&path, &above, listing),
+            Ok(false) | Err(_) if is_manifest => {
+                listing.manifests.push(path);
+                continue;
+            }
+            other => other.map(drop),
+        };
+        if let Err(error) = read
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            listing.closed.insert(path, error.to_string());
         }
     }
     Ok(())
+}
+
+/// Asks the directory it is in, which says it even of an entry that nobody may touch; only a link must be followed.
+fn is_directory(entry: &fs::DirEntry) -> io::Result<bool> {
+    let kind = entry.file_type()?;
+    if !kind.is_symlink() {
+        return Ok(kind.is_dir());
+    }
+    match fs::metadata(entry.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        target => target.map(|target| target.is_dir()),
+    }
 }
 
 #[cfg(test)]
@@ -231,13 +288,75 @@ mod tests {
             assert_eq!(snapshot.services.len(), 1, "what it last said stays in force");
             snapshot.problems.len()
         };
-        let right = read_all(directory.path(), &Files::new()).expect("readable");
+        let right = read_all(directory.path(), &Files::default()).expect("readable");
         assert_eq!(n_problems(&right), 0);
         fs::rename(&elsewhere, directory.path().join("away")).expect("moved");
         let unreadable = read_all(directory.path(), &right).expect("readable");
         assert_eq!(n_problems(&unreadable), 1);
         fs::rename(directory.path().join("away"), &elsewhere).expect("moved");
         assert_eq!(n_problems(&read_all(directory.path(), &unreadable).expect("readable")), 0);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_keeps_what_was_known_below_it_and_stops_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [apps, elsewhere] = ["apps", ".elsewhere"].map(|name| directory.path().join(name));
+        fs::create_dir(&elsewhere).expect("created");
+        fs::write(elsewhere.join("web.yaml"), SERVICE).expect("written");
+        let link = |to: &Path| {
+            let _ = fs::remove_file(&apps);
+            std::os::unix::fs::symlink(to, &apps).expect("linked");
+        };
+        let services = |files: &Files| {
+            let Snapshot { services, problems, .. } = snapshot(files, ALL);
+            let names: Vec<_> = services.iter().filter_map(|service| service.metadata.name.clone()).collect();
+            (names.join(" "), problems.iter().map(ToString::to_string).collect::<String>())
+        };
+        let read = |previous: &Files| read_all(directory.path(), previous).expect("readable");
+        link(&elsewhere);
+        let known = read(&Files::default());
+        assert_eq!(services(&known), ("web".to_owned(), String::new()));
+
+        // A link to itself cannot be read by anybody, where a mode keeps out only some.
+        link(&apps);
+        fs::write(directory.path().join("more.yaml"), SERVICE.replace("web", "more")).expect("written");
+        let closed = read(&known);
+        let (names, problem) = services(&closed);
+        assert_eq!(names, "more web");
+        assert!(problem.starts_with(&format!("Directory {}: cannot be read: ", apps.display())), "{problem}");
+        assert_eq!(read(&closed), closed);
+
+        link(&elsewhere);
+        assert_eq!(services(&read(&closed)), ("more web".to_owned(), String::new()));
+        fs::remove_file(&apps).expect("removed");
+        assert_eq!(services(&read(&closed)), ("more".to_owned(), String::new()));
+        assert!(read_all(&apps, &known).is_err(), "without the root there is nothing to go on with");
+    }
+
+    #[test]
+    fn a_link_to_a_directory_above_is_not_followed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("web.yaml"), SERVICE).expect("written");
+        for name in ["a", "b", "c"] {
+            std::os::unix::fs::symlink(directory.path(), directory.path().join(name)).expect("linked");
+        }
+        let files = read_all(directory.path(), &Files::default()).expect("readable");
+        assert_eq!((files.files.len(), files.closed.len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_root_that_goes_away_is_a_problem_until_it_is_back() {
+        let above = tempfile::tempdir().expect("a directory");
+        let [root, away] = ["root", "away"].map(|name| above.path().join(name));
+        fs::create_dir(&root).expect("created");
+        fs::write(root.join("web.yaml"), SERVICE).expect("written");
+        let (sender, mut updates) = mpsc::channel(8);
+        tokio::spawn(follow(root.clone(), ALL, sender));
+        for (from, to, n_problems) in [(&root, &root, 0), (&root, &away, 1), (&away, &root, 0)] {
+            fs::rename(from, to).expect("moved");
+            let Update::Snapshot(seen) = next(&mut updates).await else { panic!("a snapshot") };
+            assert_eq!((seen.services.len(), seen.problems.len()), (1, n_problems));
+        }
     }
 
     #[test]
@@ -269,7 +388,7 @@ mod tests {
         let (told, events) = std::sync::mpsc::channel();
         let mut watcher = notify::recommended_watcher(told).expect("a watcher");
         watcher.watch(directory.path(), RecursiveMode::Recursive).expect("watched");
-        read_all(directory.path(), &Files::new()).expect("readable");
+        read_all(directory.path(), &Files::default()).expect("readable");
         // Events come in order, so those of reading come before this one.
         let end = directory.path().join("end");
         fs::create_dir(&end).expect("created");
