@@ -50,6 +50,8 @@ struct File {
 const HOLD_OFF: Duration = Duration::from_millis(50);
 /// How often the directory is read without being told: some file systems tell nothing.
 const POLL: Duration = Duration::from_secs(2);
+/// Many times what ten thousand objects need.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Sends the first snapshot once everything was read, then follows changes until the receiver is gone.
 pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Update>) -> anyhow::Result<()> {
@@ -146,7 +148,7 @@ pub fn read_all(root: &Path, previous: &Files) -> io::Result<Files> {
 
 fn read_one(path: &Path, previous: Option<&File>) -> File {
     let known = || previous.map(|previous| previous.objects.clone()).unwrap_or_default();
-    let text = match fs::read_to_string(path) {
+    let text = match read_text(path) {
         Ok(text) => text,
         Err(error) => return File { text: None, objects: known(), error: Some(error.to_string()) },
     };
@@ -157,6 +159,18 @@ fn read_one(path: &Path, previous: Option<&File>) -> File {
         Ok(objects) => File { text: Some(text), objects, error: None },
         Err(error) => File { text: Some(text), objects: known(), error: Some(error) },
     }
+}
+
+/// A pipe would have the reader wait for ever, and a device has no end.
+fn read_text(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if metadata.len() > MOST_BYTES {
+        return Err(io::Error::other(format!("it has {} bytes, and {MOST_BYTES} are read at most", metadata.len())));
+    }
+    fs::read_to_string(path)
 }
 
 /// The objects of all files. Where two files hold the same object, the later path wins.
@@ -331,6 +345,28 @@ mod tests {
         fs::remove_file(&apps).expect("removed");
         assert_eq!(services(&read(&closed)), ("more".to_owned(), String::new()));
         assert!(read_all(&apps, &known).is_err(), "without the root there is nothing to go on with");
+    }
+
+    #[test]
+    fn what_is_no_file_is_a_problem_and_is_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [pipe, device, large] = ["pipe.yaml", "device.yaml", "large.yaml"].map(|name| directory.path().join(name));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        std::os::unix::fs::symlink("/dev/zero", &device).expect("linked");
+        fs::File::create(&large).and_then(|file| file.set_len(MOST_BYTES + 1)).expect("a file with a hole");
+        let files = read_all(directory.path(), &Files::default()).expect("readable");
+        let problems: Vec<String> = snapshot(&files, ALL).problems.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            problems,
+            [
+                format!("File {}: cannot be read: it is not a regular file", device.display()),
+                format!(
+                    "File {}: cannot be read: it has 67108865 bytes, and 67108864 are read at most",
+                    large.display()
+                ),
+                format!("File {}: cannot be read: it is not a regular file", pipe.display()),
+            ]
+        );
     }
 
     #[test]
