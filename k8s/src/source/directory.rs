@@ -1,7 +1,7 @@
 //! Watches a directory of YAML manifests.
 //!
-//! A file that cannot be read or parsed keeps the objects it last gave, and is a problem until it
-//! is right again; so does a directory. A file that is gone takes its objects with it.
+//! What cannot be read keeps the objects it last gave, and is a problem until it is right again: a
+//! directory, a file, or one document of a file. A file that is gone takes its objects with it.
 
 use std::{
     collections::BTreeMap,
@@ -20,8 +20,9 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use super::{
-    Kinds, Update, manifest,
-    object::{Object, Store},
+    Kinds, Update,
+    manifest::{self, Document},
+    object::Store,
 };
 use crate::{
     model::ObjectName,
@@ -42,7 +43,8 @@ pub struct Files {
 struct File {
     /// None where it could not be read, so that it is read anew even if it says what it said before.
     text: Option<String>,
-    objects: Vec<Object>,
+    documents: Vec<Document>,
+    /// Why nothing of it can be read now.
     error: Option<String>,
 }
 
@@ -147,18 +149,35 @@ pub fn read_all(root: &Path, previous: &Files) -> io::Result<Files> {
 }
 
 fn read_one(path: &Path, previous: Option<&File>) -> File {
-    let known = || previous.map(|previous| previous.objects.clone()).unwrap_or_default();
+    let known = || previous.map(|previous| previous.documents.clone()).unwrap_or_default();
     let text = match read_text(path) {
         Ok(text) => text,
-        Err(error) => return File { text: None, objects: known(), error: Some(error.to_string()) },
+        Err(error) => return File { text: None, documents: known(), error: Some(error.to_string()) },
     };
     if let Some(same) = previous.filter(|previous| previous.text.as_ref() == Some(&text)) {
         return same.clone();
     }
-    match manifest::read(&text) {
-        Ok(objects) => File { text: Some(text), objects, error: None },
-        Err(error) => File { text: Some(text), objects: known(), error: Some(error) },
+    match manifest::documents(&text) {
+        Ok(documents) => File { text: Some(text), documents: keeping(known(), documents), error: None },
+        Err(error) => File { text: Some(text), documents: known(), error: Some(error) },
     }
+}
+
+/// A document that is wrong goes on saying what it said before. While one does not even say what it is, it may be
+/// any of those that are missing, so these stay as well.
+fn keeping(before: Vec<Document>, mut now: Vec<Document>) -> Vec<Document> {
+    let mut before: BTreeMap<_, _> =
+        before.into_iter().filter_map(|document| Some((document.name.clone()?, document))).collect();
+    for document in &mut now {
+        let last = document.name.as_ref().and_then(|name| before.remove(name));
+        if let Some(last) = last.filter(|_| document.error.is_some()) {
+            document.objects = last.objects;
+        }
+    }
+    if now.iter().any(|document| document.name.is_none()) {
+        now.extend(before.into_values());
+    }
+    now
 }
 
 /// A pipe would have the reader wait for ever, and a device has no end.
@@ -180,24 +199,37 @@ pub fn snapshot(files: &Files, kinds: Kinds) -> Snapshot {
 
 fn store_of(files: &Files) -> Store {
     let mut store = Store::default();
-    for (path, file) in &files.files {
-        for object in &file.objects {
+    for document in files.files.values().flat_map(|file| &file.documents) {
+        for object in &document.objects {
             store.apply(object.clone());
         }
-        if let Some(error) = &file.error {
-            unreadable(&mut store, "File", path, error);
+    }
+    let mut unreadable = |name: ObjectName, error: String| {
+        store.problems.insert(name.clone(), Problem::new(&name, Reason::Unreadable { error }));
+    };
+    for (path, file) in &files.files {
+        for Document { name, error, .. } in &file.documents {
+            if let (Some(name), Some(error)) = (name, error) {
+                unreadable(name.clone(), format!("{}: {error}", path.display()));
+            }
+        }
+        if let Some(error) = file.error.clone().or_else(|| nameless(&file.documents)) {
+            unreadable(ObjectName::new("File", "", &path.display().to_string()), error);
         }
     }
     for (path, error) in &files.closed {
-        unreadable(&mut store, "Directory", path, error);
+        unreadable(ObjectName::new("Directory", "", &path.display().to_string()), error.clone());
     }
     store
 }
 
-fn unreadable(store: &mut Store, kind: &'static str, path: &Path, error: &str) {
-    let name = ObjectName::new(kind, "", &path.display().to_string());
-    let problem = Problem::new(&name, Reason::Unreadable { error: error.to_owned() });
-    store.problems.insert(name, problem);
+/// What is wrong with documents that do not say what they are: a problem of their file.
+fn nameless(documents: &[Document]) -> Option<String> {
+    let errors = documents.iter().filter(|document| document.name.is_none()).filter_map(|it| it.error.as_deref());
+    let errors: Vec<_> = errors.collect();
+    let (first, more) = errors.split_first()?;
+    let more = if more.is_empty() { String::new() } else { format!(", and {} more are wrong", more.len()) };
+    Some(format!("{first}{more}; until that is right, objects that are gone from the file stay"))
 }
 
 /// What there is to read in a tree.
@@ -309,6 +341,58 @@ mod tests {
         assert_eq!(n_problems(&unreadable), 1);
         fs::rename(directory.path().join("away"), &elsewhere).expect("moved");
         assert_eq!(n_problems(&read_all(directory.path(), &unreadable).expect("readable")), 0);
+    }
+
+    #[test]
+    fn a_document_that_is_wrong_keeps_what_it_last_said_and_stops_no_other() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("web.yaml");
+        let text = |services: &[(&str, &str)]| {
+            services
+                .iter()
+                .map(|(name, port)| {
+                    format!(
+                        "---\napiVersion: v1\nkind: Service\nmetadata: {{{name}}}\nspec: {{ports: [{{port: {port}}}]}}\n"
+                    )
+                })
+                .collect::<String>()
+        };
+        let mut files = Files::default();
+        let mut seen_of = |services: &[(&str, &str)]| {
+            fs::write(&path, text(services)).expect("written");
+            files = read_all(directory.path(), &files).expect("readable");
+            let Snapshot { services, problems, .. } = snapshot(&files, ALL);
+            let port = |service: &k8s_openapi::api::core::v1::Service| {
+                service.spec.as_ref().and_then(|spec| spec.ports.as_ref()).map_or(0, |ports| ports[0].port)
+            };
+            let ports: Vec<_> = services
+                .iter()
+                .map(|it| format!("{}:{}", it.metadata.name.as_deref().unwrap_or_default(), port(it)))
+                .collect();
+            (ports.join(" "), problems.iter().map(|it| format!("{it}\n")).collect::<String>())
+        };
+        let path = path.display();
+        assert_eq!(seen_of(&[("name: a", "80"), ("name: b", "80")]), ("a:80 b:80".to_owned(), String::new()));
+        assert_eq!(
+            seen_of(&[("name: a", "web"), ("name: b", "81")]),
+            (
+                "a:80 b:81".to_owned(),
+                format!(
+                    "Service default/a: cannot be read: {path}: spec.ports[0].port: invalid type: string \"web\", expected i32\n"
+                )
+            )
+        );
+        // That which has no name may be either of those that are missing.
+        assert_eq!(
+            seen_of(&[("nam: a", "80"), ("name: c", "80"), ("nam: d", "80")]),
+            (
+                "a:80 b:81 c:80".to_owned(),
+                format!(
+                    "File {path}: cannot be read: document 1: Service has no metadata.name, and 1 more are wrong; until that is right, objects that are gone from the file stay\nService default/a: cannot be read: {path}: spec.ports[0].port: invalid type: string \"web\", expected i32\n"
+                )
+            )
+        );
+        assert_eq!(seen_of(&[("name: c", "82")]), ("c:82".to_owned(), String::new()));
     }
 
     #[test]

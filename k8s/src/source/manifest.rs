@@ -1,72 +1,131 @@
 //! YAML text to objects, as `kubectl apply` would read it.
 
+use k8s_openapi::api::{
+    core::v1::{Namespace, Secret, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::{Ingress, IngressClass},
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::object::Object;
+use crate::{
+    gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
+    model::ObjectName,
+};
 
-/// Reads a file of YAML (or JSON) documents. Kinds that nobody here watches are passed over.
-///
-/// The error names the document and what is wrong in it; then nothing of the file is used, because
-/// half of a file that is being written is not what its author asked for.
-pub fn read(text: &str) -> Result<Vec<Object>, String> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).map_err(|error: serde_saphyr::Error| error.without_snippet().to_string())?;
-    let mut objects = Vec::new();
-    for (index, document) in documents.into_iter().enumerate() {
-        read_document(document, &mut objects).map_err(|error| format!("document {}: {error}", index + 1))?;
-    }
-    Ok(objects)
+/// What one document, or one item of a List, says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// As its author names it. None where it does not say what it is.
+    pub name: Option<ObjectName>,
+    pub objects: Vec<Object>,
+    /// What is wrong with it, and where; then it gives no objects.
+    pub error: Option<String>,
 }
 
-fn read_document(document: Value, objects: &mut Vec<Object>) -> Result<(), String> {
-    let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (api, kind) = (text("apiVersion"), text("kind"));
+/// All objects of a text. The error is the first thing that is wrong with it.
+pub fn read(text: &str) -> Result<Vec<Object>, String> {
+    let mut all = Vec::new();
+    for Document { name, objects, error } in documents(text)? {
+        match (name, error) {
+            (_, None) => all.extend(objects),
+            (Some(name), Some(error)) => return Err(format!("{name}: {error}")),
+            (None, Some(error)) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+/// The YAML (or JSON) documents of a file. Kinds that nobody here watches are passed over.
+///
+/// The error is that of a text that is no YAML; then nothing of it can be used, because half of a
+/// file that is being written is not what its author asked for. A document that is wrong stops no other.
+pub fn documents(text: &str) -> Result<Vec<Document>, String> {
+    let values: Vec<Value> =
+        serde_saphyr::from_multiple(text).map_err(|error: serde_saphyr::Error| error.without_snippet().to_string())?;
+    let mut documents = Vec::new();
+    for (index, value) in values.into_iter().enumerate() {
+        read_document(value, &format!("document {}", index + 1), &mut documents);
+    }
+    Ok(documents)
+}
+
+fn read_document(mut value: Value, place: &str, documents: &mut Vec<Document>) {
+    let text = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (api, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
+    let mut nameless = |error: &str| {
+        documents.push(Document { name: None, objects: Vec::new(), error: Some(format!("{place}: {error}")) });
+    };
     if api.is_empty() || kind.is_empty() {
-        return Err("has no apiVersion or no kind".to_owned());
+        return nameless("has no apiVersion or no kind");
     }
     if kind == "List" {
-        let items = document.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-        return items.into_iter().try_for_each(|item| read_document(item, objects));
-    }
-    let read = match (api.as_str(), kind.as_str()) {
-        ("discovery.k8s.io/v1", "EndpointSlice") => typed(document, true, Object::EndpointSlice),
-        ("gateway.networking.k8s.io/v1", "Gateway") => typed(document, true, Object::Gateway),
-        ("gateway.networking.k8s.io/v1", "GatewayClass") => typed(document, false, Object::GatewayClass),
-        ("gateway.networking.k8s.io/v1", "HTTPRoute") => typed(document, true, Object::HttpRoute),
-        ("gateway.networking.k8s.io/v1" | "gateway.networking.k8s.io/v1beta1", "ReferenceGrant") => {
-            typed(document, true, Object::ReferenceGrant)
+        let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) else { return };
+        for (index, item) in items.into_iter().enumerate() {
+            read_document(item, &format!("{place}, item {}", index + 1), documents);
         }
-        ("networking.k8s.io/v1", "Ingress") => typed(document, true, Object::Ingress),
-        ("networking.k8s.io/v1", "IngressClass") => typed(document, false, Object::IngressClass),
-        ("v1", "Namespace") => typed(document, false, Object::Namespace),
-        ("v1", "Secret") => typed(with_data_from_strings(document), true, Object::Secret),
-        ("v1", "Service") => typed(document, true, Object::Service),
-        _ => return Ok(()),
+        return;
+    }
+    let Some(watched) = WATCHED.iter().find(|it| it.kind == kind && it.versions.contains(&api.as_str())) else {
+        return;
     };
-    objects.push(read?);
-    Ok(())
+    if name.is_empty() {
+        return nameless(&format!("{kind} has no metadata.name"));
+    }
+    let namespace = if watched.namespaced { place_in_namespace(&mut value) } else { String::new() };
+    let name = Some(ObjectName::new(watched.kind, &namespace, &name));
+    let (objects, error) = match (watched.decode)(value) {
+        Ok(objects) => (objects, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    documents.push(Document { name, objects, error });
 }
 
-fn typed<T: DeserializeOwned>(
-    mut document: Value,
+/// A kind that is watched.
+struct Watched {
+    kind: &'static str,
+    /// Those of one shape.
+    versions: &'static [&'static str],
     namespaced: bool,
-    wrap: impl Fn(std::sync::Arc<T>) -> Object,
-) -> Result<Object, String> {
-    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if name.is_empty() {
-        return Err(format!("{kind} has no metadata.name"));
-    }
-    if namespaced
-        && let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut)
-        && !metadata.contains_key("namespace")
-    {
-        metadata.insert("namespace".to_owned(), "default".into());
-    }
-    serde_path_to_error::deserialize(document)
-        .map(|object| wrap(std::sync::Arc::new(object)))
-        .map_err(|error| format!("{kind} {name}: {}: {}", error.path(), error.inner()))
+    decode: fn(Value) -> Result<Vec<Object>, String>,
+}
+
+const GATEWAY_API: &[&str] = &["gateway.networking.k8s.io/v1"];
+const GRANTS: &[&str] = &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+const NETWORKING: &[&str] = &["networking.k8s.io/v1"];
+
+#[rustfmt::skip]
+const WATCHED: &[Watched] = &[
+    Watched { kind: "EndpointSlice", versions: &["discovery.k8s.io/v1"], namespaced: true, decode: one::<EndpointSlice> },
+    Watched { kind: "Gateway", versions: GATEWAY_API, namespaced: true, decode: one::<Gateway> },
+    Watched { kind: "GatewayClass", versions: GATEWAY_API, namespaced: false, decode: one::<GatewayClass> },
+    Watched { kind: "HTTPRoute", versions: GATEWAY_API, namespaced: true, decode: one::<HttpRoute> },
+    Watched { kind: "Ingress", versions: NETWORKING, namespaced: true, decode: one::<Ingress> },
+    Watched { kind: "IngressClass", versions: NETWORKING, namespaced: false, decode: one::<IngressClass> },
+    Watched { kind: "Namespace", versions: &["v1"], namespaced: false, decode: one::<Namespace> },
+    Watched { kind: "ReferenceGrant", versions: GRANTS, namespaced: true, decode: one::<ReferenceGrant> },
+    Watched { kind: "Secret", versions: &["v1"], namespaced: true, decode: |value| one::<Secret>(with_data_from_strings(value)) },
+    Watched { kind: "Service", versions: &["v1"], namespaced: true, decode: one::<Service> },
+];
+
+fn one<T: DeserializeOwned + Into<Object>>(value: Value) -> Result<Vec<Object>, String> {
+    Ok(vec![typed::<T>(value)?.into()])
+}
+
+/// The error begins with the path in the object.
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(value).map_err(|error| match error.path().to_string().as_str() {
+        "." => error.inner().to_string(),
+        path => format!("{path}: {}", error.inner()),
+    })
+}
+
+/// Where an object says nothing of it, it goes into the namespace `default`.
+fn place_in_namespace(value: &mut Value) -> String {
+    let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) else { return String::new() };
+    let namespace = metadata.entry("namespace").or_insert_with(|| "default".into());
+    namespace.as_str().unwrap_or_default().to_owned()
 }
 
 /// The API server does this on write: `stringData` becomes `data`, base64-coded.
@@ -107,14 +166,39 @@ mod tests {
             ("a: [", "line 1"),
             ("metadata: {name: a}", "document 1: has no apiVersion or no kind"),
             ("apiVersion: v1\nkind: Service", "document 1: Service has no metadata.name"),
+            ("apiVersion: v1\nkind: List\nitems: [{}]", "document 1, item 1: has no apiVersion or no kind"),
             (
                 "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\nspec: {rules: [{host: 5}]}",
-                "document 1: Ingress a: spec.rules[0].host: invalid type",
+                "Ingress default/a: spec.rules[0].host: invalid type",
+            ),
+            (
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: a}",
+                "GatewayClass a: missing field `spec`",
             ),
         ] {
             let error = read(text).expect_err(text);
             assert!(error.contains(expected), "{text:?} gave {error:?}");
         }
+    }
+
+    #[test]
+    fn a_document_that_is_wrong_stops_no_other() {
+        let documents = documents(
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: 80}\n---\nmetadata: {name: b}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: c, namespace: media}\n",
+        )
+        .expect("YAML");
+        let seen: Vec<_> = documents
+            .iter()
+            .map(|it| (it.name.as_ref().map(ToString::to_string), it.objects.len(), it.error.is_some()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (Some("Service default/a".to_owned()), 0, true),
+                (None, 0, true),
+                (Some("Service media/c".to_owned()), 1, false)
+            ]
+        );
     }
 
     #[test]
