@@ -73,6 +73,7 @@ fn read_document(mut value: Value, place: &str, documents: &mut Vec<Document>) {
     if name.is_empty() {
         return nameless(&format!("{kind} has no metadata.name"));
     }
+    drop_nulls(&mut value);
     let namespace = if watched.namespaced { place_in_namespace(&mut value) } else { String::new() };
     let name = Some(ObjectName::new(watched.kind, &namespace, &name));
     let (objects, error) = match (watched.decode)(value) {
@@ -126,6 +127,25 @@ fn place_in_namespace(value: &mut Value) -> String {
     let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) else { return String::new() };
     let namespace = metadata.entry("namespace").or_insert_with(|| "default".into());
     namespace.as_str().unwrap_or_default().to_owned()
+}
+
+/// A field that is null is one that is not set. In a map of strings it is an empty string, as the API server reads
+/// it: a selector must not select more because a value is missing.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for name in ["annotations", "labels", "matchLabels"] {
+                let strings = fields.get_mut(name).and_then(Value::as_object_mut);
+                for null in strings.into_iter().flat_map(|strings| strings.values_mut()).filter(|it| it.is_null()) {
+                    *null = "".into();
+                }
+            }
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 /// The API server does this on write: `stringData` becomes `data`, base64-coded.
@@ -199,6 +219,19 @@ mod tests {
                 (Some("Service media/c".to_owned()), 1, false)
             ]
         );
+    }
+
+    #[test]
+    fn a_field_that_is_null_is_not_set() {
+        let objects = read(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a, namespace: }\nspec: {parentRefs: , hostnames: ~, rules: [{matches: null, backendRefs: }]}\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec:\n  gatewayClassName: a\n  addresses:\n  listeners:\n  - {name: a, port: 80, protocol: HTTP, allowedRoutes: {kinds: , namespaces: {from: Selector, selector: {matchLabels: {team: }, matchExpressions: }}}}\n",
+        )
+        .expect("readable");
+        let [Object::HttpRoute(route), Object::Gateway(gateway)] = &*objects else { panic!("{objects:?}") };
+        assert_eq!((route.metadata.namespace.as_deref(), route.spec.rules.len()), (Some("default"), 1));
+        let allowed = gateway.spec.listeners[0].allowed_routes.as_ref().and_then(|it| it.namespaces.as_ref());
+        let selector = allowed.and_then(|it| it.selector.as_ref()).expect("a selector");
+        assert_eq!(selector.match_labels, Some([("team".to_owned(), String::new())].into()), "it does not select all");
     }
 
     #[test]
