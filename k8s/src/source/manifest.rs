@@ -1,9 +1,14 @@
 //! YAML text to objects, as `kubectl apply` would read it.
 
-use k8s_openapi::api::{
-    core::v1::{Namespace, Secret, Service},
-    discovery::v1::EndpointSlice,
-    networking::v1::{Ingress, IngressClass},
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        core::v1::{Namespace, Secret, Service},
+        discovery::v1::EndpointSlice,
+        networking::v1::{Ingress, IngressClass},
+    },
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -106,7 +111,7 @@ const WATCHED: &[Watched] = &[
     Watched { kind: "IngressClass", versions: NETWORKING, namespaced: false, decode: one::<IngressClass> },
     Watched { kind: "Namespace", versions: &["v1"], namespaced: false, decode: one::<Namespace> },
     Watched { kind: "ReferenceGrant", versions: GRANTS, namespaced: true, decode: one::<ReferenceGrant> },
-    Watched { kind: "Secret", versions: &["v1"], namespaced: true, decode: |value| one::<Secret>(with_data_from_strings(value)) },
+    Watched { kind: "Secret", versions: &["v1"], namespaced: true, decode: secret },
     Watched { kind: "Service", versions: &["v1"], namespaced: true, decode: one::<Service> },
 ];
 
@@ -148,19 +153,42 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// The API server does this on write: `stringData` becomes `data`, base64-coded.
-fn with_data_from_strings(mut secret: Value) -> Value {
-    let strings = secret.get_mut("stringData").map(Value::take);
-    if let (Some(Value::Object(strings)), Some(secret)) = (strings, secret.as_object_mut()) {
-        let data = secret.entry("data").or_insert_with(|| Value::Object(serde_json::Map::new()));
-        for (key, value) in strings {
-            let bytes = k8s_openapi::ByteString(value.as_str().unwrap_or_default().as_bytes().to_vec());
-            if let (Some(data), Ok(coded)) = (data.as_object_mut(), serde_json::to_value(bytes)) {
-                data.insert(key, coded);
-            }
-        }
+/// Only a Secret of this type is anybody's here; of another one nothing is read, so nothing in it can be wrong.
+const TLS: &str = "kubernetes.io/tls";
+
+/// As the API server does on write, `stringData` becomes `data`. No error shows a value: it may be a key.
+fn secret(mut value: Value) -> Result<Vec<Object>, String> {
+    if value.get("type").and_then(Value::as_str) != Some(TLS) {
+        return Ok(Vec::new());
     }
-    secret
+    let mut data = BTreeMap::new();
+    for (key, coded) in take_strings(&mut value, "data")? {
+        // Written over several lines it has line breaks, which count for nothing.
+        let coded: String = coded.split_ascii_whitespace().collect();
+        let bytes = serde_json::from_value(coded.into())
+            .map_err(|_| format!("data.{key}: is not base64; if the file is encrypted, decrypt it first"))?;
+        data.insert(key, bytes);
+    }
+    for (key, text) in take_strings(&mut value, "stringData")? {
+        data.insert(key, ByteString(text.into_bytes()));
+    }
+    let secret: Secret = typed(value)?;
+    Ok(vec![Secret { data: Some(data), ..secret }.into()])
+}
+
+fn take_strings(value: &mut Value, field: &str) -> Result<Vec<(String, String)>, String> {
+    let strings = match value.get_mut(field).map(Value::take) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Object(strings)) => strings,
+        Some(_) => return Err(format!("{field}: is not a map")),
+    };
+    strings
+        .into_iter()
+        .map(|(key, value)| match value {
+            Value::String(text) => Ok((key, text)),
+            _ => Err(format!("{field}.{key}: is not a string")),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -235,9 +263,32 @@ mod tests {
     }
 
     #[test]
-    fn string_data_of_a_secret_is_its_data() {
-        let objects = read("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: v}").expect("readable");
-        let Some(Object::Secret(secret)) = objects.first() else { panic!("a Secret, not {objects:?}") };
-        assert_eq!(secret.data.as_ref().expect("data")["k"].0, b"v");
+    fn a_secret_is_read_as_the_api_server_reads_it_and_no_error_shows_what_is_in_it() {
+        let read = |more: &str| read(&format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: a}}\n{more}"));
+        for (more, expected) in [
+            ("type: kubernetes.io/tls\nstringData: {k: v}", "v"),
+            ("type: kubernetes.io/tls\ndata: {k: b2xk}\nstringData: {k: new}", "new"),
+            ("type: kubernetes.io/tls\ndata:\n  k: |\n    c2V2ZXJhbCBs\n    aW5lcw==\n", "several lines"),
+            ("type: kubernetes.io/tls\ndata: {k: \"dmFsdWU=\\n\"}", "value"),
+        ] {
+            let objects = read(more).expect(more);
+            let [Object::Secret(secret)] = &*objects else { panic!("{objects:?}") };
+            assert_eq!(secret.data.as_ref().expect("data")["k"].0, expected.as_bytes(), "{more}");
+        }
+        for (more, expected) in [
+            (
+                "data: {tls.crt: 'ENC[canary]'}",
+                "data.tls.crt: is not base64; if the file is encrypted, decrypt it first",
+            ),
+            ("data: 'ENC[canary]'", "data: is not a map"),
+            ("stringData: {tls.key: [canary]}", "stringData.tls.key: is not a string"),
+        ] {
+            let error = read(&format!("type: kubernetes.io/tls\n{more}")).expect_err(more);
+            assert_eq!(error, format!("Secret default/a: {expected}"));
+            // Of another type it is nobody's business.
+            for of_type in ["", "type: Opaque\n"] {
+                assert_eq!(read(&format!("{of_type}{more}")), Ok(Vec::new()));
+            }
+        }
     }
 }
