@@ -72,16 +72,19 @@ fn read_document(mut value: Value, place: &str, documents: &mut Vec<Document>) {
         }
         return;
     }
-    let Some(watched) = WATCHED.iter().find(|it| it.kind == kind && it.versions.contains(&api.as_str())) else {
+    let Some(watched) = WATCHED.iter().find(|it| it.kind.eq_ignore_ascii_case(&kind)) else { return };
+    let right = watched.kind == kind && (watched.version == api || watched.also.contains(&api.as_str()));
+    if !right && !is_kubernetes_own(&api) {
         return;
-    };
+    }
     if name.is_empty() {
         return nameless(&format!("{kind} has no metadata.name"));
     }
     drop_nulls(&mut value);
     let namespace = if watched.namespaced { place_in_namespace(&mut value) } else { String::new() };
     let name = Some(ObjectName::new(watched.kind, &namespace, &name));
-    let (objects, error) = match (watched.decode)(value) {
+    let read = if right { (watched.decode)(value) } else { Err(misspelt(watched, &api, &kind)) };
+    let (objects, error) = match read {
         Ok(objects) => (objects, None),
         Err(error) => (Vec::new(), Some(error)),
     };
@@ -91,29 +94,39 @@ fn read_document(mut value: Value, place: &str, documents: &mut Vec<Document>) {
 /// A kind that is watched.
 struct Watched {
     kind: &'static str,
-    /// Those of one shape.
-    versions: &'static [&'static str],
+    version: &'static str,
+    /// Others of the same shape.
+    also: &'static [&'static str],
     namespaced: bool,
     decode: fn(Value) -> Result<Vec<Object>, String>,
 }
 
-const GATEWAY_API: &[&str] = &["gateway.networking.k8s.io/v1"];
-const GRANTS: &[&str] = &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
-const NETWORKING: &[&str] = &["networking.k8s.io/v1"];
+const V1BETA1: &[&str] = &["gateway.networking.k8s.io/v1beta1"];
 
 #[rustfmt::skip]
 const WATCHED: &[Watched] = &[
-    Watched { kind: "EndpointSlice", versions: &["discovery.k8s.io/v1"], namespaced: true, decode: one::<EndpointSlice> },
-    Watched { kind: "Gateway", versions: GATEWAY_API, namespaced: true, decode: one::<Gateway> },
-    Watched { kind: "GatewayClass", versions: GATEWAY_API, namespaced: false, decode: one::<GatewayClass> },
-    Watched { kind: "HTTPRoute", versions: GATEWAY_API, namespaced: true, decode: one::<HttpRoute> },
-    Watched { kind: "Ingress", versions: NETWORKING, namespaced: true, decode: one::<Ingress> },
-    Watched { kind: "IngressClass", versions: NETWORKING, namespaced: false, decode: one::<IngressClass> },
-    Watched { kind: "Namespace", versions: &["v1"], namespaced: false, decode: one::<Namespace> },
-    Watched { kind: "ReferenceGrant", versions: GRANTS, namespaced: true, decode: one::<ReferenceGrant> },
-    Watched { kind: "Secret", versions: &["v1"], namespaced: true, decode: secret },
-    Watched { kind: "Service", versions: &["v1"], namespaced: true, decode: one::<Service> },
+    Watched { kind: "EndpointSlice", version: "discovery.k8s.io/v1", also: &[], namespaced: true, decode: one::<EndpointSlice> },
+    Watched { kind: "Gateway", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<Gateway> },
+    Watched { kind: "GatewayClass", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: false, decode: one::<GatewayClass> },
+    Watched { kind: "HTTPRoute", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<HttpRoute> },
+    Watched { kind: "Ingress", version: "networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<Ingress> },
+    Watched { kind: "IngressClass", version: "networking.k8s.io/v1", also: &[], namespaced: false, decode: one::<IngressClass> },
+    Watched { kind: "Namespace", version: "v1", also: &[], namespaced: false, decode: one::<Namespace> },
+    Watched { kind: "ReferenceGrant", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<ReferenceGrant> },
+    Watched { kind: "Secret", version: "v1", also: &[], namespaced: true, decode: secret },
+    Watched { kind: "Service", version: "v1", also: &[], namespaced: true, decode: one::<Service> },
 ];
+
+/// Others have an Ingress or a Gateway too, of groups that look like a domain of theirs.
+fn is_kubernetes_own(api: &str) -> bool {
+    let group = api.split_once('/').map_or("", |(group, _)| group);
+    !group.contains('.') || group.ends_with(".k8s.io")
+}
+
+/// An old version, or a slip of the pen: to pass over it in silence would leave its author without a word.
+fn misspelt(watched: &Watched, api: &str, kind: &str) -> String {
+    format!("is written as {kind} of {api}, expected {} of {}", watched.kind, watched.version)
+}
 
 fn one<T: DeserializeOwned + Into<Object>>(value: Value) -> Result<Vec<Object>, String> {
     Ok(vec![typed::<T>(value)?.into()])
@@ -226,6 +239,42 @@ mod tests {
         ] {
             let error = read(text).expect_err(text);
             assert!(error.contains(expected), "{text:?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_watched_kind_in_another_version_is_read_where_it_has_the_same_shape_and_otherwise_named() {
+        let read = |api: &str, kind: &str| {
+            let spec = "{gatewayClassName: a, controllerName: a, addressType: IPv4}";
+            let text = format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: a}}\nspec: {spec}");
+            read(&text).map(|objects| objects.len())
+        };
+        for kind in ["Gateway", "GatewayClass", "HTTPRoute"] {
+            assert_eq!(read("gateway.networking.k8s.io/v1beta1", kind), Ok(1), "{kind}");
+        }
+        for (api, kind, expected) in [
+            ("networking.k8s.io/v1beta1", "Ingress", "Ingress of networking.k8s.io/v1"),
+            ("extensions/v1beta1", "Ingress", "Ingress of networking.k8s.io/v1"),
+            ("v1", "Ingress", "Ingress of networking.k8s.io/v1"),
+            ("networking.k8s.io/v1", "ingress", "Ingress of networking.k8s.io/v1"),
+            ("networking.k8s.io/v1beta1", "IngressClass", "IngressClass of networking.k8s.io/v1"),
+            ("gateway.networking.k8s.io/v1alpha2", "HTTPRoute", "HTTPRoute of gateway.networking.k8s.io/v1"),
+            ("gateway.networking.k8s.io/v1", "HttpRoute", "HTTPRoute of gateway.networking.k8s.io/v1"),
+            ("networking.k8s.io/v1", "Gateway", "Gateway of gateway.networking.k8s.io/v1"),
+            ("gateway.networking.k8s.io/v1alpha2", "ReferenceGrant", "ReferenceGrant of gateway.networking.k8s.io/v1"),
+            ("discovery.k8s.io/v1beta1", "EndpointSlice", "EndpointSlice of discovery.k8s.io/v1"),
+            ("apps/v1", "Service", "Service of v1"),
+        ] {
+            let error = read(api, kind).expect_err(api);
+            assert!(error.ends_with(&format!(": is written as {kind} of {api}, expected {expected}")), "{error}");
+        }
+        for (api, kind) in [
+            ("networking.istio.io/v1", "Gateway"),
+            ("serving.knative.dev/v1", "Service"),
+            ("gateway.networking.k8s.io/v1", "GRPCRoute"),
+            ("traefik.io/v1alpha1", "IngressRoute"),
+        ] {
+            assert_eq!(read(api, kind), Ok(0), "{kind} of {api}");
         }
     }
 
