@@ -1,12 +1,12 @@
 //! YAML text to objects, as `kubectl apply` would read it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::{
     ByteString,
     api::{
-        core::v1::{Namespace, Secret, Service},
-        discovery::v1::EndpointSlice,
+        core::v1::{EndpointAddress, EndpointSubset, Endpoints, Namespace, Secret, Service},
+        discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice},
         networking::v1::{Ingress, IngressClass},
     },
 };
@@ -105,6 +105,7 @@ const V1BETA1: &[&str] = &["gateway.networking.k8s.io/v1beta1"];
 
 #[rustfmt::skip]
 const WATCHED: &[Watched] = &[
+    Watched { kind: "Endpoints", version: "v1", also: &[], namespaced: true, decode: endpoints },
     Watched { kind: "EndpointSlice", version: "discovery.k8s.io/v1", also: &[], namespaced: true, decode: one::<EndpointSlice> },
     Watched { kind: "Gateway", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<Gateway> },
     Watched { kind: "GatewayClass", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: false, decode: one::<GatewayClass> },
@@ -164,6 +165,55 @@ fn drop_nulls(value: &mut Value) {
         Value::Array(elements) => elements.iter_mut().for_each(drop_nulls),
         _ => {}
     }
+}
+
+/// A cluster mirrors Endpoints into EndpointSlices, and what is not mirrored there is not read here.
+fn endpoints(value: Value) -> Result<Vec<Object>, String> {
+    let Endpoints { metadata, subsets } = typed(value)?;
+    let says = |of: &Option<BTreeMap<String, String>>, key: &str| of.as_ref().and_then(|all| all.get(key)).cloned();
+    if says(&metadata.labels, "endpointslice.kubernetes.io/skip-mirror").as_deref() == Some("true")
+        || says(&metadata.annotations, "control-plane.alpha.kubernetes.io/leader").is_some()
+    {
+        return Ok(Vec::new());
+    }
+    let mut slices = Vec::new();
+    for (index, subset) in subsets.into_iter().flatten().enumerate() {
+        for (family, endpoints) in by_family(index, &subset)? {
+            let mut metadata = metadata.clone();
+            let service = metadata.name.clone().unwrap_or_default();
+            // No EndpointSlice that somebody wrote can have a name with a capital letter.
+            metadata.name = Some(format!("{service}-{index}-{family}"));
+            metadata.labels.get_or_insert_default().insert("kubernetes.io/service-name".to_owned(), service);
+            let ports = subset.ports.iter().flatten().cloned().map(|port| EndpointPort {
+                app_protocol: port.app_protocol,
+                name: port.name,
+                port: Some(port.port),
+                protocol: port.protocol,
+            });
+            let ports = Some(ports.collect());
+            slices.push(EndpointSlice { address_type: family.to_owned(), endpoints, metadata, ports }.into());
+        }
+    }
+    Ok(slices)
+}
+
+fn by_family(index: usize, subset: &EndpointSubset) -> Result<BTreeMap<&'static str, Vec<Endpoint>>, String> {
+    let mut families: BTreeMap<_, Vec<Endpoint>> = BTreeMap::new();
+    for (field, addresses, ready) in
+        [("addresses", &subset.addresses, true), ("notReadyAddresses", &subset.not_ready_addresses, false)]
+    {
+        for (place, EndpointAddress { ip, .. }) in addresses.iter().flatten().enumerate() {
+            let family = match ip.parse() {
+                Ok(IpAddr::V4(_)) => "IPv4",
+                Ok(IpAddr::V6(_)) => "IPv6",
+                Err(_) => return Err(format!("subsets[{index}].{field}[{place}].ip: {ip:?} is not an IP address")),
+            };
+            let conditions = Some(EndpointConditions { ready: Some(ready), ..EndpointConditions::default() });
+            let endpoint = Endpoint { addresses: vec![ip.clone()], conditions, ..Endpoint::default() };
+            families.entry(family).or_default().push(endpoint);
+        }
+    }
+    Ok(families)
 }
 
 /// Only a Secret of this type is anybody's here; of another one nothing is read, so nothing in it can be wrong.
@@ -295,6 +345,46 @@ mod tests {
                 (None, 0, true),
                 (Some("Service media/c".to_owned()), 1, false)
             ]
+        );
+    }
+
+    #[test]
+    fn endpoints_that_a_cluster_would_mirror_are_slices() {
+        let read = |metadata: &str, subsets: &str| {
+            read(&format!("apiVersion: v1\nkind: Endpoints\nmetadata: {{name: nas{metadata}}}\nsubsets: {subsets}"))
+        };
+        let subsets = "[{addresses: [{ip: 192.168.8.9}, {ip: 'fd00::9'}], notReadyAddresses: [{ip: 192.168.8.8}], ports: [{name: web, port: 5001}]}, {addresses: [{ip: 192.168.8.7}], ports: [{port: 80}]}]";
+        let seen: Vec<_> = read("", subsets)
+            .expect("readable")
+            .iter()
+            .map(|object| {
+                let Object::EndpointSlice(slice) = object else { panic!("{object:?}") };
+                let endpoints = slice.endpoints.iter().map(|endpoint| {
+                    let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready);
+                    format!("{} {}", endpoint.addresses.join(" "), ready.expect("said"))
+                });
+                let service = object.slice_of().expect("of a Service").to_string();
+                let port = slice.ports.as_ref().expect("ports")[0].port.expect("a port");
+                format!("{service} {}:{port}", endpoints.collect::<Vec<_>>().join(", "))
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                "default/nas 192.168.8.9 true, 192.168.8.8 false:5001",
+                "default/nas fd00::9 true:5001",
+                "default/nas 192.168.8.7 true:80"
+            ]
+        );
+        for metadata in [
+            ", labels: {endpointslice.kubernetes.io/skip-mirror: 'true'}",
+            ", annotations: {control-plane.alpha.kubernetes.io/leader: ''}",
+        ] {
+            assert_eq!(read(metadata, subsets), Ok(Vec::new()), "{metadata}");
+        }
+        assert_eq!(
+            read("", "[{addresses: [{ip: nas.example}]}]"),
+            Err("Endpoints default/nas: subsets[0].addresses[0].ip: \"nas.example\" is not an IP address".to_owned())
         );
     }
 
