@@ -112,7 +112,7 @@ const WATCHED: &[Watched] = &[
     Watched { kind: "HTTPRoute", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<HttpRoute> },
     Watched { kind: "Ingress", version: "networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<Ingress> },
     Watched { kind: "IngressClass", version: "networking.k8s.io/v1", also: &[], namespaced: false, decode: one::<IngressClass> },
-    Watched { kind: "Namespace", version: "v1", also: &[], namespaced: false, decode: one::<Namespace> },
+    Watched { kind: "Namespace", version: "v1", also: &[], namespaced: false, decode: namespace },
     Watched { kind: "ReferenceGrant", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<ReferenceGrant> },
     Watched { kind: "Secret", version: "v1", also: &[], namespaced: true, decode: secret },
     Watched { kind: "Service", version: "v1", also: &[], namespaced: true, decode: one::<Service> },
@@ -165,6 +165,14 @@ fn drop_nulls(value: &mut Value) {
         Value::Array(elements) => elements.iter_mut().for_each(drop_nulls),
         _ => {}
     }
+}
+
+/// The API server gives every Namespace a label with its name, which selectors go by.
+fn namespace(value: Value) -> Result<Vec<Object>, String> {
+    let mut namespace: Namespace = typed(value)?;
+    let name = namespace.metadata.name.clone().unwrap_or_default();
+    namespace.metadata.labels.get_or_insert_default().insert("kubernetes.io/metadata.name".to_owned(), name);
+    Ok(vec![namespace.into()])
 }
 
 /// A cluster mirrors Endpoints into EndpointSlices, and what is not mirrored there is not read here.
