@@ -81,7 +81,7 @@ fn read_document(mut value: Value, place: &str, documents: &mut Vec<Document>) {
         return nameless(&format!("{kind} has no metadata.name"));
     }
     drop_nulls(&mut value);
-    let namespace = if watched.namespaced { place_in_namespace(&mut value) } else { String::new() };
+    let namespace = place_in_namespace(&mut value, watched);
     let name = Some(ObjectName::new(watched.kind, &namespace, &name));
     let read = if right { (watched.decode)(value) } else { Err(misspelt(watched, &api, &kind)) };
     let (objects, error) = match read {
@@ -141,11 +141,17 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     })
 }
 
-/// Where an object says nothing of it, it goes into the namespace `default`.
-fn place_in_namespace(value: &mut Value) -> String {
+/// Where an object does not name its namespace it is `default`; where its kind has none, what it names is dropped.
+fn place_in_namespace(value: &mut Value, watched: &Watched) -> String {
     let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) else { return String::new() };
-    let namespace = metadata.entry("namespace").or_insert_with(|| "default".into());
-    namespace.as_str().unwrap_or_default().to_owned()
+    if !watched.namespaced {
+        metadata.remove("namespace");
+        return String::new();
+    }
+    if metadata.get("namespace").is_none_or(|namespace| namespace == "") {
+        metadata.insert("namespace".to_owned(), "default".into());
+    }
+    metadata["namespace"].as_str().unwrap_or_default().to_owned()
 }
 
 /// A field that is null is one that is not set. In a map of strings it is an empty string, as the API server reads
@@ -277,6 +283,19 @@ mod tests {
             keys,
             [("Service", ("default".to_owned(), "a".to_owned())), ("Namespace", (String::new(), "media".to_owned()))]
         );
+    }
+
+    #[test]
+    fn every_object_is_in_the_namespace_that_the_api_server_would_put_it_in() {
+        for (kind, metadata, expected) in [
+            ("Service", "{name: a}", "default"),
+            ("Service", "{name: a, namespace: ''}", "default"),
+            ("Service", "{name: a, namespace: media}", "media"),
+            ("Namespace", "{name: a, namespace: media}", ""),
+        ] {
+            let objects = read(&format!("apiVersion: v1\nkind: {kind}\nmetadata: {metadata}")).expect(metadata);
+            assert_eq!(objects[0].key(), (expected.to_owned(), "a".to_owned()), "{kind} {metadata}");
+        }
     }
 
     #[test]
