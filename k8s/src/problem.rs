@@ -34,6 +34,8 @@ impl fmt::Display for Problem {
 pub enum Reason {
     #[error("cannot be read: {error}")]
     Unreadable { error: String },
+    #[error("is written in {places}; the last one counts, remove the others")]
+    Duplicate { places: String },
     #[error("host {text:?} {error}")]
     InvalidHost { text: String, error: InvalidHost },
     #[error("references Service {service}, which does not exist")]
@@ -81,6 +83,7 @@ impl Reason {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "Unreadable",
+            Self::Duplicate { .. } => "Duplicate",
             Self::InvalidHost { .. } => "InvalidHost",
             Self::ServiceMissing { .. } => "ServiceMissing",
             Self::ServicePortMissing { .. } => "ServicePortMissing",

@@ -192,33 +192,40 @@ fn read_text(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// The objects of all files. Where two files hold the same object, the later path wins.
+/// The objects of all files. Where two hold the same object, the later path wins.
 pub fn snapshot(files: &Files, kinds: Kinds) -> Snapshot {
     store_of(files).snapshot(kinds)
 }
 
 fn store_of(files: &Files) -> Store {
     let mut store = Store::default();
-    for document in files.files.values().flat_map(|file| &file.documents) {
+    let mut places: BTreeMap<&ObjectName, Vec<String>> = BTreeMap::new();
+    for (path, document) in files.files.iter().flat_map(|(path, file)| file.documents.iter().map(move |it| (path, it)))
+    {
         for object in &document.objects {
             store.apply(object.clone());
         }
+        if let Some(name) = document.name.as_ref().filter(|_| !document.objects.is_empty()) {
+            places.entry(name).or_default().push(path.display().to_string());
+        }
     }
-    let mut unreadable = |name: ObjectName, error: String| {
-        store.problems.insert(name.clone(), Problem::new(&name, Reason::Unreadable { error }));
-    };
+    let mut problem = |name: &ObjectName, reason| store.problems.insert(name.clone(), Problem::new(name, reason));
+    for (name, places) in places.into_iter().filter(|(_, places)| places.len() > 1) {
+        problem(name, Reason::Duplicate { places: places.join(" and ") });
+    }
     for (path, file) in &files.files {
         for Document { name, error, .. } in &file.documents {
             if let (Some(name), Some(error)) = (name, error) {
-                unreadable(name.clone(), format!("{}: {error}", path.display()));
+                problem(name, Reason::Unreadable { error: format!("{}: {error}", path.display()) });
             }
         }
         if let Some(error) = file.error.clone().or_else(|| nameless(&file.documents)) {
-            unreadable(ObjectName::new("File", "", &path.display().to_string()), error);
+            problem(&ObjectName::new("File", "", &path.display().to_string()), Reason::Unreadable { error });
         }
     }
     for (path, error) in &files.closed {
-        unreadable(ObjectName::new("Directory", "", &path.display().to_string()), error.clone());
+        let name = ObjectName::new("Directory", "", &path.display().to_string());
+        problem(&name, Reason::Unreadable { error: error.clone() });
     }
     store
 }
@@ -393,6 +400,27 @@ mod tests {
             )
         );
         assert_eq!(seen_of(&[("name: c", "82")]), ("c:82".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn an_object_in_two_places_is_a_problem_that_names_both() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [a, b] = ["a.yaml", "b.yaml"].map(|name| directory.path().join(name));
+        fs::write(&a, SERVICE).expect("written");
+        fs::write(&b, format!("{}---\n{}", SERVICE.replace("80", "81"), SERVICE.replace("web", "other")))
+            .expect("written");
+        let files = read_all(directory.path(), &Files::default()).expect("readable");
+        let seen = snapshot(&files, ALL);
+        let ports = seen.services.iter().filter_map(|service| service.spec.as_ref()?.ports.as_ref());
+        assert_eq!(ports.map(|ports| ports[0].port).collect::<Vec<_>>(), [80, 81]);
+        let problems: Vec<_> = seen.problems.iter().map(ToString::to_string).collect();
+        let places = format!("{} and {}", a.display(), b.display());
+        assert_eq!(
+            problems,
+            [format!("Service default/web: is written in {places}; the last one counts, remove the others")]
+        );
+        fs::remove_file(&a).expect("removed");
+        assert!(snapshot(&read_all(directory.path(), &files).expect("readable"), ALL).problems.is_empty());
     }
 
     #[test]
