@@ -12,6 +12,7 @@ use k8s_openapi::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_saphyr::{Error, UserMessageFormatter, budget::BudgetBreach};
 
 use super::object::Object;
 use crate::{
@@ -48,12 +49,42 @@ pub fn read(text: &str) -> Result<Vec<Object>, String> {
 /// file that is being written is not what its author asked for. A document that is wrong stops no other.
 pub fn documents(text: &str) -> Result<Vec<Document>, String> {
     let values: Vec<Value> =
-        serde_saphyr::from_multiple(text).map_err(|error: serde_saphyr::Error| error.without_snippet().to_string())?;
+        serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| refusal(&error))?;
     let mut documents = Vec::new();
     for (index, value) in values.into_iter().enumerate() {
         read_document(value, &format!("document {}", index + 1), &mut documents);
     }
     Ok(documents)
+}
+
+/// Far more than ten thousand objects need, so that only what has no end, or was made to do harm, is refused.
+const MOST_DOCUMENTS: usize = 100_000;
+const MOST_VALUES: usize = 5_000_000;
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_documents: MOST_DOCUMENTS,
+            max_nodes: MOST_VALUES,
+            max_events: 4 * MOST_VALUES,
+            max_merge_keys: MOST_DOCUMENTS,
+            // What aliases stand for is counted; how many there are says nothing.
+            enforce_alias_anchor_ratio: false,
+        },
+    }
+}
+
+fn refusal(error: &Error) -> String {
+    let line = error.location().map(|place| format!(" at line {}", place.line())).unwrap_or_default();
+    match error {
+        Error::AliasError { error, .. } if matches!(**error, Error::Budget { .. }) => refusal(error),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => format!("is nested too deeply{line}"),
+        Error::Budget { .. } => format!(
+            "holds more than is read of one file{line}: {MOST_DOCUMENTS} documents or {MOST_VALUES} values, where an alias counts for what it stands for"
+        ),
+        error => error.render_with_formatter(&UserMessageFormatter),
+    }
 }
 
 fn read_document(mut value: Value, place: &str, documents: &mut Vec<Document>) {
@@ -302,6 +333,9 @@ mod tests {
     fn what_cannot_be_read_says_where() {
         for (text, expected) in [
             ("a: [", "line 1"),
+            ("a: 1\nb: 2\na: 3", "duplicate mapping key `a` is not allowed here at line 3"),
+            (&*"- ".repeat(100), "is nested too deeply at line 1"),
+            (&*"---\n".repeat(MOST_DOCUMENTS + 1), "holds more than is read of one file at line"),
             ("metadata: {name: a}", "document 1: has no apiVersion or no kind"),
             ("apiVersion: v1\nkind: Service", "document 1: Service has no metadata.name"),
             ("apiVersion: v1\nkind: List\nitems: [{}]", "document 1, item 1: has no apiVersion or no kind"),
@@ -373,6 +407,17 @@ mod tests {
                 (Some("Service media/c".to_owned()), 1, false)
             ]
         );
+    }
+
+    #[test]
+    fn ten_thousand_objects_may_be_in_one_file() {
+        let service = |n| {
+            format!(
+                "--- {{apiVersion: v1, kind: Service, metadata: {{name: s{n}, namespace: media, labels: {{a: b, c: d, e: f}}}}, spec: {{ports: [{{name: http, port: 80}}, {{name: https, port: 443}}]}}}}\n"
+            )
+        };
+        let text: String = (0..10_000).map(service).collect();
+        assert_eq!(read(&text).map(|objects| objects.len()), Ok(10_000));
     }
 
     #[test]
