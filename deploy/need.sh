@@ -1,4 +1,5 @@
 # need PROGRAM…: makes sure of what a script runs, with apt where that may be done; otherwise names the command that does. Sourced.
+# python3-venv stands for the part of Python that Debian packs apart and that is no program.
 
 package_of() {
   case $1 in
@@ -6,15 +7,23 @@ package_of() {
   cc) echo build-essential ;;
   dnsmasq) echo dnsmasq-base ;;
   ip) echo iproute2 ;;
+  kubectl) echo kubernetes-client ;;
   nsenter | unshare) echo util-linux ;;
   pgrep) echo procps ;;
   *) echo "$1" ;;
   esac
 }
 
+is_there() {
+  case $1 in
+  python3-venv) python3 -c 'import ensurepip' 2>/dev/null ;;
+  *) command -v "$1" >/dev/null ;;
+  esac
+}
+
 need() {
   local program missing=()
-  for program; do command -v "$program" >/dev/null || missing+=("$(package_of "$program")"); done
+  for program; do is_there "$program" || missing+=("$(package_of "$program")"); done
   ((${#missing[@]})) || return 0
   if command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
     echo "installing ${missing[*]}" >&2
