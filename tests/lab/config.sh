@@ -27,9 +27,9 @@ ctr() { command ctr -a /run/containerd/containerd.sock -n k8s.io "$@"; }
 nft_libs() { LD_LIBRARY_PATH=$DEB/usr/lib/x86_64-linux-gnu "$@"; }
 
 wait_for() { # WHAT SECONDS COMMAND…: until the command succeeds, or an error naming WHAT
-  local what=$1 end=$((SECONDS + $2)); shift 2
+  local what=$1 seconds=$2 end=$((SECONDS + $2)); shift 2
   until "$@" >/dev/null 2>&1; do
-    ((SECONDS < end)) || { echo "lab: $what did not come up; logs are in $LOG" >&2; return 1; }
+    ((SECONDS < end)) || { echo "lab: waited $seconds s in vain for $what; logs are in $LOG" >&2; return 1; }
     sleep 0.1
   done
 }
