@@ -12,13 +12,19 @@ mod pods;
 
 use std::process::Command;
 
-/// `tests/lab/lab` with these arguments; returns what it says.
+/// `tests/lab/lab` with these arguments, still to be run.
+fn lab_command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/lab"));
+    command.args(arguments);
+    command
+}
+
+/// Runs it, and returns what it says.
 ///
 /// # Panics
 /// When it fails.
 fn lab(arguments: &[&str]) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/lab");
-    let output = Command::new(script).args(arguments).output().expect("the lab is beside these tests");
+    let output = lab_command(arguments).output().expect("the lab is beside these tests");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "lab {arguments:?}: {said}");
     said

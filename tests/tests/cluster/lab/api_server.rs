@@ -11,8 +11,34 @@ use tests::{
     home::{ingress, service},
 };
 
-use super::lab;
+use super::{lab, lab_command};
 use crate::Doorward;
+
+/// While it lives there is no API server; its end brings it back, for the tests that come after too where one panics.
+struct Away;
+
+impl Away {
+    fn begin() -> Self {
+        lab(&["stop-api"]);
+        Self
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        let started = lab_command(&["start-api"]).status().is_ok_and(|status| status.success());
+        assert!(started || thread::panicking(), "lab start-api has failed");
+    }
+}
+
+/// Sets it when it is dropped: a thread that is waited for must end where a test panics, too.
+struct SetAtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
 
 #[test]
 fn everything_keeps_answering_while_it_is_away_and_changes_are_seen_when_it_is_back() {
@@ -25,13 +51,14 @@ fn everything_keeps_answering_while_it_is_away_and_changes_are_seen_when_it_is_b
 
     let (asked, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
+        let end = SetAtTheEnd(&done);
         let client = scope.spawn(|| {
             while !done.load(Relaxed) {
                 assert_eq!(served(), wanted);
                 asked.fetch_add(1, Relaxed);
             }
         });
-        lab(&["stop-api"]);
+        let away = Away::begin();
         for program in ["gateway", "router"] {
             eventually("the loss is noticed", || match doorward.home.admin(program, "/metrics") {
                 metrics if metrics.contains("doorward_watch_connected{kind=\"Ingress\"} 0") => Ok(()),
@@ -39,9 +66,12 @@ fn everything_keeps_answering_while_it_is_away_and_changes_are_seen_when_it_is_b
             });
             assert_eq!(doorward.home.admin(program, "/readyz"), "ok\n");
         }
-        let away = asked.load(Relaxed);
-        eventually("a hundred answers without it", || if asked.load(Relaxed) > away + 100 { Ok(()) } else { Err(()) });
-        lab(&["start-api"]);
+        let before = asked.load(Relaxed);
+        eventually(
+            "a hundred answers without it",
+            || if asked.load(Relaxed) > before + 100 { Ok(()) } else { Err(()) },
+        );
+        drop(away);
         let back = Instant::now();
         doorward.cluster.apply(&ingress("new", "new.home.example", "web"));
         eventually("what is new", || match doorward.backend("http://new.home.example/").as_str() {
@@ -49,7 +79,7 @@ fn everything_keeps_answering_while_it_is_away_and_changes_are_seen_when_it_is_b
             other => Err(other.to_owned()),
         });
         println!("FIGURE API server back until a new Ingress is served: {} ms", back.elapsed().as_millis());
-        done.store(true, Relaxed);
+        drop(end);
         client.join().expect("every answer was right");
     });
     println!(
@@ -63,7 +93,7 @@ fn who_starts_while_it_is_away_waits_for_it() {
     let mut doorward = Doorward::start("");
     let web = doorward.cluster.backend("web");
     doorward.cluster.apply(&format!("{}{}", service("web", &[web]), ingress("app", "app.home.example", "web")));
-    lab(&["stop-api"]);
+    let away = Away::begin();
     for program in [&mut doorward.gateway, &mut doorward.router] {
         program.terminate();
         assert!(program.wait().success());
@@ -77,7 +107,7 @@ fn who_starts_while_it_is_away_waits_for_it() {
         });
     }
     assert_eq!(doorward.backend("http://app.home.example/"), "000", "a router that is not ready has no open sockets");
-    lab(&["start-api"]);
+    drop(away);
     eventually("both", || {
         match (doorward.addresses("app.home.example"), doorward.backend("http://app.home.example/")) {
             (address, backend) if address == doorward.lan() && backend == "web" => Ok(()),

@@ -1,10 +1,10 @@
 //! The whole of it: both programs as pods on two nodes, VIPs by MetalLB, a Pi-hole, a laptop, and a node that fails.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use tests::{Program, certificate, eventually, output, tls_secret, within};
 
-use super::lab;
+use super::{lab, lab_command};
 
 /// How long a cluster may need to notice that a node has failed: MetalLB has to move the VIP, and then Kubernetes to
 /// take the node's pods out of the EndpointSlices, which it does 12 s after the node's last sign of life at the
@@ -56,9 +56,8 @@ fn a_laptop_resolves_a_name_by_pi_hole_and_fetches_the_page_over_https_and_a_nod
 
     // Pi-hole's resolver is dnsmasq, and its forward is this one line.
     let pi_hole = ["at", "pihole", "dnsmasq", "-k", "--no-hosts", "--no-resolv", "--log-facility=-", "--pid-file="];
-    let mut dnsmasq = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/lab"));
-    dnsmasq.args(pi_hole).arg("--server=/home.example/192.168.8.22");
-    let _pi_hole = Program::start(&mut dnsmasq, files.path().join("dnsmasq.log"));
+    let mut dnsmasq = lab_command(&pi_hole);
+    let _pi_hole = Program::start(dnsmasq.arg("--server=/home.example/192.168.8.22"), files.path().join("dnsmasq.log"));
 
     let url = "https://grafana.home.example/";
     let fetch = |arguments: &[&str]| {
@@ -105,5 +104,5 @@ fn announcing_node() -> Option<String> {
 }
 
 fn at_laptop(command: &[&str]) -> String {
-    output(Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/lab")).args(["at", "laptop"]).args(command))
+    output(lab_command(&["at", "laptop"]).args(command))
 }
