@@ -34,6 +34,8 @@ fn a_laptop_resolves_a_name_by_pi_hole_and_fetches_the_page_over_https_and_a_nod
         lab(&["load", &format!("{root}/target/image/{program}.tar")]);
     }
     lab(&["kubectl", "create", "namespace", "network"]);
+    // The API refuses pods that ask for more.
+    lab(&["kubectl", "label", "namespace", "network", "pod-security.kubernetes.io/enforce=restricted"]);
     let secret = files.path().join("secret.yaml");
     std::fs::write(&secret, tls_secret("network", "home-example-tls", &issued)).expect("a file can be written");
     let app = files.path().join("app.yaml");
