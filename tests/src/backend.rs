@@ -18,6 +18,7 @@ use hyper::{
     Request, Response, StatusCode,
     body::{Frame, Incoming},
     header,
+    http::request::Parts,
     service::service_fn,
 };
 use hyper_util::{
@@ -117,24 +118,30 @@ async fn answer(name: String, request: Request<Incoming>) -> Result<Response<Bod
             }
             Response::new(full(format!("{count}\n")))
         }
-        _ => describe(&name, &request),
+        _ => {
+            let (head, body) = request.into_parts();
+            // The connection of a request that is answered unread is closed, perhaps as the rest of it arrives.
+            // How it ends is the client's to see.
+            let _ = body.collect().await;
+            describe(&name, &head)
+        }
     })
 }
 
-fn describe<B>(name: &str, request: &Request<B>) -> Response<Body> {
+fn describe(name: &str, request: &Parts) -> Response<Body> {
     let fields: serde_json::Map<String, serde_json::Value> = request
-        .headers()
+        .headers
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
         .collect();
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let host = host.or_else(|| request.uri().authority().map(ToString::to_string));
+    let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let host = host.or_else(|| request.uri.authority().map(ToString::to_string));
     let text = serde_json::json!({
         "backend": name,
-        "method": request.method().as_str(),
-        "path": request.uri().path_and_query().map(ToString::to_string),
+        "method": request.method.as_str(),
+        "path": request.uri.path_and_query().map(ToString::to_string),
         "host": host,
-        "version": format!("{:?}", request.version()),
+        "version": format!("{:?}", request.version),
         "headers": fields,
     });
     let mut response = Response::new(full(format!("{text:#}\n")));
