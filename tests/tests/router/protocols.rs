@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     process::Command,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,16 +14,27 @@ use tests::{
     home::{HTTP, HTTPS, classes, ingress, service_with},
     output, tls_secret,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    },
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{Backends, field};
 
-/// A home whose `app.home.example` is served by one backend, with a default certificate.
+/// A home whose `app.home.example` is served by one backend, with a default certificate, which lies in `home.pem`.
 fn home(backends: &Backends, app_protocol: &str) -> Home {
     let home = Home::new();
     home.configure("defaultCertificate: default/home-tls");
     let web = backends.start(&home, "web");
-    let secret = tls_secret("default", "home-tls", &certificate(&["home.example", "*.home.example"]));
+    let issued = certificate(&["home.example", "*.home.example"]);
+    home.write("home.pem", &issued.0);
+    let secret = tls_secret("default", "home-tls", &issued);
     let app = [classes(), service_with("web", app_protocol, &[web]), ingress("app", "app.home.example", "web"), secret];
     home.apply("app.yaml", &app.concat());
     home
@@ -135,16 +147,36 @@ fn a_websocket_echoes_over_tls_and_in_the_clear() {
     let home = home(&backends, "kubernetes.io/ws");
     let _router = home.start("router");
     backends.0.block_on(async {
-        let stream = tokio::net::TcpStream::connect(home.socket(21, HTTP)).await.expect("open");
-        let (mut socket, answer) =
-            tokio_tungstenite::client_async("ws://app.home.example/api/websocket", stream).await.expect("an upgrade");
-        assert_eq!(answer.status(), 101);
-        for message in [Message::text("hello"), Message::binary(vec![7; 100_000])] {
-            socket.send(message.clone()).await.expect("sent");
-            assert_eq!(socket.next().await.expect("open").expect("a message"), message);
-        }
-        socket.close(None).await.expect("closed");
+        let plain = tokio::net::TcpStream::connect(home.socket(21, HTTP)).await.expect("open");
+        echoes("ws://app.home.example/api/websocket", plain).await;
+
+        let below = tokio::net::TcpStream::connect(home.socket(21, HTTPS)).await.expect("open");
+        let name = ServerName::try_from("app.home.example").expect("a name");
+        let secure = trusting_only(&home).connect(name, below).await.expect("a certificate to trust");
+        echoes("wss://app.home.example/api/websocket", secure).await;
     });
+}
+
+/// Whoever connects with this takes the default certificate and no other.
+fn trusting_only(home: &Home) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(home.path("home.pem")).expect("in PEM")).expect("a certificate");
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+async fn echoes(url: &str, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let (mut socket, answer) = tokio_tungstenite::client_async(url, stream).await.expect("an upgrade");
+    assert_eq!(answer.status(), 101);
+    for message in [Message::text("hello"), Message::binary(vec![7; 100_000])] {
+        socket.send(message.clone()).await.expect("sent");
+        assert_eq!(socket.next().await.expect("open").expect("a message"), message);
+    }
+    socket.close(None).await.expect("closed");
 }
 
 #[test]
