@@ -67,10 +67,10 @@ impl Program {
         }
     }
 
-    /// Resident memory in KiB.
-    pub fn resident(&self) -> u64 {
+    /// The most memory that was ever resident, in KiB.
+    pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default().to_owned();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default().to_owned();
         line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or_default()
     }
 }
