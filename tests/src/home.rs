@@ -171,6 +171,12 @@ spec:
         output(Command::new("curl").args(["-s", "-m", "5", &format!("http://{address}{path}")]))
     }
 
+    /// The status alone.
+    pub fn admin_status(&self, program: &str, path: &str) -> String {
+        let url = format!("http://{}{path}", self.admin_address(program));
+        output(Command::new("curl").args(["-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", &url]))
+    }
+
     pub fn admin_address(&self, program: &str) -> SocketAddr {
         self.socket(if program == "gateway" { 22 } else { 21 }, ADMIN)
     }

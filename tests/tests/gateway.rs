@@ -2,7 +2,7 @@
 
 use tests::{
     Home, eventually,
-    home::{classes, ingress, ingress_of, service},
+    home::{DNS, classes, ingress, ingress_of, service},
 };
 
 /// A home that serves `grafana`, a wildcard, and a name with an empty non-terminal above it.
@@ -258,10 +258,17 @@ fn a_name_is_explained() {
 }
 
 #[test]
-fn sigterm_ends_it_with_success_after_the_drain_delay() {
+fn sigterm_ends_it_with_success_after_a_delay_in_which_it_answers_and_is_not_ready() {
     let home = home();
+    home.write("doorward.yaml", &home.read("doorward.yaml").replace("{delay: 0,", "{delay: 2,"));
     let mut gateway = home.start("gateway");
     gateway.terminate();
+    eventually("that it is not ready", || match home.admin_status("gateway", "/readyz").as_str() {
+        "503" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    let answer = ask(&home, &["grafana.home.example"]);
+    assert!(answer.contains(&home.address(21).to_string()), "{answer}");
     assert!(gateway.wait().success(), "{}", gateway.log());
 }
 
@@ -271,9 +278,16 @@ fn what_cannot_start_says_why() {
     let _first = home.start("gateway");
     let mut second = home.launch("gateway");
     assert!(!second.wait().success());
-    assert!(second.log().contains("cannot listen on"), "{}", second.log());
+    assert!(second.log().contains("cannot listen on the admin address"), "{}", second.log());
 
-    std::fs::write(home.path("doorward.yaml"), "zonse: [home.example]").expect("written");
+    let [taken, free] = [22, 20].map(|last| format!("gateway: \"{}", home.address(last)));
+    home.write("doorward.yaml", &home.read("doorward.yaml").replace(&taken, &free));
+    let mut second = home.launch("gateway");
+    assert!(!second.wait().success());
+    let why = format!("cannot listen on {} for DNS", home.socket(22, DNS));
+    assert!(second.log().contains(&why), "{}", second.log());
+
+    home.write("doorward.yaml", "zonse: [home.example]");
     let mut wrong = home.launch("gateway");
     assert!(!wrong.wait().success());
     assert!(wrong.log().contains("doorward.yaml") && wrong.log().contains("did you mean `zones`?"), "{}", wrong.log());
