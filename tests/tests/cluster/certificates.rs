@@ -13,17 +13,21 @@ use tests::{
 use crate::Doorward;
 
 #[test]
-fn a_replaced_secret_is_served_at_the_next_handshake() {
-    let doorward = Doorward::start("");
+fn a_replaced_secret_is_served_and_the_default_certificate_where_it_turns_bad() {
+    let doorward = Doorward::start("defaultCertificate: default/home-tls");
     let web = doorward.cluster.backend("web");
+    doorward.cluster.apply(&tls_secret("default", "home-tls", &certificate(&["*.home.example"])));
     let ingress = ingress("app", "app.home.example", "web")
         .replace("  rules:", "  tls: [{hosts: [app.home.example], secretName: app-tls}]\n  rules:");
     doorward.cluster.apply(&format!("{}{ingress}", service("web", &[web])));
+    let problems_become = |what: &str, right: fn(&str) -> bool| {
+        eventually(what, || match doorward.home.admin("router", "/problems") {
+            problems if right(&problems) => Ok(()),
+            other => Err(other),
+        });
+    };
     // The Ingress is first; its Secret comes later, as from cert-manager.
-    eventually("the missing Secret", || match doorward.home.admin("router", "/problems") {
-        problems if problems.contains("app-tls") => Ok(()),
-        other => Err(other),
-    });
+    problems_become("the missing Secret", |all| all.contains("app-tls, which does not exist"));
     let took = (0..5)
         .map(|round| {
             let name = format!("round-{round}.example");
@@ -43,14 +47,17 @@ fn a_replaced_secret_is_served_at_the_next_handshake() {
     );
     assert_eq!(doorward.backend("https://app.home.example/"), "web");
 
-    // Garbage is a problem, and the certificate that was served goes on being served.
+    // Garbage is a problem, and the certificate that was served before is not kept: what is served is what the
+    // objects say, after a restart as well.
+    problems_become("no problem", |all| !all.contains("app-tls"));
     let garbage = ("not a certificate".to_owned(), "nor a key".to_owned());
     doorward.cluster.apply(&tls_secret("default", "app-tls", &garbage));
-    let (problem, _) = eventually("the problem", || match doorward.home.admin("router", "/problems") {
-        problems if problems.contains("app-tls") => Ok(problems),
+    problems_become("the bad Secret", |all| all.contains("app-tls, whose tls.crt holds no certificate in PEM form"));
+    eventually("the default certificate", || match served(&doorward) {
+        names if names.contains("*.home.example") => Ok(()),
         other => Err(other),
     });
-    println!("{problem}");
+    assert_eq!(doorward.backend("https://app.home.example/"), "web");
 }
 
 /// The names in the certificate that is served for app.home.example.

@@ -123,6 +123,10 @@ spec:
         }
         other => Err(other),
     });
+    eventually("the default certificate", || match served_names(&home, "own.home.example") {
+        names if names.contains("*.home.example") => Ok(()),
+        other => Err(other),
+    });
     assert_eq!(home.status(21, "https://own.home.example/"), "200");
 }
 
