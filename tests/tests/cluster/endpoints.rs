@@ -1,4 +1,4 @@
-//! Endpoints change: the very next request goes to the new ones.
+//! Endpoints change, and requests go to the new ones.
 
 use std::{
     io::{Read, Write},
@@ -15,7 +15,7 @@ use tests::{
 use crate::Doorward;
 
 #[test]
-fn an_endpoint_change_reaches_the_next_request() {
+fn an_endpoint_change_is_followed_without_compiling_routes() {
     let doorward = Doorward::start("");
     let backends = ["red", "blue"].map(|name| (name, doorward.cluster.backend(name)));
     doorward.cluster.apply(&format!(

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::{Backends, field};
 
 #[test]
-fn an_endpoint_change_reaches_the_next_request_without_a_swap_of_routes() {
+fn an_endpoint_change_is_followed_without_a_swap_of_routes() {
     let home = Home::new();
     let backends = Backends::new();
     let [old, new] = ["old", "new"].map(|name| backends.start(&home, name));
