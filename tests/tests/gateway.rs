@@ -209,7 +209,7 @@ fn a_packet_that_nobody_sends_in_good_faith_is_answered_briefly_and_not_logged()
 fn send(home: &Home, packet: &[u8]) -> Vec<u8> {
     let socket = std::net::UdpSocket::bind(home.socket(98, 0)).expect("a free port");
     socket.set_read_timeout(Some(tests::PATIENCE)).expect("a timeout");
-    socket.send_to(packet, home.socket(22, tests::home::DNS)).expect("sent");
+    socket.send_to(packet, home.socket(22, DNS)).expect("sent");
     let mut answer = vec![0; 4096];
     let length = socket.recv(&mut answer).expect("an answer");
     answer.truncate(length);

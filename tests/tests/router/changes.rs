@@ -67,7 +67,10 @@ fn wrong_manifests_are_problems_and_everything_else_goes_on() {
         ),
         "{problems}"
     );
-    assert!(problems.contains("document 1: Ingress broken: spec.rules: "), "{problems}");
+    assert!(
+        problems.contains("Ingress default/broken: cannot be read: ") && problems.contains("broken.yaml: spec.rules: "),
+        "{problems}"
+    );
     assert_eq!(home.status(21, "http://app.home.example/"), "200");
     assert_eq!(home.status(21, "http://lost.home.example/"), "500");
 }
