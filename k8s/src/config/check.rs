@@ -62,12 +62,9 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
 
 fn check_zones(zones: Vec<file::Zone>, refusals: &mut Refusals) -> Vec<ZoneConfig> {
     let mut checked: Vec<ZoneConfig> = Vec::new();
-    for (index, zone) in zones.into_iter().enumerate() {
+    for (index, file::Zone(zone)) in zones.into_iter().enumerate() {
         let path = format!("zones[{index}]");
-        let file::FullZone { name, ttl, negative_ttl } = match zone {
-            file::Zone::Name(name) => file::FullZone { name, ttl: None, negative_ttl: None },
-            file::Zone::Full(zone) => zone,
-        };
+        let file::FullZone { name, ttl, negative_ttl } = zone;
         let Some(name) = parsed::<HostName>(&path, &name, "a domain such as home.example", refusals) else { continue };
         if checked.iter().any(|other| other.name == name) {
             refusals.push(format!("{path}: {name} is already a zone; name each zone once"));
@@ -334,13 +331,27 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_named_with_its_path_and_the_nearest_key() {
-        let error = parse("entryPoints:\n  lan:\n    addresses: [192.168.8.21]\n    htpp: 80\n")
-            .expect_err("refused")
-            .to_string();
-        assert!(error.contains("entryPoints.lan"), "{error}");
-        assert!(error.contains("did you mean `http`?"), "{error}");
-        assert!(error.contains("line 4"), "{error}");
+    fn what_does_not_fit_is_named_with_its_path_its_line_and_the_nearest_key() {
+        let lan = "entryPoints:\n  lan: {addresses: [192.168.8.21], http: 80}\n";
+        for (text, expected) in [
+            (
+                "entryPoints:\n  lan:\n    addresses: [192.168.8.21]\n    htpp: 80\n",
+                &["entryPoints.lan.htpp: ", "line 4", "did you mean `http`?"][..],
+            ),
+            (
+                &format!("{lan}zones:\n- name: a.example\n  tll: 30\n"),
+                &["zones[0].tll: ", "line 5", "did you mean `ttl`?"],
+            ),
+            (&format!("{lan}zones:\n- a.example\n- {{name: b.example, ttl: soon}}\n"), &["zones[1].ttl: ", "line 5"]),
+            (&format!("{lan}zones:\n- {{ttl: 30}}\n"), &["zones[0]: ", "missing field `name`", "line 4"]),
+            (&format!("{lan}zones: [[a.example]]\n"), &["zones[0]: ", "a domain such as home.example", "line 3"]),
+            (&format!("{lan}zones: [5]\n"), &["zones[0]: ", "a domain such as home.example", "line 3"]),
+        ] {
+            let error = parse(text).expect_err(text).to_string();
+            for part in expected {
+                assert!(error.contains(part), "no {part:?} in {error}");
+            }
+        }
     }
 
     #[test]

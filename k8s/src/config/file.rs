@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData, net::IpAddr};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 #[derive(Debug, Deserialize)]
@@ -29,12 +29,8 @@ pub(super) struct File {
 }
 
 /// `home.example`, or `{name: home.example, ttl: 30, negativeTtl: 5}`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Zone {
-    Name(String),
-    Full(FullZone),
-}
+#[derive(Debug)]
+pub(super) struct Zone(pub(super) FullZone);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -111,6 +107,31 @@ pub(super) struct Admin {
 pub(super) struct Drain {
     pub(super) delay: Option<u64>,
     pub(super) timeout: Option<u64>,
+}
+
+/// Asks which of its two forms it has, and then only for that: an error can so name the key that is wrong in it.
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Zone;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a domain such as home.example, or a map with its `name`")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Zone, E> {
+                Ok(Zone(FullZone { name: name.to_owned(), ttl: None, negative_ttl: None }))
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Zone, M::Error> {
+                FullZone::deserialize(MapAccessDeserializer::new(map)).map(Zone)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// A map that keeps the order of the file.
