@@ -345,6 +345,7 @@ mod tests {
             (&format!("{lan}zones:\n- a.example\n- {{name: b.example, ttl: soon}}\n"), &["zones[1].ttl: ", "line 5"]),
             (&format!("{lan}zones:\n- {{ttl: 30}}\n"), &["zones[0]: ", "missing field `name`", "line 4"]),
             (&format!("{lan}zones: [[a.example]]\n"), &["zones[0]: ", "a domain such as home.example", "line 3"]),
+            (&format!("{lan}zones: []\nzones: []\n"), &["duplicate mapping key `zones` is not allowed", "line 4"]),
             (&format!("{lan}zones: [5]\n"), &["zones[0]: ", "a domain such as home.example", "line 3"]),
         ] {
             let error = parse(text).expect_err(text).to_string();

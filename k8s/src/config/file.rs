@@ -172,7 +172,7 @@ pub(super) fn read(text: &str) -> Result<File, String> {
         })
     })
     .map_err(|error: serde_saphyr::Error| {
-        let error = error.without_snippet().to_string();
+        let error = error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
         let near = nearest(&error).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
         match path.as_deref() {
             None | Some("." | "") => format!("{error}{near}"),
