@@ -41,7 +41,7 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
         },
         gateway_api: GatewayApiConfig {
             controller: gateway_api.controller.as_deref().unwrap_or("doorward.dev/gateway").into(),
-            address: gateway_api.address,
+            address: check_gateway_address(gateway_api.address, &mut refusals),
         },
         default_certificate: default_certificate.and_then(|text| check_secret_name(&text, &mut refusals)),
         external_name_services,
@@ -127,6 +127,11 @@ fn check_entry_point(name: &str, entry: file::EntryPoint, default: bool, refusal
         published.map(|port| PortConfig { port, listen: listen.unwrap_or(port) })
     };
     let (http, https) = (port(http, listen.http), port(https, listen.https));
+    if listen.addresses.as_ref().is_some_and(Vec::is_empty) {
+        refusals.push(format!(
+            "{path}.listen.addresses: is empty, expected at least one address to bind, such as 0.0.0.0; leave it out to bind {path}.addresses"
+        ));
+    }
     let listen = listen.addresses.unwrap_or_else(|| addresses.clone());
     let trust = check_trust(&path, trust, refusals);
     EntryPointConfig { name: name.into(), addresses, listen, http, https, redirect_to_https, trust, default }
@@ -150,13 +155,20 @@ fn check_trust(path: &str, trust: file::Trust, refusals: &mut Refusals) -> Trust
         }
     }
     if let Some(name) = &trust.client_address
-        && !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && (name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
     {
         refusals.push(format!(
             "{path}.trust.clientAddress: found {name:?}, expected a header name such as cf-connecting-ip"
         ));
     }
     Trust { sources, client_address: trust.client_address.map(|name| name.to_ascii_lowercase().into()) }
+}
+
+fn check_gateway_address(address: Option<IpAddr>, refusals: &mut Refusals) -> Option<IpAddr> {
+    if let Some(address) = address.filter(IpAddr::is_unspecified) {
+        refusals.push(format!("gatewayApi.address: found {address}, expected an address that clients can reach"));
+    }
+    address
 }
 
 fn check_dns_listen(listen: Option<Vec<String>>, refusals: &mut Refusals) -> Vec<SocketAddr> {
@@ -304,6 +316,15 @@ mod tests {
                 "admin.router: 192.168.8.21:80 is taken by entryPoints.lan.http (192.168.8.21:80); choose another port or address",
             ),
             (
+                "gatewayApi: {address: 0.0.0.0}",
+                "gatewayApi.address: found 0.0.0.0, expected an address that clients can reach",
+            ),
+            ("gatewayApi: {address: '::'}", "gatewayApi.address: found ::, expected an address that clients can reach"),
+            (
+                "dns: {addresses: ['::']}",
+                "dns.addresses: found ::, expected an address that clients can reach; what to bind belongs in `listen`",
+            ),
+            (
                 "dns: {listen: [53]}",
                 "dns.listen[0]: found \"53\", expected an address with a port, such as 0.0.0.0:9153",
             ),
@@ -323,6 +344,14 @@ mod tests {
             ("{addresses: [10.0.0.1], http: 80, listen: {http: 0}}", "expected a port from 1 to 65535"),
             ("{addresses: [10.0.0.1], http: 80, trust: {clientAddress: cf-connecting-ip}}", "believed from nobody"),
             ("{addresses: [10.0.0.1], http: 80, trust: {sources: [lan]}}", "expected an address or a network"),
+            (
+                "{addresses: [10.0.0.1], http: 80, trust: {sources: [10.0.0.9], clientAddress: ''}}",
+                "entryPoints.x.trust.clientAddress: found \"\", expected a header name",
+            ),
+            (
+                "{addresses: [10.0.0.1], http: 80, listen: {addresses: []}}",
+                "entryPoints.x.listen.addresses: is empty, expected at least one address to bind",
+            ),
         ] {
             let error = parse(&format!("entryPoints: {{x: {entry}}}")).expect_err(entry).to_string();
             assert!(error.contains(expected), "{entry}\n{error}");
