@@ -132,7 +132,10 @@ fn check_entry_point(name: &str, entry: file::EntryPoint, default: bool, refusal
             "{path}.listen.addresses: is empty, expected at least one address to bind, such as 0.0.0.0; leave it out to bind {path}.addresses"
         ));
     }
-    let listen = listen.addresses.unwrap_or_else(|| addresses.clone());
+    let listen = match listen.addresses {
+        Some(listen) => each_once(&format!("{path}.listen.addresses"), listen, refusals),
+        None => addresses.clone(),
+    };
     let trust = check_trust(&path, trust, refusals);
     EntryPointConfig { name: name.into(), addresses, listen, http, https, redirect_to_https, trust, default }
 }
@@ -237,12 +240,24 @@ fn check_sockets(config: &Config, refusals: &mut Refusals) {
 
 /// Addresses that clients use: an unspecified one (0.0.0.0) can be bound, never reached.
 fn published(path: &str, addresses: Vec<IpAddr>, refusals: &mut Refusals) -> Vec<IpAddr> {
-    for address in addresses.iter().filter(|address| address.is_unspecified()) {
+    for (index, address) in addresses.iter().enumerate().filter(|(_, address)| address.is_unspecified()) {
         refusals.push(format!(
-            "{path}: found {address}, expected an address that clients can reach; what to bind belongs in `listen`"
+            "{path}[{index}]: found {address}, expected an address that clients can reach; what to bind belongs in `listen`"
         ));
     }
-    addresses
+    each_once(path, addresses, refusals)
+}
+
+fn each_once(path: &str, addresses: Vec<IpAddr>, refusals: &mut Refusals) -> Vec<IpAddr> {
+    let mut kept = Vec::new();
+    for (index, address) in addresses.into_iter().enumerate() {
+        if kept.contains(&address) {
+            refusals.push(format!("{path}[{index}]: {address} is there already; name each address once"));
+        } else {
+            kept.push(address);
+        }
+    }
+    kept
 }
 
 fn check_socket(path: &str, text: &str, refusals: &mut Refusals) -> SocketAddr {
@@ -322,7 +337,19 @@ mod tests {
             ("gatewayApi: {address: '::'}", "gatewayApi.address: found ::, expected an address that clients can reach"),
             (
                 "dns: {addresses: ['::']}",
-                "dns.addresses: found ::, expected an address that clients can reach; what to bind belongs in `listen`",
+                "dns.addresses[0]: found ::, expected an address that clients can reach; what to bind belongs in `listen`",
+            ),
+            (
+                "dns: {addresses: [192.168.8.22, 192.168.8.22]}",
+                "dns.addresses[1]: 192.168.8.22 is there already; name each address once",
+            ),
+            (
+                "  b: {addresses: [10.0.0.1, 10.0.0.1], http: 80}",
+                "entryPoints.b.addresses[1]: 10.0.0.1 is there already; name each address once",
+            ),
+            (
+                "  b: {addresses: [10.0.0.1], http: 80, listen: {addresses: ['::', 10.0.0.2, '::'], http: 81}}",
+                "entryPoints.b.listen.addresses[2]: :: is there already; name each address once",
             ),
             (
                 "dns: {listen: [53]}",
