@@ -57,6 +57,7 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
     };
     check_classes(&config, &mut refusals);
     check_sockets(&config, &mut refusals);
+    check_published(&config, &mut refusals);
     if refusals.is_empty() { Ok(config) } else { Err(refusals) }
 }
 
@@ -210,32 +211,67 @@ fn check_classes(config: &Config, refusals: &mut Refusals) {
     }
 }
 
-/// Nothing may want a TCP socket that something else wants.
+/// Nothing may want a socket that something else of the same program wants. The two programs may run on two hosts.
 fn check_sockets(config: &Config, refusals: &mut Refusals) {
-    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
-    let mut claim = |address: SocketAddr, path: String| {
-        let clash = taken.iter().find(|(other, _)| {
-            other.port() == address.port()
-                && other.port() != 0
-                && other.is_ipv4() == address.is_ipv4()
-                && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
-        });
-        if let Some((other, owner)) = clash {
-            refusals.push(format!("{path}: {address} is taken by {owner} ({other}); choose another port or address"));
-        } else {
-            taken.insert(address, path);
+    let mut of_router = BTreeMap::new();
+    for (path, entry, port) in ports(config) {
+        for ip in &entry.listen {
+            refusals.extend(claim(&mut of_router, SocketAddr::new(*ip, port.listen), path.clone()));
         }
-    };
-    for entry in &config.entry_points {
-        for (key, port) in [("http", entry.http), ("https", entry.https)] {
-            for ip in &entry.listen {
-                if let Some(port) = port {
-                    claim(SocketAddr::new(*ip, port.listen), format!("entryPoints.{}.{key}", entry.name));
+    }
+    refusals.extend(claim(&mut of_router, config.admin.router, "admin.router".to_owned()));
+    // Each of these is bound for UDP and for TCP, the admin port for TCP.
+    let mut of_gateway = BTreeMap::new();
+    for (index, address) in config.dns.listen.iter().enumerate() {
+        refusals.extend(claim(&mut of_gateway, *address, format!("dns.listen[{index}]")));
+    }
+    refusals.extend(claim(&mut of_gateway, config.admin.gateway, "admin.gateway".to_owned()));
+}
+
+/// The refusal, where somebody has the socket.
+fn claim(taken: &mut BTreeMap<SocketAddr, String>, address: SocketAddr, path: String) -> Option<String> {
+    let clash = taken.iter().find(|(other, _)| {
+        other.port() == address.port()
+            && other.port() != 0
+            && other.is_ipv4() == address.is_ipv4()
+            && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
+    });
+    if let Some((other, owner)) = clash {
+        return Some(format!("{path}: {address} is taken by {owner} ({other}); choose another port or address"));
+    }
+    taken.insert(address, path);
+    None
+}
+
+/// What clients reach at one address and port is one port of one door, wherever the router listens for it.
+fn check_published(config: &Config, refusals: &mut Refusals) {
+    let mut taken: BTreeMap<SocketAddr, (String, bool)> = BTreeMap::new();
+    for (path, entry, port) in ports(config) {
+        for ip in &entry.addresses {
+            let address = SocketAddr::new(*ip, port.port);
+            let is_bound = port.listen == port.port && entry.listen.contains(ip);
+            match taken.get(&address) {
+                // It is one socket too, which is refused as such.
+                Some((_, true)) if is_bound => {}
+                Some((owner, _)) => refusals.push(format!(
+                    "{path}: clients reach {owner} at {address} already; choose another port or address"
+                )),
+                None => {
+                    taken.insert(address, (path.clone(), is_bound));
                 }
             }
         }
     }
-    claim(config.admin.router, "admin.router".to_owned());
+}
+
+/// Every port of every door, with its path in the file.
+fn ports(config: &Config) -> impl Iterator<Item = (String, &EntryPointConfig, PortConfig)> {
+    config.entry_points.iter().flat_map(|entry| {
+        let ports = [("http", entry.http), ("https", entry.https)];
+        ports
+            .into_iter()
+            .filter_map(move |(key, port)| Some((format!("entryPoints.{}.{key}", entry.name), entry, port?)))
+    })
 }
 
 /// Addresses that clients use: an unspecified one (0.0.0.0) can be bound, never reached.
@@ -352,6 +388,26 @@ mod tests {
                 "entryPoints.b.listen.addresses[2]: :: is there already; name each address once",
             ),
             (
+                "dns: {listen: ['192.168.8.22:53', '0.0.0.0:53', '[::]:53']}",
+                "dns.listen[1]: 0.0.0.0:53 is taken by dns.listen[0] (192.168.8.22:53); choose another port or address",
+            ),
+            (
+                "dns: {listen: ['0.0.0.0:5353']}\nadmin: {gateway: '127.0.0.1:5353'}",
+                "admin.gateway: 127.0.0.1:5353 is taken by dns.listen[0] (0.0.0.0:5353); choose another port or address",
+            ),
+            (
+                "  b: {addresses: [192.168.8.21], http: 80}",
+                "entryPoints.b.http: 192.168.8.21:80 is taken by entryPoints.lan.http (192.168.8.21:80); choose another port or address",
+            ),
+            (
+                "  b: {addresses: [192.168.8.21], https: 443, listen: {addresses: [0.0.0.0], https: 8443}}",
+                "entryPoints.b.https: clients reach entryPoints.lan.https at 192.168.8.21:443 already; choose another port or address",
+            ),
+            (
+                "  b: {addresses: [10.0.0.1], http: 80, https: 80, listen: {http: 8080}}",
+                "entryPoints.b.https: clients reach entryPoints.b.http at 10.0.0.1:80 already; choose another port or address",
+            ),
+            (
                 "dns: {listen: [53]}",
                 "dns.listen[0]: found \"53\", expected an address with a port, such as 0.0.0.0:9153",
             ),
@@ -383,7 +439,19 @@ mod tests {
             let error = parse(&format!("entryPoints: {{x: {entry}}}")).expect_err(entry).to_string();
             assert!(error.contains(expected), "{entry}\n{error}");
         }
-        assert!(refusals("  b: {addresses: [192.168.8.21], http: 80}")[0].starts_with("entryPoints.b.http: "));
+    }
+
+    #[test]
+    fn programs_doors_and_families_that_share_a_port_are_no_clash() {
+        for more in [
+            "  b: {addresses: [192.168.8.23], http: 80, https: 443}",
+            "  b: {addresses: [192.168.8.21], http: 81}",
+            "dns: {listen: ['192.168.8.21:80']}",
+            "dns: {listen: ['0.0.0.0:53', '[::]:53', '0.0.0.0:5353']}",
+            "dns: {listen: ['0.0.0.0:0', '0.0.0.0:0']}\nadmin: {gateway: '0.0.0.0:0', router: '0.0.0.0:0'}",
+        ] {
+            assert_eq!(refusals(more), Vec::<String>::new(), "{more}");
+        }
     }
 
     #[test]
