@@ -200,13 +200,14 @@ pub fn snapshot(files: &Files, kinds: Kinds) -> Snapshot {
 fn store_of(files: &Files) -> Store {
     let mut store = Store::default();
     let mut places: BTreeMap<&ObjectName, Vec<String>> = BTreeMap::new();
-    for (path, document) in files.files.iter().flat_map(|(path, file)| file.documents.iter().map(move |it| (path, it)))
-    {
-        for object in &document.objects {
-            store.apply(object.clone());
-        }
-        if let Some(name) = document.name.as_ref().filter(|_| !document.objects.is_empty()) {
-            places.entry(name).or_default().push(path.display().to_string());
+    for (path, file) in &files.files {
+        for Document { name, objects, .. } in &file.documents {
+            for object in objects {
+                store.apply(object.clone());
+            }
+            if let Some(name) = name.as_ref().filter(|_| !objects.is_empty()) {
+                places.entry(name).or_default().push(path.display().to_string());
+            }
         }
     }
     let mut problem = |name: &ObjectName, reason| store.problems.insert(name.clone(), Problem::new(name, reason));

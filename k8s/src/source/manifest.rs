@@ -179,10 +179,11 @@ fn place_in_namespace(value: &mut Value, watched: &Watched) -> String {
         metadata.remove("namespace");
         return String::new();
     }
-    if metadata.get("namespace").is_none_or(|namespace| namespace == "") {
-        metadata.insert("namespace".to_owned(), "default".into());
+    let namespace = metadata.entry("namespace").or_insert_with(|| "".into());
+    if namespace == "" {
+        *namespace = "default".into();
     }
-    metadata["namespace"].as_str().unwrap_or_default().to_owned()
+    namespace.as_str().unwrap_or_default().to_owned()
 }
 
 /// A field that is null is one that is not set. In a map of strings it is an empty string, as the API server reads
