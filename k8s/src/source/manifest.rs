@@ -302,6 +302,8 @@ fn take_strings(value: &mut Value, field: &str) -> Result<Vec<(String, String)>,
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -501,6 +503,29 @@ mod tests {
             for of_type in ["", "type: Opaque\n"] {
                 assert_eq!(read(&format!("{of_type}{more}")), Ok(Vec::new()));
             }
+        }
+    }
+
+    const SAMPLE: &str = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Endpoints\n  metadata: {name: a, labels: {b: c}}\n  subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]\n- apiVersion: v1\n  kind: Secret\n  type: kubernetes.io/tls\n  metadata: &m {name: a}\n  data: {tls.crt: YQ==}\n  stringData: {tls.key: b}\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a, namespace: b}\nspec: {gatewayClassName: a, listeners: [{name: a, port: 80, protocol: HTTP}]}\n";
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_text_makes_it_panic(
+            swaps in prop::collection::vec(
+                (any::<prop::sample::Index>(), 0_usize..20, ".{0,8}|[-&*\\[\\]{}:,!|>\"' \\n]{0,8}"),
+                0..5,
+            ),
+        ) {
+            let mut text: Vec<char> = SAMPLE.chars().collect();
+            for (place, length, with) in swaps {
+                let from = place.index(text.len());
+                let to = text.len().min(from + length);
+                text.splice(from..to, with.chars());
+                text.push('\n');
+            }
+            let _ = documents(&text.into_iter().collect::<String>());
         }
     }
 }
