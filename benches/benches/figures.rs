@@ -2,51 +2,54 @@
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::alloc::System;
+use std::{alloc::System, hint::black_box};
 
 use benches::{
+    names::{self, KINDS, Questions},
     objects::{configuration, snapshot},
-    requests::Requests,
     rounds::{Contender, Timing, compare},
     routes::{self, Peer},
 };
-use k8s::{model::Model, snapshot::Snapshot, translate::translate};
+use gateway::zone::Zones;
+use k8s::translate::translate;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const ROUNDS: usize = 31;
+/// Of what is rebuilt, which takes longer.
+const FEW_ROUNDS: usize = 5;
 
 fn main() {
     finding_against_the_peer();
     finding_what_the_peer_cannot();
-    naming();
+    looking_up();
+    answering();
     rebuilding();
 }
 
 fn finding_against_the_peer() {
-    heading("RouteTable::find, hosts x 3 routes, against a map of hosts to matchit routers", "ns", "of the peer");
+    heading(
+        "RouteTable::find, hosts x 3 routes, against a map of hosts to matchit routers",
+        "of the peer",
+        "allocations",
+    );
     for n_hosts in [1_000, 10_000, 100_000] {
         let table = routes::compile(&routes::three_prefixes(n_hosts));
         let peer = Peer::three_prefixes(n_hosts);
         let requests = routes::requests(n_hosts);
         assert_eq!(requests.ask(&table), requests.len(), "every request has a route");
         assert_eq!(requests.ask_peer(&peer), requests.len(), "every request has a route");
-        let timings = compare(
-            ROUNDS,
-            &mut [
-                Contender::new("peer", requests.len(), || requests.ask_peer(&peer)),
-                Contender::new("find", requests.len(), || requests.ask(&table)),
-            ],
-        );
-        print(&format!("{n_hosts} hosts, peer"), &timings[0], allocations(&requests, |it| it.ask_peer(&peer)));
-        print(&format!("{n_hosts} hosts"), &timings[1], allocations(&requests, |it| it.ask(&table)));
+        rows(&[
+            Row::new(format!("{n_hosts} hosts, peer"), requests.len(), || requests.ask_peer(&peer)),
+            Row::new(format!("{n_hosts} hosts"), requests.len(), || requests.ask(&table)),
+        ]);
     }
 }
 
 fn finding_what_the_peer_cannot() {
-    heading("RouteTable::find at 10000 hosts, against plain prefixes", "ns", "of plain");
+    heading("RouteTable::find at 10000 hosts, against plain prefixes", "of plain", "allocations");
     let n_hosts = 10_000;
     let plain = (routes::three_prefixes(n_hosts), routes::requests(n_hosts));
     let unknown = (plain.0.clone(), routes::unknown_hosts(n_hosts));
@@ -58,81 +61,91 @@ fn finding_what_the_peer_cannot() {
         ("300 deep paths (100 hosts)", routes::deep_paths(100)),
     ];
     let cases = cases.map(|(name, (listener, requests))| (name, routes::compile(&listener), requests));
-    let mut contenders: Vec<_> = cases
-        .iter()
-        .map(|(name, table, requests)| Contender::new(name, requests.len(), || requests.ask(table)))
-        .collect();
-    let timings = compare(ROUNDS, &mut contenders);
-    for ((name, table, requests), timing) in cases.iter().zip(&timings) {
-        print(name, timing, allocations(requests, |it| it.ask(table)));
+    rows(&cases.each_ref().map(|(name, table, requests)| Row::new(*name, requests.len(), || requests.ask(table))));
+}
+
+fn looking_up() {
+    heading("Zones::lookup, against a name that is served", "of served", "allocations");
+    for n_names in [1_000, 10_000, 100_000] {
+        naming(n_names, Questions::look_up);
     }
 }
 
-fn naming() {
-    heading("Zones::lookup, against the time at 1000 names", "ns", "of 1000");
-    let zones = [1_000, 10_000, 100_000].map(benches::names::zones);
-    let mut contenders: Vec<_> =
-        zones.iter().map(|(zones, names)| Contender::new("lookup", names.len(), || names.look_up(zones))).collect();
-    let timings = compare(ROUNDS, &mut contenders);
-    for ((zones, names), timing) in zones.iter().zip(&timings) {
-        let region = Region::new(ALLOCATOR);
-        names.look_up(zones);
-        let allocations = region.change().allocations as f64 / names.len() as f64;
-        print(&format!("{} names", names.n_served), timing, allocations);
+fn answering() {
+    heading("A query's bytes to the response's, by reference::answer", "of served", "allocations");
+    for n_names in [1_000, 10_000] {
+        naming(n_names, Questions::answer);
     }
+}
+
+fn naming(n_names: usize, ask: fn(&Questions) -> usize) {
+    let cases = KINDS.map(|(kind, questions)| (kind, questions(n_names)));
+    rows(
+        &cases
+            .each_ref()
+            .map(|(kind, questions)| Row::new(format!("{n_names} names, {kind}"), questions.len(), || ask(questions))),
+    );
 }
 
 fn rebuilding() {
-    heading("Rebuilding all at once, for each host", "ns", "of the smallest");
+    heading("Rebuilding all at once, for each host or Ingress", "of the smallest", "in all");
     let listeners = [1_000, 10_000, 100_000].map(|n_hosts| (n_hosts, routes::three_prefixes(n_hosts)));
-    let mut contenders: Vec<_> = listeners
-        .iter()
-        .map(|(n_hosts, listener)| {
-            Contender::new("compile", *n_hosts, || std::hint::black_box(routes::compile(listener)).values().len())
-        })
-        .collect();
-    for ((n_hosts, _), timing) in listeners.iter().zip(compare(5, &mut contenders)) {
-        print_rebuild(&format!("model to RouteTable, {n_hosts} hosts"), &timing, *n_hosts);
-    }
+    rebuild("model to RouteTable, hosts:", &listeners, routes::compile);
 
     let config = configuration();
+    let models = listeners.map(|(n_hosts, listener)| (n_hosts, names::model(listener)));
+    rebuild("model to Zones, hosts:", &models, |model| Zones::build(model, &config, 1));
+
     let snapshots = [1_000, 10_000].map(|n_ingresses| (n_ingresses, snapshot(n_ingresses)));
-    let model = |snapshot: &Snapshot| -> Model {
+    for (_, snapshot) in &snapshots {
         let translation = translate(snapshot, &config);
         assert!(translation.problems.is_empty(), "{:?}", translation.problems.first());
         assert_eq!(translation.model.backends.len(), snapshot.services.len(), "every Ingress has its backend");
-        translation.model
-    };
-    let mut contenders: Vec<_> = snapshots
-        .iter()
-        .map(|(n_ingresses, snapshot)| {
-            Contender::new("translate", *n_ingresses, || std::hint::black_box(model(snapshot)).backends.len())
-        })
-        .collect();
-    for ((n_ingresses, _), timing) in snapshots.iter().zip(compare(5, &mut contenders)) {
-        print_rebuild(&format!("snapshot to model, {n_ingresses} Ingresses"), &timing, *n_ingresses);
+    }
+    rebuild("snapshot to model, Ingresses:", &snapshots, |snapshot| translate(snapshot, &config));
+}
+
+/// One line for each size, the first one being what the ratios are to.
+fn rebuild<I, T: 'static>(what: &str, inputs: &[(usize, I)], build: impl Fn(&I) -> T) {
+    let build = &build;
+    let mut contenders: Vec<_> =
+        inputs.iter().map(|(size, input)| Contender::new(*size, move || build(input))).collect();
+    for ((size, _), timing) in inputs.iter().zip(compare(FEW_ROUNDS, &mut contenders)) {
+        let milliseconds = timing.nanoseconds * *size as f64 / 1e6;
+        line(&format!("{what} {size}"), &timing, &format!("{milliseconds:.1} ms"));
     }
 }
 
-fn heading(title: &str, unit: &str, ratio: &str) {
+/// What is asked in one line, and how often.
+struct Row<'a> {
+    name: String,
+    count: usize,
+    ask: Box<dyn Fn() -> usize + 'a>,
+}
+
+impl<'a> Row<'a> {
+    fn new(name: impl Into<String>, count: usize, ask: impl Fn() -> usize + 'a) -> Self {
+        Self { name: name.into(), count, ask: Box::new(ask) }
+    }
+}
+
+/// One line for each, the first one being what the ratios are to.
+fn rows(rows: &[Row<'_>]) {
+    let mut contenders: Vec<_> = rows.iter().map(|row| Contender::new(row.count, &row.ask)).collect();
+    for (row, timing) in rows.iter().zip(compare(ROUNDS, &mut contenders)) {
+        let region = Region::new(ALLOCATOR);
+        black_box((row.ask)());
+        let allocations = region.change().allocations as f64 / row.count as f64;
+        line(&row.name, &timing, &format!("{allocations:.2}"));
+    }
+}
+
+fn heading(title: &str, ratio: &str, last: &str) {
     println!("\n{title}");
-    println!("{:<40} {unit:>9} {ratio:>16} {:>7} {:>12}", "", "noise", "allocations");
+    println!("{:<40} {:>9} {ratio:>16} {:>7} {last:>12}", "", "ns", "noise");
 }
 
-fn print(name: &str, timing: &Timing, allocations: f64) {
-    let Timing { nanoseconds, noise, ratio, .. } = timing;
-    println!("{name:<40} {nanoseconds:>9.1} {ratio:>16.2} {:>6.0}% {allocations:>12.2}", noise * 100.0);
-}
-
-fn print_rebuild(name: &str, timing: &Timing, count: usize) {
-    let Timing { nanoseconds, noise, ratio, .. } = timing;
-    let milliseconds = nanoseconds * count as f64 / 1e6;
-    println!("{name:<40} {nanoseconds:>9.0} {ratio:>16.2} {:>6.0}% {milliseconds:>8.1} ms in all", noise * 100.0);
-}
-
-/// For each request.
-fn allocations(requests: &Requests, ask: impl Fn(&Requests) -> usize) -> f64 {
-    let region = Region::new(ALLOCATOR);
-    std::hint::black_box(ask(requests));
-    region.change().allocations as f64 / requests.len() as f64
+fn line(name: &str, timing: &Timing, last: &str) {
+    let Timing { nanoseconds, noise, ratio } = timing;
+    println!("{name:<40} {nanoseconds:>9.1} {ratio:>16.2} {:>6.0}% {last:>12}", noise * 100.0);
 }

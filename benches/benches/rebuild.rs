@@ -1,13 +1,15 @@
-//! What a change of routes costs: snapshot to model, model to table.
+//! What a change of routes costs: snapshot to model, model to table, model to zones.
 
 use benches::{
+    names,
     objects::{configuration, snapshot},
     routes,
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use gateway::zone::Zones;
 use k8s::translate::translate;
 
-criterion_group!(benches, compile, translation);
+criterion_group!(benches, compile, zones, translation);
 criterion_main!(benches);
 
 fn compile(criterion: &mut Criterion) {
@@ -17,6 +19,18 @@ fn compile(criterion: &mut Criterion) {
         let listener = routes::three_prefixes(n_hosts);
         group.bench_function(BenchmarkId::from_parameter(n_hosts), |bencher| {
             bencher.iter_with_large_drop(|| routes::compile(&listener));
+        });
+    }
+}
+
+fn zones(criterion: &mut Criterion) {
+    let config = configuration();
+    let mut group = criterion.benchmark_group("model_to_zones");
+    group.sample_size(10);
+    for n_hosts in [1_000, 10_000, 100_000] {
+        let model = names::model(routes::three_prefixes(n_hosts));
+        group.bench_function(BenchmarkId::from_parameter(n_hosts), |bencher| {
+            bencher.iter_with_large_drop(|| Zones::build(&model, &config, 1));
         });
     }
 }
