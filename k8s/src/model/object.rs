@@ -7,7 +7,7 @@ use serde::Serialize;
 /// One object in the cluster, or one place in the configuration: `Ingress media/jellyfin`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ObjectName {
-    /// The kind as the user writes it: `Ingress`, `HTTPRoute`. `File` for a manifest that could not be read.
+    /// The kind as the user writes it: `Ingress`, `HTTPRoute`. `File` and `Directory` for what could not be read.
     pub kind: &'static str,
     /// Empty for a cluster-wide object.
     pub namespace: Arc<str>,
