@@ -145,6 +145,7 @@ fn listener(routes: impl Iterator<Item = Attachment>) -> Listener {
         protocol: ListenerProtocol::Http { redirect_to_https: None },
         hostname: None,
         certificates: Vec::new(),
+        default_certificate: None,
         routes: routes.collect(),
     }
 }

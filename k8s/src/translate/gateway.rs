@@ -1,7 +1,7 @@
 //! Gateways to entry points, their listeners, and which routes attach to them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -253,27 +253,27 @@ fn attach(work: &mut Work<'_>, route: &HttpRoute, doors: &mut [Door<'_>]) {
     let source = object_name("HTTPRoute", &route.metadata);
     let mut translated: Option<Arc<Route>> = None;
     let mut hostnames = Vec::new();
+    // What is wrong with somebody else's route is somebody else's business too.
+    let is_ours = route.spec.parent_refs.iter().any(|parent| door_of(parent, &source, doors).is_some());
     for text in &route.spec.hostnames {
         match HostPattern::parse(text, Labels::OneOrMore) {
             Ok(host) => hostnames.push(host),
-            Err(error) => work.problem(&source, Reason::InvalidHost { text: text.clone(), error }),
+            Err(error) if is_ours => work.problem(&source, Reason::InvalidHost { text: text.clone(), error }),
+            Err(_) => {}
         }
     }
     // Hostnames that are all wrong must not turn into "every host".
     if hostnames.is_empty() && !route.spec.hostnames.is_empty() {
         return;
     }
-    let mut attached: HashMap<(usize, usize), ()> = HashMap::new();
+    let mut attached: HashSet<(usize, usize)> = HashSet::new();
     for parent in &route.spec.parent_refs {
-        let Some(target) = gateway_of(parent, &source) else { continue };
-        let Some(index) =
-            doors.iter().position(|door| names(&door.gateway.metadata) == (target.0.as_str(), target.1.as_str()))
-        else {
+        let Some((namespace, name)) = gateway_of(parent, &source) else { continue };
+        let target = format!("Gateway {namespace}/{name}");
+        let Some(index) = door_of(parent, &source, doors) else {
             // A Gateway of somebody else's class is somebody else's business.
-            let exists =
-                work.snapshot.gateways.iter().any(|it| names(&it.metadata) == (target.0.as_str(), target.1.as_str()));
-            if !exists {
-                work.problem(&source, Reason::ParentMissing { target: format!("Gateway {}/{}", target.0, target.1) });
+            if !work.snapshot.gateways.iter().any(|it| names(&it.metadata) == (namespace, name)) {
+                work.problem(&source, Reason::ParentMissing { target });
             }
             continue;
         };
@@ -288,7 +288,7 @@ fn attach(work: &mut Work<'_>, route: &HttpRoute, doors: &mut [Door<'_>]) {
                 Err(why) => refusals.push(why),
                 Ok(own) => {
                     found = true;
-                    if attached.insert((index, number), ()).is_none() {
+                    if attached.insert((index, number)) {
                         let route = translated.get_or_insert_with(|| Arc::new(http_route::translate(work, route)));
                         let attachment = Attachment { hostnames: own, route: Arc::clone(route) };
                         doors[index].listeners[number].listener.routes.push(attachment);
@@ -298,18 +298,22 @@ fn attach(work: &mut Work<'_>, route: &HttpRoute, doors: &mut [Door<'_>]) {
         }
         if !found {
             let why = refusals.into_iter().next().unwrap_or_else(|| no_listener(parent));
-            let target = format!("Gateway {}/{}", target.0, target.1);
             work.problem(&source, Reason::NotAttached { target, why });
         }
     }
 }
 
 /// Namespace and name of the Gateway that a parentRef means; None for any other kind of parent.
-fn gateway_of(parent: &ParentReference, route: &ObjectName) -> Option<(String, String)> {
+fn gateway_of<'a>(parent: &'a ParentReference, route: &'a ObjectName) -> Option<(&'a str, &'a str)> {
     let is_gateway =
         parent.group.as_deref().unwrap_or(GROUP) == GROUP && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway";
-    let namespace = parent.namespace.clone().unwrap_or_else(|| route.namespace.to_string());
-    is_gateway.then(|| (namespace, parent.name.clone()))
+    is_gateway.then(|| (parent.namespace.as_deref().unwrap_or(&route.namespace), parent.name.as_str()))
+}
+
+/// The place of the Gateway that a parentRef means, where it is one of ours.
+fn door_of(parent: &ParentReference, route: &ObjectName, doors: &[Door<'_>]) -> Option<usize> {
+    let target = gateway_of(parent, route)?;
+    doors.iter().position(|door| names(&door.gateway.metadata) == target)
 }
 
 fn names_listener(parent: &ParentReference, standing: &Standing<'_>) -> bool {
