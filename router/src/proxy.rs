@@ -234,9 +234,9 @@ impl ProxyHttp for Proxy {
         if !respond::is_final(response.status) {
             return Ok(());
         }
-        if session.req_header().version == http::Version::HTTP_10 {
-            // It knows no chunks (RFC 9112 section 6.1): the end of the connection ends the body.
-            response.remove_header(&http::header::TRANSFER_ENCODING);
+        let knows_chunks = session.req_header().version != http::Version::HTTP_10;
+        if !knows_chunks && response.remove_header(&http::header::TRANSFER_ENCODING).is_some() {
+            // The end of the connection ends the body (RFC 9112 section 6.3).
             session.set_keepalive(None);
         }
         headers::to_client(response, context)
