@@ -241,12 +241,15 @@ async fn watch_kind<K>(
     let mut stream = follow();
     let mut list = Vec::new();
     let mut standing = Standing::default();
+    // When the last list was complete, and with that the watch began.
+    let mut since: Option<Instant> = None;
     let connected = metrics::gauge!(CONNECTED, "kind" => kind.name());
     while let Some(event) = stream.next().await {
         let what = match event {
             Err(error) => {
                 connected.set(0.0);
-                let Reaction { is_news, is_absent, wait } = standing.failed(Failure::of(&error, kind));
+                let stood = since.take().map_or(Duration::ZERO, |since| since.elapsed());
+                let Reaction { is_news, is_absent, wait } = standing.failed(Failure::of(&error, kind), stood);
                 if is_news {
                     say(kind, standing.failure, &error);
                 }
@@ -266,13 +269,16 @@ async fn watch_kind<K>(
                 list.push(listed(object));
                 None
             }
-            Ok(Event::InitDone) => Some(What::Listed(std::mem::take(&mut list))),
+            Ok(Event::InitDone) => {
+                since = Some(Instant::now());
+                Some(What::Listed(std::mem::take(&mut list)))
+            }
             Ok(Event::Apply(object)) => Some(What::Applied(listed(object))),
             Ok(Event::Delete(object)) => Some(What::Deleted(key(object.meta()))),
         };
         let Some(what) = what else { continue };
         connected.set(1.0);
-        if standing.recovered() {
+        if standing.is_followed() {
             info!(kind = kind.name(), "is followed again");
         }
         if reports.send(Report { kind, what }).await.is_err() {
@@ -286,9 +292,12 @@ async fn watch_kind<K>(
 struct Standing {
     /// What the collector was told last: a list, or that there is no such kind.
     is_present: Option<bool>,
+    /// What failed last. A list alone is no recovery: the watch after it may fail each time.
     failure: Option<Failure>,
     /// Failures of the same sort in a row.
     repeated: u32,
+    /// Whether a failure was news, and its end would be.
+    is_said: bool,
 }
 
 /// What to do about a failure.
@@ -301,8 +310,13 @@ struct Reaction {
 }
 
 impl Standing {
-    fn failed(&mut self, failure: Failure) -> Reaction {
+    /// `stood`: how long the kind was followed before.
+    fn failed(&mut self, failure: Failure, stood: Duration) -> Reaction {
+        if stood >= Duration::from_secs(WATCH_SECONDS.into()) {
+            self.failure = None;
+        }
         let is_news = self.failure != Some(failure);
+        self.is_said |= is_news;
         self.repeated = if is_news { 1 } else { self.repeated + 1 };
         self.failure = Some(failure);
         let is_unknown = self.is_present.is_none();
@@ -311,7 +325,9 @@ impl Standing {
             Failure::NoSuchKind => (is_unknown || is_sure, ABSENT_RETRY),
             // Rights that are taken away for a moment must not take the objects away.
             Failure::Forbidden { optional } => (optional && is_unknown, RETRY_MOST),
-            Failure::Lost => (false, RETRY_FIRST.saturating_mul(2u32.saturating_pow(self.repeated)).min(RETRY_MOST)),
+            Failure::Lost => {
+                (false, RETRY_FIRST.saturating_mul(2u32.saturating_pow(self.repeated - 1)).min(RETRY_MOST))
+            }
         };
         if is_absent {
             self.is_present = Some(false);
@@ -319,10 +335,10 @@ impl Standing {
         Reaction { is_news, is_absent, wait }
     }
 
-    /// Returns whether there was anything to recover from.
-    fn recovered(&mut self) -> bool {
+    /// To be called with everything that comes. Returns whether that is news after a failure.
+    fn is_followed(&mut self) -> bool {
         self.is_present = Some(true);
-        self.failure.take().is_some()
+        std::mem::take(&mut self.is_said)
     }
 }
 
@@ -333,7 +349,7 @@ fn say(kind: Kind, failure: Option<Failure>, error: &watcher::Error) {
         Some(Failure::NoSuchKind) => info!(kind, "the cluster does not have this kind; looking again every second"),
         Some(Failure::Forbidden { .. }) => warn!(kind, "may not be read; grant `list` and `watch` on it"),
         Some(Failure::Lost) => {
-            warn!(kind, %error, "the API server does not answer; what is known stays in force");
+            warn!(kind, %error, "cannot be followed now; what is known stays in force");
         }
     }
 }
@@ -423,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_kind_that_was_there_is_not_given_up_for_one_answer() {
-        let reaction = |standing: &mut Standing, failure| standing.failed(failure).is_absent;
+        let reaction = |standing: &mut Standing, failure| standing.failed(failure, Duration::ZERO).is_absent;
         let forbidden = Failure::Forbidden { optional: true };
         // Never seen: at once, and once.
         for failure in [Failure::NoSuchKind, forbidden] {
@@ -431,7 +447,7 @@ mod tests {
             assert_eq!([failure; 3].map(|failure| reaction(&mut new, failure)), [true, false, false]);
         }
         let mut known = Standing::default();
-        known.recovered();
+        known.is_followed();
         assert_eq!([forbidden; 9].map(|failure| reaction(&mut known, failure)), [false; 9]);
         let no_such_kind = [Failure::NoSuchKind; 4].map(|failure| reaction(&mut known, failure));
         assert_eq!(no_such_kind, [false, false, true, false]);
@@ -440,13 +456,23 @@ mod tests {
 
     #[test]
     fn a_lost_api_server_is_asked_less_and_less_often_and_what_changes_is_news() {
-        let mut standing = Standing::default();
-        let waits: Vec<Duration> = (0..50).map(|_| standing.failed(Failure::Lost).wait).collect();
-        assert!(waits.is_sorted() && waits[0] < RETRY_MOST && waits[49] == RETRY_MOST, "{waits:?}");
-        assert!(!standing.failed(Failure::Lost).is_news);
-        assert!(standing.failed(Failure::Forbidden { optional: false }).is_news);
-        assert!(standing.recovered() && !standing.recovered());
-        assert!(standing.failed(Failure::Lost).is_news);
+        // A server that gives lists and refuses watches is lost as well.
+        for gives_lists in [false, true] {
+            let mut standing = Standing::default();
+            let mut fail = |failure, stood| {
+                let Reaction { is_news, wait, .. } = standing.failed(failure, stood);
+                (is_news, wait, gives_lists && standing.is_followed())
+            };
+            let failures: Vec<_> = (0..50).map(|_| fail(Failure::Lost, Duration::ZERO)).collect();
+            let waits: Vec<Duration> = failures.iter().map(|(_, wait, _)| *wait).collect();
+            assert!(waits.is_sorted() && waits[0] == RETRY_FIRST && waits[49] == RETRY_MOST, "{waits:?}");
+            let is_said = |(is_news, _, is_recovered): &&(bool, Duration, bool)| *is_news || *is_recovered;
+            assert_eq!(failures.iter().filter(is_said).count(), 1, "once, and not each time");
+            assert!(fail(Failure::Forbidden { optional: false }, Duration::ZERO).0);
+            assert!(!fail(Failure::Forbidden { optional: false }, Duration::ZERO).0);
+            let (is_news, wait, _) = fail(Failure::Lost, Duration::from_secs(60));
+            assert!(is_news && wait == RETRY_FIRST, "a watch has stood for a while before");
+        }
     }
 
     #[tokio::test]
