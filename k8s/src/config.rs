@@ -6,7 +6,7 @@ mod file;
 use std::{
     collections::BTreeMap,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
 };
@@ -137,6 +137,13 @@ pub struct DnsConfig {
 pub struct AdminConfig {
     pub gateway: SocketAddr,
     pub router: SocketAddr,
+}
+
+/// What an admin port takes: on `[::]` it is IPv4's as well, which doors and DNS sockets are not.
+pub fn both_families(address: SocketAddr) -> impl Iterator<Item = SocketAddr> {
+    let every = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    let is_every = address.is_ipv6() && address.ip().is_unspecified();
+    std::iter::once(address).chain(is_every.then_some(every))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

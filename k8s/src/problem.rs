@@ -50,7 +50,7 @@ pub enum Reason {
     SecretMissing { secret: String },
     #[error("references Secret {secret}, whose {error}")]
     SecretInvalid { secret: String, error: String },
-    #[error("claims {path} of host {host}, which {winner} claimed first")]
+    #[error("claims {path} of host {host}, which {winner} has")]
     PathTaken { host: String, path: String, winner: ObjectName },
     #[error("host {host} has no certificate that covers it: {remedy}")]
     NoCertificate { host: HostPattern, remedy: &'static str },

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     AdminConfig, Config, DnsConfig, DrainConfig, EntryPointConfig, GatewayApiConfig, IngressConfig, PortConfig,
-    SecretName, ZoneConfig, file,
+    SecretName, ZoneConfig, both_families, file,
 };
 use crate::model::{HostName, Trust};
 
@@ -219,13 +219,17 @@ fn check_sockets(config: &Config, refusals: &mut Refusals) {
             refusals.extend(claim(&mut of_router, SocketAddr::new(*ip, port.listen), path.clone()));
         }
     }
-    refusals.extend(claim(&mut of_router, config.admin.router, "admin.router".to_owned()));
+    for address in both_families(config.admin.router) {
+        refusals.extend(claim(&mut of_router, address, "admin.router".to_owned()));
+    }
     // Each of these is bound for UDP and for TCP, the admin port for TCP.
     let mut of_gateway = BTreeMap::new();
     for (index, address) in config.dns.listen.iter().enumerate() {
         refusals.extend(claim(&mut of_gateway, *address, format!("dns.listen[{index}]")));
     }
-    refusals.extend(claim(&mut of_gateway, config.admin.gateway, "admin.gateway".to_owned()));
+    for address in both_families(config.admin.gateway) {
+        refusals.extend(claim(&mut of_gateway, address, "admin.gateway".to_owned()));
+    }
 }
 
 /// The refusal, where somebody has the socket.
@@ -394,6 +398,10 @@ mod tests {
             (
                 "dns: {listen: ['0.0.0.0:5353']}\nadmin: {gateway: '127.0.0.1:5353'}",
                 "admin.gateway: 127.0.0.1:5353 is taken by dns.listen[0] (0.0.0.0:5353); choose another port or address",
+            ),
+            (
+                "dns: {listen: ['0.0.0.0:5353']}\nadmin: {gateway: '[::]:5353'}",
+                "admin.gateway: 0.0.0.0:5353 is taken by dns.listen[0] (0.0.0.0:5353); choose another port or address",
             ),
             (
                 "  b: {addresses: [192.168.8.21], http: 80}",

@@ -213,7 +213,8 @@ fn namespace(value: Value) -> Result<Vec<Object>, String> {
     Ok(vec![namespace.into()])
 }
 
-/// A cluster mirrors Endpoints into EndpointSlices, and what is not mirrored there is not read here.
+/// A cluster mirrors Endpoints into EndpointSlices unless they say not to. (Nor those of a Service with a selector,
+/// which is not known here; what they add to the EndpointSlices of such a Service is their author's word.)
 fn endpoints(value: Value) -> Result<Vec<Object>, String> {
     let Endpoints { metadata, subsets } = typed(value)?;
     let says = |of: &Option<BTreeMap<String, String>>, key: &str| of.as_ref().and_then(|all| all.get(key)).cloned();

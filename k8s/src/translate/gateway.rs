@@ -13,6 +13,7 @@ use super::{
     reference_grant::{From, To, granted},
 };
 use crate::{
+    config,
     gateway_api::{self, GROUP, Gateway, HttpRoute, ParentReference},
     model::{
         Attachment, Certificate, EntryPoint, HostPattern, Labels, Listener, ListenerProtocol, ObjectName, Route, Trust,
@@ -48,7 +49,7 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
         .flat_map(|(entry, listener)| {
             listener.sockets.iter().map(|socket| (*socket, format!("entry point {}", entry.name)))
         })
-        .chain([(config.admin.router, "the admin port".to_owned())])
+        .chain(config::both_families(config.admin.router).map(|socket| (socket, "the admin port".to_owned())))
         .collect();
     let mut doors: Vec<Door<'_>> = Vec::new();
     for gateway in &snapshot.gateways {
@@ -98,8 +99,11 @@ fn addresses(work: &mut Work<'_>, gateway: &Gateway) -> Vec<IpAddr> {
             ("IPAddress", Ok(ip)) if ip.is_unspecified() => {
                 work.problem(&source, invalid("addresses.value", value, "an address that clients can reach"));
             }
+            ("IPAddress", Ok(ip)) if found.contains(&ip) => {}
             ("IPAddress", Ok(ip)) => found.push(ip),
-            ("IPAddress", Err(_)) if value.is_empty() => found.extend(work.config.gateway_api.address),
+            ("IPAddress", Err(_)) if value.is_empty() => {
+                found.extend(work.config.gateway_api.address.filter(|ip| !found.contains(ip)));
+            }
             ("IPAddress", Err(_)) => work.problem(&source, invalid("addresses.value", value, "an IP address")),
             (other, _) => {
                 work.problem(&source, Reason::Unsupported { field: "address type".to_owned(), value: other.to_owned() })
@@ -142,6 +146,11 @@ fn listeners<'a>(
                 }
             },
         };
+        if spec.port == 0 {
+            let field = format!("listener {} port", spec.name);
+            work.problem(&source, invalid(&field, "0", "a port from 1 to 65535"));
+            continue;
+        }
         if let Some(other) = gateway.spec.listeners.iter().find(|other| conflict(spec, other)) {
             let field = format!("listener {}", spec.name);
             let value = format!("port {} and hostname {:?}", spec.port, spec.hostname.as_deref().unwrap_or_default());
@@ -187,7 +196,9 @@ fn conflict(one: &gateway_api::Listener, other: &gateway_api::Listener) -> bool 
         "UDP" => 2,
         _ => 3,
     };
-    let host = |listener: &gateway_api::Listener| listener.hostname.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let host = |listener: &gateway_api::Listener| {
+        listener.hostname.as_deref().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase()
+    };
     let (a, b) = (layer(one), layer(other));
     let same_socket = one.port == other.port && (a == 2) == (b == 2);
     !std::ptr::eq(one, other) && (one.name == other.name || (same_socket && (a != b || host(one) == host(other))))

@@ -62,9 +62,7 @@ fn wrong_manifests_are_problems_and_everything_else_goes_on() {
         other => Err(other),
     });
     assert!(
-        problems.contains(
-            "Ingress default/stolen: claims / of host app.home.example, which Ingress default/app claimed first"
-        ),
+        problems.contains("Ingress default/stolen: claims / of host app.home.example, which Ingress default/app has"),
         "{problems}"
     );
     assert!(
