@@ -3,7 +3,7 @@
 use std::{
     io::{self, Write},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use metrics::{Counter, counter};
@@ -80,10 +80,16 @@ impl AccessLog {
 
     /// Waits until all lines are written, or for as long as a reader deserves that does not read.
     pub fn flush(&self) {
+        let until = Instant::now() + FLUSH;
         let (done, written) = sync_channel(1);
-        if self.to_write.try_send(ToWrite::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(FLUSH);
+        // There may be no place for it before some lines are written.
+        while self.to_write.try_send(ToWrite::Flush(done.clone())).is_err() {
+            if Instant::now() > until {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
+        let _ = written.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -39,7 +39,8 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 pub struct Limits {
     /// Open connections per listening socket; more wait in the kernel's queue.
     pub connections: usize,
-    /// For a whole HTTP/1 request head, from its first byte, and for the first bytes of a connection.
+    /// For a whole HTTP/1 request head, from its first byte, and for the first bytes of a connection. Of a head
+    /// that began behind the request before it, from the next byte.
     pub head: Duration,
     pub handshake: Duration,
     /// How long an HTTP/1 client that has closed its sending side waits for the next byte of its answer.

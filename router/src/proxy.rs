@@ -7,6 +7,7 @@ mod respond;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use k8s::model::Filter;
 use pingora_core::{
     Error, ErrorSource, ErrorType, apps::HttpServerOptions, protocols::http::server::Session as HttpSession,
@@ -170,13 +171,15 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<bool> {
-        let is_upgrade = session.is_upgrade_req();
-        if is_upgrade {
-            // A WebSocket may be silent for as long as both ends like, and each end says when it is over.
+        context.is_websocket = headers::is_websocket(session.req_header());
+        if context.is_websocket {
+            // It may be silent for as long as both ends like.
             session.set_read_timeout(None);
-            phase::nothing_due();
         } else {
             session.set_write_timeout(Some(CLIENT_WRITE));
+            if session.is_body_done() {
+                phase::request_read();
+            }
         }
         // pingora's own answer to `keep-alive` is to wait for ever.
         if session.get_keepalive() == Some(0) {
@@ -185,7 +188,6 @@ impl ProxyHttp for Proxy {
         // A client may send its next request before it has this answer (RFC 9112 section 9.3.2).
         session.set_pipelining_enabled(true);
         headers::join_cookies(session.req_header_mut())?;
-        context.is_upgrade = is_upgrade;
         match self.route(session.as_downstream(), context) {
             Ok(()) => Ok(false),
             Err(reply) => {
@@ -195,12 +197,24 @@ impl ProxyHttp for Proxy {
         }
     }
 
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> pingora_core::Result<()> {
+        if end_of_stream && !context.is_websocket {
+            phase::request_read();
+        }
+        Ok(())
+    }
+
     async fn upstream_peer(
         &self,
         _session: &mut Session,
         context: &mut Context,
     ) -> pingora_core::Result<Box<HttpPeer>> {
-        let is_upgrade = context.is_upgrade;
         let elapsed = context.started.elapsed();
         let no_endpoint = || Error::explain(ErrorType::HTTPStatus(503), "no ready endpoint");
         let routed = context.routed.as_mut().ok_or_else(no_endpoint)?;
@@ -213,7 +227,7 @@ impl ProxyHttp for Proxy {
         let left = routed.action.timeouts.request.map(|limit| Duration::from_millis(limit).saturating_sub(elapsed));
         let each = routed.action.timeouts.backend_request.map(Duration::from_millis);
         let response = [left, each].into_iter().flatten().min();
-        Ok(Box::new(upstream::peer(address, forward.cell.backend.protocol, is_upgrade, response)))
+        Ok(Box::new(upstream::peer(address, forward.cell.backend.protocol, context.is_websocket, response)))
     }
 
     async fn upstream_request_filter(

@@ -3,7 +3,8 @@
 //! pingora reads a socket that it did not open itself without buffers, and starts its read timeout
 //! anew with every byte: a head could be sent over hours. And it takes a client that has closed its sending
 //! side either for gone at once, or for present until something is written to it. All of that is mended
-//! below TLS, so that one piece serves all.
+//! below TLS, so that one piece serves all. (Who ends TLS itself, by close_notify, is gone: above this,
+//! the one cannot be told from the other, and browsers that leave do so.)
 
 use std::{
     fmt,
@@ -107,7 +108,7 @@ impl EdgeIo {
     /// The end of the stream, but not before the client had time to take its answer: a client that has
     /// closed its sending side looks the same whether it still reads or is gone (RFC 9112 section 9.6).
     fn poll_half_closed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.phase.is_exchange() {
+        if self.phase.is_answer() {
             ready!(self.deadline.as_mut().poll(context));
         }
         Poll::Ready(Ok(()))
@@ -150,7 +151,7 @@ impl AsyncRead for EdgeIo {
             Poll::Ready(done) => {
                 done?;
                 let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
-                if is_end && self.phase.is_exchange() {
+                if is_end && self.phase.is_answer() {
                     self.is_half_closed = true;
                     let due = Instant::now() + self.limits.half_closed;
                     self.deadline.as_mut().reset(due);
@@ -271,8 +272,8 @@ mod tests {
 
     use super::{super::phase, *};
 
-    /// A client's end, and ours, which is in the middle of a request.
-    async fn exchange(half_closed: Duration) -> (TcpStream, EdgeIo, Signals) {
+    /// A client's end, and ours, which has read a request and not answered it.
+    async fn asked(half_closed: Duration) -> (TcpStream, EdgeIo, Signals) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let bound = listener.local_addr().expect("a bound socket");
         let client = TcpStream::connect(bound).await.expect("open");
@@ -280,7 +281,7 @@ mod tests {
         let (phase, signals) = (Arc::new(Phase::default()), Signals::default());
         let limits = Limits { half_closed, ..Limits::default() };
         let edge = EdgeIo::new(stream, peer, bound, Arc::clone(&phase), limits, signals.clone());
-        phase::scope(Arc::clone(&edge.phase), async { phase::head_parsed() }).await;
+        phase::scope(Arc::clone(&edge.phase), async { phase::request_read() }).await;
         (client, edge, signals)
     }
 
@@ -291,7 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_has_closed_its_sending_side_is_gone_when_it_has_taken_nothing_for_a_while() {
-        let (mut client, mut edge, _) = exchange(Duration::from_millis(200)).await;
+        let (mut client, mut edge, _) = asked(Duration::from_secs(2)).await;
         client.shutdown().await.expect("half closed");
         assert!(is_silent(&mut edge).await, "it may still read");
         edge.write_all(b"answer").await.expect("written");
@@ -304,8 +305,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_client_that_has_not_sent_all_of_its_request_is_gone_at_once() {
+        let (mut client, mut edge, _) = asked(Duration::from_secs(3600)).await;
+        phase::scope(Arc::clone(&edge.phase), async { phase::head_parsed() }).await;
+        client.write_all(b"half").await.expect("sent");
+        client.shutdown().await.expect("closed");
+        let mut body = Vec::new();
+        timeout(Duration::from_secs(10), edge.read_to_end(&mut body)).await.expect("an end").expect("no error");
+        assert_eq!(body, b"half");
+    }
+
+    #[tokio::test]
     async fn a_client_of_an_upgraded_connection_is_believed_at_once() {
-        let (mut client, mut edge, _) = exchange(Duration::from_secs(3600)).await;
+        let (mut client, mut edge, _) = asked(Duration::from_secs(3600)).await;
         edge.phase.free();
         client.shutdown().await.expect("half closed");
         assert_eq!(timeout(Duration::from_secs(10), edge.read(&mut [0; 8])).await.expect("an end").expect("none"), 0);
@@ -313,7 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_for_a_client_is_ended_when_everything_is() {
-        let (_client, mut edge, signals) = exchange(Duration::from_secs(3600)).await;
+        let (_client, mut edge, signals) = asked(Duration::from_secs(3600)).await;
         assert!(is_silent(&mut edge).await);
         signals.cancel.cancel();
         let end = timeout(Duration::from_secs(10), edge.read(&mut [0; 8])).await.expect("an end");

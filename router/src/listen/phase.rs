@@ -10,7 +10,7 @@ use std::{
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
-const EXCHANGE: u8 = 2;
+const ANSWER: u8 = 2;
 const FREE: u8 = 3;
 
 /// Written by the connection's own task, and read by it.
@@ -31,7 +31,7 @@ impl Phase {
         self.0.store(HEAD, Relaxed);
     }
 
-    /// Nothing is due here: a handshake, an upgraded connection, or HTTP/2, which has timers of its own.
+    /// Nothing is due here: a handshake, a body, an upgraded connection, or HTTP/2, which has timers of its own.
     pub(crate) fn free(&self) {
         self.0.store(FREE, Relaxed);
     }
@@ -44,9 +44,9 @@ impl Phase {
         self.0.load(Relaxed) == HEAD
     }
 
-    /// Whether a request is parsed, and its body or its answer is under way.
-    pub(crate) fn is_exchange(&self) -> bool {
-        self.0.load(Relaxed) == EXCHANGE
+    /// Whether a request is read to its end, and only its answer is under way.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.0.load(Relaxed) == ANSWER
     }
 }
 
@@ -58,12 +58,12 @@ pub(crate) async fn scope<F: Future>(phase: Arc<Phase>, serve: F) -> F::Output {
 
 /// To be called when a request head is parsed.
 pub fn head_parsed() {
-    let _ = PHASE.try_with(|phase| phase.0.store(EXCHANGE, Relaxed));
+    let _ = PHASE.try_with(|phase| phase.free());
 }
 
-/// To be called where a client that closes its sending side is to be believed at once.
-pub fn nothing_due() {
-    let _ = PHASE.try_with(|phase| phase.free());
+/// To be called when the whole request is read: from then on a client may close its sending side.
+pub fn request_read() {
+    let _ = PHASE.try_with(|phase| phase.0.store(ANSWER, Relaxed));
 }
 
 /// To be called when a request is done.

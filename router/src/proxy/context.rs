@@ -30,7 +30,7 @@ pub struct Context {
     pub(super) client: Option<Client>,
     /// Normalised; empty where the request was refused before.
     pub(super) host: Box<str>,
-    pub(super) is_upgrade: bool,
+    pub(super) is_websocket: bool,
     pub(super) routed: Option<Routed>,
     /// Why the router itself answered, or the answer broke off.
     pub(super) error: Option<Cow<'static, str>>,
@@ -70,7 +70,7 @@ impl Context {
             edge: None,
             client: None,
             host: "".into(),
-            is_upgrade: false,
+            is_websocket: false,
             routed: None,
             error: None,
         }

@@ -24,6 +24,15 @@ pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
+/// Whether a client asks for a WebSocket (RFC 6455 section 4.1), the one upgrade that is passed on.
+pub(super) fn is_websocket(request: &RequestHeader) -> bool {
+    let has = |name, token: &str| {
+        let values = request.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
+    };
+    request.version == http::Version::HTTP_11 && has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket")
+}
+
 /// Runs once for each try, each time on a fresh copy of the client's request.
 pub(super) fn to_upstream(session: &Session, request: &mut RequestHeader, context: &Context) -> Result<()> {
     let forward = context.routed.as_ref().and_then(|routed| Some((routed, routed.forward.as_ref()?)));
@@ -97,14 +106,20 @@ pub(super) fn to_client(response: &mut ResponseHeader, context: &Context) -> Res
 /// sets Connection and Transfer-Encoding for the client's own.
 fn remove_hop_by_hop(response: &mut ResponseHeader) {
     let said = response.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let is_ours =
-        |name: &str| ["", "close", "keep-alive", "transfer-encoding"].iter().any(|it| it.eq_ignore_ascii_case(name));
+    let is_ours = |name: &str| OUR_OWN.iter().any(|it| it.eq_ignore_ascii_case(name));
     let names = said.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !is_ours(name));
     let nominated: Vec<String> = names.map(str::to_owned).collect();
-    for name in nominated.iter().map(String::as_str).chain(["keep-alive", "proxy-connection", "upgrade"]) {
+    for name in nominated.iter().map(String::as_str).chain(["keep-alive", "proxy-connection"]) {
         response.remove_header(name);
     }
+    // 426 says by it what to upgrade to.
+    if response.status != StatusCode::UPGRADE_REQUIRED {
+        response.remove_header(&header::UPGRADE);
+    }
 }
+
+/// What Connection may name without it being removed: options of its own, and how the body is framed.
+const OUR_OWN: &[&str] = &["", "close", "keep-alive", "upgrade", "content-length", "transfer-encoding"];
 
 // pingora's two kinds of head have the same methods and no trait for them.
 

@@ -9,7 +9,6 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::{Reply, context::Context};
-use crate::listen::phase;
 
 pub(super) const SERVER: &str = "doorward";
 /// How long a client may go on to send what nobody wants.
@@ -51,9 +50,9 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Re
     }
     let downstream = session.as_downstream_mut();
     downstream.finish_body().await?;
-    if !downstream.is_http2() && !downstream.is_body_done() {
-        // To close on a client that still sends is to reset it, and with that takes its answer away (RFC 9112 section 9.6).
-        phase::nothing_due();
+    if !downstream.is_body_done() {
+        // To close on a client that still sends is to reset it, and with that takes its answer away (RFC 9112
+        // section 9.6); some drop it for a reset of an HTTP/2 stream that came with no error, too.
         let _ = tokio::time::timeout(LINGER, downstream.drain_request_body()).await;
     }
     Ok(())

@@ -30,9 +30,10 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive {
     user_timeout: Duration::from_secs(60),
 };
 
-/// `is_upgrade`: WebSocket begins as HTTP/1.1, whatever else the endpoint speaks, and may be silent.
-/// `response`: how long the endpoint may be silent otherwise; None is for ever.
-pub fn peer(address: SocketAddr, protocol: Protocol, is_upgrade: bool, response: Option<Duration>) -> HttpPeer {
+/// A WebSocket begins as HTTP/1.1, whatever else the endpoint speaks, and may be silent for ever.
+/// `response`: how long the endpoint may be silent otherwise; None is for ever. (For the answer to a WebSocket's
+/// handshake too: pingora has one limit for both.)
+pub fn peer(address: SocketAddr, protocol: Protocol, is_websocket: bool, response: Option<Duration>) -> HttpPeer {
     let is_tls = protocol == Protocol::Https;
     // rustls names no server to a server that is an address, and takes nothing for a name.
     let server = if is_tls { address.ip().to_string() } else { String::new() };
@@ -42,11 +43,11 @@ pub fn peer(address: SocketAddr, protocol: Protocol, is_upgrade: bool, response:
     options.total_connection_timeout = Some(CONNECT_ALL);
     options.idle_timeout = Some(IDLE);
     options.tcp_keepalive = Some(KEEPALIVE);
-    options.read_timeout = response.filter(|_| !is_upgrade);
+    options.read_timeout = response.filter(|_| !is_websocket);
     options.max_h2_streams = STREAMS;
     options.alpn = match protocol {
-        Protocol::H2c if !is_upgrade => ALPN::H2,
-        Protocol::Https if !is_upgrade => ALPN::H2H1,
+        Protocol::H2c if !is_websocket => ALPN::H2,
+        Protocol::Https if !is_websocket => ALPN::H2H1,
         Protocol::H2c | Protocol::Http | Protocol::Https => ALPN::H1,
     };
     if is_tls {

@@ -3,12 +3,13 @@
 use std::{
     io::{Read, Write},
     net::Shutdown,
+    time::Duration,
 };
 
 use tests::{
-    Home, certificate,
-    home::{app, service},
-    tls_secret,
+    Home, certificate, eventually,
+    home::{HTTP, app, service},
+    tls_secret, within,
 };
 
 use crate::{Backends, field, raw, read_all};
@@ -47,19 +48,20 @@ fn requests_that_come_before_the_answers_are_answered_in_order() {
     // In one piece, and while the first one is under way.
     for at_once in [true, false] {
         let mut stream = raw(&home, 21);
-        let (first, second) = (request("/slow/100", false), request("/second", true));
+        let (first, second) = (request("/slow/500", false), request("/second", true));
         if at_once {
             stream.write_all((first + &second).as_bytes()).expect("sent");
         } else {
             stream.write_all(first.as_bytes()).expect("sent");
-            tests::eventually("the first one under way", || {
-                let metrics = home.admin("router", "/metrics");
-                if metrics.contains("doorward_connections_open") { Ok(()) } else { Err(metrics) }
+            let open = format!("doorward_connections_open{{address=\"{}\"}} 1", home.socket(21, HTTP));
+            eventually("the first one under way", || match home.admin("router", "/metrics") {
+                metrics if metrics.contains(&open) => Ok(()),
+                other => Err(other),
             });
             stream.write_all(second.as_bytes()).expect("sent");
         }
         let answers = read_all(&mut stream);
-        let paths: Vec<usize> = ["\"/slow/100\"", "\"/second\""].iter().filter_map(|path| answers.find(path)).collect();
+        let paths: Vec<usize> = ["\"/slow/500\"", "\"/second\""].iter().filter_map(|path| answers.find(path)).collect();
         assert!(paths.len() == 2 && paths.is_sorted(), "at once: {at_once}\n{answers}");
     }
 }
@@ -122,6 +124,35 @@ fn one_that_sends_what_nobody_wants_still_reads_why() {
     stream.write_all(&body).expect("all of it is taken");
     let answer = read_all(&mut stream);
     assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("no route for nothing.home.example"), "{answer}");
+}
+
+#[test]
+fn one_that_sends_it_over_http_2_reads_why_too() {
+    let backends = Backends::new();
+    let home = home(&backends);
+    let _router = home.start("router");
+    std::fs::write(home.path("large"), vec![0; 3 << 20]).expect("written");
+    let body = format!("@{}", home.path("large").display());
+    let url = "https://nothing.home.example/";
+    let said = home.curl(21, &["--http2", "--data-binary", &body, "-w", "%{http_code} %{exitcode}", url]);
+    assert!(said.contains("no route for nothing.home.example") && said.ends_with("404 0"), "{said}");
+}
+
+#[test]
+fn one_that_breaks_off_its_upload_is_gone_at_once() {
+    let backends = Backends::new();
+    let home = home(&backends);
+    let router = home.start("router");
+    let mut stream = raw(&home, 21);
+    let head = "POST /count HTTP/1.1\r\nHost: app.home.example\r\nContent-Length: 100000\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("sent");
+    stream.write_all(&[0; 1000]).expect("sent");
+    drop(stream);
+    // One that has sent everything would be given longer to take its answer.
+    within(Duration::from_secs(15), "the end of the request", || match router.log() {
+        log if log.contains("\"/count\"") => Ok(()),
+        other => Err(other),
+    });
 }
 
 #[test]
