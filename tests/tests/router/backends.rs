@@ -3,7 +3,7 @@
 use futures::{SinkExt, StreamExt};
 use tests::{
     Home, eventually,
-    home::{HTTP, classes, ingress, service, service_with},
+    home::{HTTP, classes, ingress, service_with},
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -75,31 +75,4 @@ fn a_backend_that_breaks_off_after_100_continue_is_answered_for_with_502() {
     assert!(last.starts_with("502") && last.contains("the backend's answer breaks off"), "{answer}\n{}", router.log());
     assert!(last.to_lowercase().contains("connection: close"), "{answer}");
     eventually("its line", || if router.log().contains("\"status\":502") { Ok(()) } else { Err(router.log()) });
-}
-
-#[test]
-fn a_field_that_speaks_of_an_upgrade_lifts_no_limit() {
-    let home = Home::new();
-    let backends = Backends::new();
-    let web = backends.start(&home, "web");
-    home.apply("service.yaml", &service("web", &[web]));
-    home.apply("gateway.yaml", &home.gateway());
-    home.apply(
-        "route.yaml",
-        "
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: slow}
-spec:
-  parentRefs: [{name: home}]
-  rules: [{timeouts: {backendRequest: 100ms}, backendRefs: [{name: web, port: 80}]}]
-",
-    );
-    let _router = home.start("router");
-    for fields in [vec!["-H", "Upgrade: foo"], vec!["-H", "Upgrade: foo", "-H", "Connection: Upgrade"], vec!["--http2"]]
-    {
-        let url = "http://any.example/slow/5000";
-        let status = home.curl(24, &[&["-o", "/dev/null", "-w", "%{http_code}", url], &*fields].concat());
-        assert_eq!(status, "504", "{fields:?}");
-    }
 }

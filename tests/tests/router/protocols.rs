@@ -245,6 +245,13 @@ spec:
     let _router = home.start("router");
     let answer = home.curl(24, &["-i", "http://any.example/slow/3000"]);
     assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("does not answer in time"), "{answer}");
+    // A field that only speaks of an upgrade lifts no limit.
+    for fields in [vec!["-H", "Upgrade: foo"], vec!["-H", "Upgrade: foo", "-H", "Connection: Upgrade"], vec!["--http2"]]
+    {
+        let url = "http://any.example/slow/3000";
+        let status = home.curl(24, &[&["-o", "/dev/null", "-w", "%{http_code}", url], &*fields].concat());
+        assert_eq!(status, "504", "{fields:?}");
+    }
     assert_eq!(home.status(21, "http://app.home.example/slow/300"), "200");
 }
 
