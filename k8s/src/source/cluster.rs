@@ -1,26 +1,21 @@
-//! Watches a cluster: list and watch with backoff, one task per kind, one collector that keeps order.
+//! Watches a cluster: one task per kind, one collector that keeps order.
+
+mod watch;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use futures::StreamExt;
 use k8s_openapi::api::{
     core::v1::{Namespace, Secret, Service},
     discovery::v1::EndpointSlice,
     networking::v1::{Ingress, IngressClass},
 };
-use kube::{
-    Api, Client, Resource,
-    core::DeserializeGuard,
-    runtime::watcher::{self, Event},
-};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, core::DeserializeGuard, runtime::watcher};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
-use tracing::{info, warn};
 
 use super::{
     Kinds, Update,
-    object::{Key, Kind, Object, Store, key, object_name},
+    object::{Key, Kind, Object, Store, object_name},
 };
 use crate::{
     gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
@@ -30,24 +25,10 @@ use crate::{
 
 /// Set when a kind was listed or changed; in seconds since 1970, by kind.
 pub const LAST_EVENT: &str = "doorward_watch_last_event_timestamp_seconds";
-/// 1 while a kind's watch stands, 0 while the API server does not answer or refuses, by kind.
-pub const CONNECTED: &str = "doorward_watch_connected";
-
 /// A snapshot follows the last of several changes by this much …
 const HOLD_OFF: Duration = Duration::from_millis(50);
 /// … and the first one by no more than this.
 const HOLD_OFF_MOST: Duration = Duration::from_millis(500);
-/// How soon a kind whose CRD is missing is asked for again.
-const ABSENT_RETRY: Duration = Duration::from_secs(1);
-/// A kind that was there is taken for gone after so many such answers in a row: one alone may be from an API
-/// server that has just started, or from what stands in front of it.
-const ABSENT_SURE: u32 = 3;
-/// The API server ends a watch after this many seconds, and one that stays silent for longer is a connection
-/// whose other end has lost its power. kube's own limit of five minutes is long for endpoints.
-const WATCH_SECONDS: u32 = 30;
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MOST: Duration = Duration::from_secs(5);
-
 /// What a kind's task tells the collector.
 struct Report {
     kind: Kind,
@@ -71,11 +52,11 @@ pub(super) async fn follow(client: Client, kinds: Kinds, updates: mpsc::Sender<U
     let (sender, reports) = mpsc::channel(256);
     let mut expected = BTreeSet::new();
     let mut watches = JoinSet::new();
-    let all = watcher::Config::default().timeout(WATCH_SECONDS);
-    macro_rules! watch {
+    let all = watcher::Config::default();
+    macro_rules! follow {
         ($type:ty, $kind:expr, $config:expr) => {
             expected.insert($kind);
-            watches.spawn(watch_kind(
+            watches.spawn(watch::watch(
                 Api::<DeserializeGuard<$type>>::all(client.clone()),
                 $kind,
                 $config,
@@ -83,19 +64,19 @@ pub(super) async fn follow(client: Client, kinds: Kinds, updates: mpsc::Sender<U
             ));
         };
     }
-    watch!(Gateway, Kind::Gateway, all.clone());
-    watch!(GatewayClass, Kind::GatewayClass, all.clone());
-    watch!(HttpRoute, Kind::HttpRoute, all.clone());
-    watch!(Ingress, Kind::Ingress, all.clone());
-    watch!(IngressClass, Kind::IngressClass, all.clone());
-    watch!(Namespace, Kind::Namespace, all.clone());
-    watch!(ReferenceGrant, Kind::ReferenceGrant, all.clone());
-    watch!(Service, Kind::Service, all.clone());
+    follow!(Gateway, Kind::Gateway, all.clone());
+    follow!(GatewayClass, Kind::GatewayClass, all.clone());
+    follow!(HttpRoute, Kind::HttpRoute, all.clone());
+    follow!(Ingress, Kind::Ingress, all.clone());
+    follow!(IngressClass, Kind::IngressClass, all.clone());
+    follow!(Namespace, Kind::Namespace, all.clone());
+    follow!(ReferenceGrant, Kind::ReferenceGrant, all.clone());
+    follow!(Service, Kind::Service, all.clone());
     if kinds.secrets {
-        watch!(Secret, Kind::Secret, all.clone().fields("type=kubernetes.io/tls"));
+        follow!(Secret, Kind::Secret, all.clone().fields("type=kubernetes.io/tls"));
     }
     if kinds.endpoints {
-        watch!(EndpointSlice, Kind::EndpointSlice, all);
+        follow!(EndpointSlice, Kind::EndpointSlice, all);
     }
     drop(sender);
     tokio::select! {
@@ -227,171 +208,6 @@ fn delete(store: &mut Store, kind: Kind, key: &Key, change: &mut Change) {
     store.delete(kind, key).iter().for_each(|object| change.of(object));
 }
 
-/// Lists and watches one kind for ever.
-async fn watch_kind<K>(
-    api: Api<DeserializeGuard<K>>,
-    kind: Kind,
-    config: watcher::Config,
-    reports: mpsc::Sender<Report>,
-) where
-    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Into<Object> + Send + 'static,
-    K::DynamicType: Default + Clone,
-{
-    let follow = || watcher::watcher(api.clone(), config.clone()).boxed();
-    let mut stream = follow();
-    let mut list = Vec::new();
-    let mut standing = Standing::default();
-    // When the last list was complete, and with that the watch began.
-    let mut since: Option<Instant> = None;
-    let connected = metrics::gauge!(CONNECTED, "kind" => kind.name());
-    while let Some(event) = stream.next().await {
-        let what = match event {
-            Err(error) => {
-                connected.set(0.0);
-                let stood = since.take().map_or(Duration::ZERO, |since| since.elapsed());
-                let Reaction { is_news, is_absent, wait } = standing.failed(Failure::of(&error, kind), stood);
-                if is_news {
-                    say(kind, standing.failure, &error);
-                }
-                if is_absent && reports.send(Report { kind, what: What::Absent }).await.is_err() {
-                    return;
-                }
-                tokio::time::sleep(wait).await;
-                // A watch that goes on says nothing of itself, and nothing of what it has missed. A list does.
-                stream = follow();
-                continue;
-            }
-            Ok(Event::Init) => {
-                list.clear();
-                None
-            }
-            Ok(Event::InitApply(object)) => {
-                list.push(listed(object));
-                None
-            }
-            Ok(Event::InitDone) => {
-                since = Some(Instant::now());
-                Some(What::Listed(std::mem::take(&mut list)))
-            }
-            Ok(Event::Apply(object)) => Some(What::Applied(listed(object))),
-            Ok(Event::Delete(object)) => Some(What::Deleted(key(object.meta()))),
-        };
-        let Some(what) = what else { continue };
-        connected.set(1.0);
-        if standing.is_followed() {
-            info!(kind = kind.name(), "is followed again");
-        }
-        if reports.send(Report { kind, what }).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// How it stands with the watch of one kind. Pure.
-#[derive(Debug, Default)]
-struct Standing {
-    /// What the collector was told last: a list, or that there is no such kind.
-    is_present: Option<bool>,
-    /// What failed last. A list alone is no recovery: the watch after it may fail each time.
-    failure: Option<Failure>,
-    /// Failures of the same sort in a row.
-    repeated: u32,
-    /// Whether a failure was news, and its end would be.
-    is_said: bool,
-}
-
-/// What to do about a failure.
-#[derive(Debug, PartialEq, Eq)]
-struct Reaction {
-    is_news: bool,
-    /// The kind is to be taken for one that the cluster does not have.
-    is_absent: bool,
-    wait: Duration,
-}
-
-impl Standing {
-    /// `stood`: how long the kind was followed before.
-    fn failed(&mut self, failure: Failure, stood: Duration) -> Reaction {
-        if stood >= Duration::from_secs(WATCH_SECONDS.into()) {
-            self.failure = None;
-        }
-        let is_news = self.failure != Some(failure);
-        self.is_said |= is_news;
-        self.repeated = if is_news { 1 } else { self.repeated + 1 };
-        self.failure = Some(failure);
-        let is_unknown = self.is_present.is_none();
-        let is_sure = self.is_present == Some(true) && self.repeated >= ABSENT_SURE;
-        let (is_absent, wait) = match failure {
-            Failure::NoSuchKind => (is_unknown || is_sure, ABSENT_RETRY),
-            // Rights that are taken away for a moment must not take the objects away.
-            Failure::Forbidden { optional } => (optional && is_unknown, RETRY_MOST),
-            Failure::Lost => {
-                (false, RETRY_FIRST.saturating_mul(2u32.saturating_pow(self.repeated - 1)).min(RETRY_MOST))
-            }
-        };
-        if is_absent {
-            self.is_present = Some(false);
-        }
-        Reaction { is_news, is_absent, wait }
-    }
-
-    /// To be called with everything that comes. Returns whether that is news after a failure.
-    fn is_followed(&mut self) -> bool {
-        self.is_present = Some(true);
-        std::mem::take(&mut self.is_said)
-    }
-}
-
-fn say(kind: Kind, failure: Option<Failure>, error: &watcher::Error) {
-    let kind = kind.name();
-    match failure {
-        None => {}
-        Some(Failure::NoSuchKind) => info!(kind, "the cluster does not have this kind; looking again every second"),
-        Some(Failure::Forbidden { .. }) => warn!(kind, "may not be read; grant `list` and `watch` on it"),
-        Some(Failure::Lost) => {
-            warn!(kind, %error, "cannot be followed now; what is known stays in force");
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
-    /// 404: the CRD is not installed.
-    NoSuchKind,
-    /// 403. Of a kind that a cluster need not have it is no reason to serve nothing.
-    Forbidden { optional: bool },
-    /// Anything else: gone, overloaded, a desynchronised watch.
-    Lost,
-}
-
-impl Failure {
-    fn of(error: &watcher::Error, kind: Kind) -> Self {
-        let code = match error {
-            watcher::Error::InitialListFailed(kube::Error::Api(status))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-            | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
-            _ => 0,
-        };
-        let optional = matches!(kind, Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant);
-        match code {
-            403 => Self::Forbidden { optional },
-            404 if optional => Self::NoSuchKind,
-            _ => Self::Lost,
-        }
-    }
-}
-
-/// Managed fields are often half of an object, and nobody here reads them.
-fn listed<K: Resource + Into<Object>>(object: DeserializeGuard<K>) -> Listed {
-    match object.0 {
-        Ok(mut object) => {
-            object.meta_mut().managed_fields = None;
-            Ok(object.into())
-        }
-        Err(invalid) => Err((key(&invalid.metadata), invalid.error)),
-    }
-}
-
 fn seconds_since_1970() -> f64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64())
 }
@@ -434,44 +250,6 @@ mod tests {
         match updates.recv().await {
             Some(Update::Snapshot(snapshot)) => snapshot,
             other => panic!("not a snapshot: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_kind_that_was_there_is_not_given_up_for_one_answer() {
-        let reaction = |standing: &mut Standing, failure| standing.failed(failure, Duration::ZERO).is_absent;
-        let forbidden = Failure::Forbidden { optional: true };
-        // Never seen: at once, and once.
-        for failure in [Failure::NoSuchKind, forbidden] {
-            let mut new = Standing::default();
-            assert_eq!([failure; 3].map(|failure| reaction(&mut new, failure)), [true, false, false]);
-        }
-        let mut known = Standing::default();
-        known.is_followed();
-        assert_eq!([forbidden; 9].map(|failure| reaction(&mut known, failure)), [false; 9]);
-        let no_such_kind = [Failure::NoSuchKind; 4].map(|failure| reaction(&mut known, failure));
-        assert_eq!(no_such_kind, [false, false, true, false]);
-        assert!(!reaction(&mut known, Failure::Lost) && !reaction(&mut known, Failure::NoSuchKind), "counted anew");
-    }
-
-    #[test]
-    fn a_lost_api_server_is_asked_less_and_less_often_and_what_changes_is_news() {
-        // A server that gives lists and refuses watches is lost as well.
-        for gives_lists in [false, true] {
-            let mut standing = Standing::default();
-            let mut fail = |failure, stood| {
-                let Reaction { is_news, wait, .. } = standing.failed(failure, stood);
-                (is_news, wait, gives_lists && standing.is_followed())
-            };
-            let failures: Vec<_> = (0..50).map(|_| fail(Failure::Lost, Duration::ZERO)).collect();
-            let waits: Vec<Duration> = failures.iter().map(|(_, wait, _)| *wait).collect();
-            assert!(waits.is_sorted() && waits[0] == RETRY_FIRST && waits[49] == RETRY_MOST, "{waits:?}");
-            let is_said = |(is_news, _, is_recovered): &&(bool, Duration, bool)| *is_news || *is_recovered;
-            assert_eq!(failures.iter().filter(is_said).count(), 1, "once, and not each time");
-            assert!(fail(Failure::Forbidden { optional: false }, Duration::ZERO).0);
-            assert!(!fail(Failure::Forbidden { optional: false }, Duration::ZERO).0);
-            let (is_news, wait, _) = fail(Failure::Lost, Duration::from_secs(60));
-            assert!(is_news && wait == RETRY_FIRST, "a watch has stood for a while before");
         }
     }
 
