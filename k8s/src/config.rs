@@ -139,6 +139,12 @@ pub struct AdminConfig {
     pub router: SocketAddr,
 }
 
+/// Whether two sockets cannot both be bound; doors and DNS sockets are of one family each. Port 0 is any free one.
+pub fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_address = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4() && same_address
+}
+
 /// What an admin port takes: on `[::]` it is IPv4's as well, which doors and DNS sockets are not.
 pub fn both_families(address: SocketAddr) -> impl Iterator<Item = SocketAddr> {
     let every = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());

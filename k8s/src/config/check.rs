@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     AdminConfig, Config, DnsConfig, DrainConfig, EntryPointConfig, GatewayApiConfig, IngressConfig, PortConfig,
-    SecretName, ZoneConfig, both_families, file,
+    SecretName, ZoneConfig, both_families, clash, file,
 };
 use crate::model::{HostName, Trust};
 
@@ -234,13 +234,8 @@ fn check_sockets(config: &Config, refusals: &mut Refusals) {
 
 /// The refusal, where somebody has the socket.
 fn claim(taken: &mut BTreeMap<SocketAddr, String>, address: SocketAddr, path: String) -> Option<String> {
-    let clash = taken.iter().find(|(other, _)| {
-        other.port() == address.port()
-            && other.port() != 0
-            && other.is_ipv4() == address.is_ipv4()
-            && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
-    });
-    if let Some((other, owner)) = clash {
+    let holder = taken.iter().find(|(other, _)| clash(**other, address));
+    if let Some((other, owner)) = holder {
         return Some(format!("{path}: {address} is taken by {owner} ({other}); choose another port or address"));
     }
     taken.insert(address, path);

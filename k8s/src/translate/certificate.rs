@@ -62,9 +62,13 @@ pub(super) fn report_uncovered(work: &mut Work<'_>, listener: &Listener, remedy:
     if !work.certificates.are_watched() {
         return;
     }
-    let all = listener.certificates.iter().chain(&listener.default_certificate);
-    let names: HashSet<&HostName> = all.clone().flat_map(|it| &it.names).filter_map(exact).collect();
-    let wildcards: HashSet<&HostName> = all.flat_map(|it| &it.names).filter_map(parent).collect();
+    let (mut names, mut wildcards): (HashSet<&HostName>, HashSet<&HostName>) = Default::default();
+    for name in listener.certificates.iter().chain(&listener.default_certificate).flat_map(|it| &it.names) {
+        match name {
+            HostPattern::Exact(name) => names.insert(name),
+            HostPattern::Wildcard { parent, .. } => wildcards.insert(parent),
+        };
+    }
     let is_covered = |host: &HostPattern| match host {
         HostPattern::Exact(name) => {
             names.contains(name) || name.parent().is_some_and(|parent| wildcards.contains(&parent))
@@ -76,20 +80,6 @@ pub(super) fn report_uncovered(work: &mut Work<'_>, listener: &Listener, remedy:
         for host in listener.effective_hostnames(attachment).into_iter().filter(|host| !is_covered(host)) {
             work.problem(&attachment.route.source, Reason::NoCertificate { host, remedy });
         }
-    }
-}
-
-fn exact(pattern: &HostPattern) -> Option<&HostName> {
-    match pattern {
-        HostPattern::Exact(name) => Some(name),
-        HostPattern::Wildcard { .. } => None,
-    }
-}
-
-fn parent(pattern: &HostPattern) -> Option<&HostName> {
-    match pattern {
-        HostPattern::Exact(_) => None,
-        HostPattern::Wildcard { parent, .. } => Some(parent),
     }
 }
 

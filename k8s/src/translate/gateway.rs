@@ -189,19 +189,32 @@ fn protocol(spec: &gateway_api::Listener) -> Option<ListenerProtocol> {
 
 /// Whether no connection could tell two listeners of a Gateway apart; then both lose (`Gateway.spec.listeners`).
 fn conflict(one: &gateway_api::Listener, other: &gateway_api::Listener) -> bool {
-    // What is told apart by the same thing: Host, server name, or nothing but the port.
-    let layer = |listener: &gateway_api::Listener| match listener.protocol.as_str() {
-        "HTTP" => 0,
-        "HTTPS" | "TLS" => 1,
-        "UDP" => 2,
-        _ => 3,
-    };
     let host = |listener: &gateway_api::Listener| {
         listener.hostname.as_deref().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase()
     };
-    let (a, b) = (layer(one), layer(other));
-    let same_socket = one.port == other.port && (a == 2) == (b == 2);
-    !std::ptr::eq(one, other) && (one.name == other.name || (same_socket && (a != b || host(one) == host(other))))
+    let (a, b) = (told_by(one), told_by(other));
+    let same_socket = one.port == other.port && (a == ToldBy::Datagram) == (b == ToldBy::Datagram);
+    let same = one.name == other.name || (same_socket && (a != b || host(one) == host(other)));
+    same && !std::ptr::eq(one, other)
+}
+
+/// What tells a listener's connections from those of others on its port.
+#[derive(PartialEq, Eq)]
+enum ToldBy {
+    /// They are none, and UDP's ports are not TCP's.
+    Datagram,
+    Host,
+    ServerName,
+    Nothing,
+}
+
+fn told_by(listener: &gateway_api::Listener) -> ToldBy {
+    match listener.protocol.as_str() {
+        "HTTP" => ToldBy::Host,
+        "HTTPS" | "TLS" => ToldBy::ServerName,
+        "UDP" => ToldBy::Datagram,
+        _ => ToldBy::Nothing,
+    }
 }
 
 /// Listeners of one Gateway share sockets; two entry points never do.
@@ -215,12 +228,8 @@ fn claim(
     let owner = source.to_string();
     let sockets: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(*address, spec.port)).collect();
     for socket in &sockets {
-        let clash = taken.iter().find(|(other, winner)| {
-            let every = |ip: IpAddr| ip.is_unspecified() && other.is_ipv4() == socket.is_ipv4();
-            let same_address = other.ip() == socket.ip() || every(other.ip()) || every(socket.ip());
-            **winner != owner && other.port() == socket.port() && same_address
-        });
-        if let Some((_, winner)) = clash {
+        let holder = taken.iter().find(|(other, winner)| **winner != owner && config::clash(**other, *socket));
+        if let Some((_, winner)) = holder {
             let reason = Reason::SocketTaken {
                 listener: format!("listener {}", spec.name),
                 socket: socket.to_string(),
