@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    iter,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     time::{Duration, Instant},
 };
@@ -97,18 +98,18 @@ impl AccessLog {
 fn write_all(waiting: &Receiver<ToWrite>) {
     let mut out = io::BufWriter::new(io::stdout());
     // Standard output may be closed; requests are served without it.
-    let mut write = |it: ToWrite| match it {
-        ToWrite::Line(line) => {
-            let _ = out.write_all(&line);
-        }
-        ToWrite::Flush(done) => {
-            let _ = out.flush();
-            let _ = done.try_send(());
-        }
-    };
     while let Ok(first) = waiting.recv() {
-        write(first);
-        waiting.try_iter().for_each(&mut write);
-        write(ToWrite::Flush(sync_channel(1).0));
+        for it in iter::once(first).chain(waiting.try_iter()) {
+            match it {
+                ToWrite::Line(line) => {
+                    let _ = out.write_all(&line);
+                }
+                ToWrite::Flush(done) => {
+                    let _ = out.flush();
+                    let _ = done.try_send(());
+                }
+            }
+        }
+        let _ = out.flush();
     }
 }

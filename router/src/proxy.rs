@@ -172,21 +172,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<bool> {
         context.is_websocket = headers::is_websocket(session.req_header());
-        if context.is_websocket {
-            // It may be silent for as long as both ends like.
-            session.set_read_timeout(None);
-        } else {
-            session.set_write_timeout(Some(CLIENT_WRITE));
-            if session.is_body_done() {
-                phase::request_read();
-            }
-        }
-        // pingora's own answer to `keep-alive` is to wait for ever.
-        if session.get_keepalive() == Some(0) {
-            session.set_keepalive(Some(CLIENT_IDLE));
-        }
-        // A client may send its next request before it has this answer (RFC 9112 section 9.3.2).
-        session.set_pipelining_enabled(true);
+        set_limits(session, context.is_websocket);
         headers::join_cookies(session.req_header_mut())?;
         match self.route(session.as_downstream(), context) {
             Ok(()) => Ok(false),
@@ -324,6 +310,25 @@ impl ProxyHttp for Proxy {
     ) -> bool {
         true
     }
+}
+
+/// What the client's connection may do, where pingora's own limits are others.
+fn set_limits(session: &mut Session, is_websocket: bool) {
+    if is_websocket {
+        // It may be silent for as long as both ends like.
+        session.set_read_timeout(None);
+    } else {
+        session.set_write_timeout(Some(CLIENT_WRITE));
+        if session.is_body_done() {
+            phase::request_read();
+        }
+    }
+    // pingora's own answer to `keep-alive` is to wait for ever.
+    if session.get_keepalive() == Some(0) {
+        session.set_keepalive(Some(CLIENT_IDLE));
+    }
+    // A client may send its next request before it has this answer (RFC 9112 section 9.3.2).
+    session.set_pipelining_enabled(true);
 }
 
 /// The status for a failure (0: nobody is there to read it), and what to call it.
