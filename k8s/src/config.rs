@@ -7,11 +7,13 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use crate::model::{HostName, Trust};
+use ipnet::IpNet;
+
+use crate::model::{HostName, HostPattern, RecordData, Trust};
 
 /// Reads and checks a file. The error names the file and everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
@@ -74,6 +76,9 @@ pub struct ZoneConfig {
     pub ttl: u32,
     /// TTL of negative answers in seconds (SOA MINIMUM, RFC 2308); 5 where not set.
     pub negative_ttl: u32,
+    /// Where `_acme-challenge.X.apex` leads: a CNAME to `X` below this domain, for every X that has no
+    /// record of its own there. None: nowhere.
+    pub acme_challenge: Option<HostName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +136,87 @@ pub struct DnsConfig {
     pub listen: Vec<SocketAddr>,
     /// Where Pi-hole reaches `gateway`: the address of the zones' name server. May be empty.
     pub addresses: Vec<IpAddr>,
+    /// Who is answered; private networks where not set.
+    pub clients: Vec<IpNet>,
+    /// What everybody else gets.
+    pub strangers: Strangers,
+    /// Resolvers whose word about their client is believed (EDNS Client Subnet, RFC 7871).
+    pub forwarders: Vec<IpNet>,
+    /// Clients that are told another entry point's address; of two networks the longer one counts.
+    pub views: Vec<ViewConfig>,
+    /// The addresses besides the entry points' and Gateways' own that objects may have answered.
+    pub allowed_addresses: Vec<IpNet>,
+    pub filter: DnsFilter,
+    /// Records of the administrator's own. They come before what objects ask for.
+    pub records: Vec<StaticRecord>,
+    /// Whether names with TLS have an HTTPS record (RFC 9460).
+    pub https_records: bool,
+    /// Whether the addresses that are answered have PTR records.
+    pub reverse: bool,
+    /// DNS over TLS (RFC 7858).
+    pub tls: Option<DnsTlsConfig>,
+    /// Who is asked for names that no zone holds. None: nobody, they are refused.
+    pub forward_to: Option<SocketAddr>,
+    /// Whether `version.bind`, `id.server` and NSID are answered.
+    pub identify: bool,
+}
+
+/// What a client outside `dns.clients` gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strangers {
+    /// Nothing, as an answer to a forged address would go to a victim.
+    #[default]
+    Drop,
+    /// REFUSED, with the extended error "Prohibited" (RFC 8914).
+    Refuse,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewConfig {
+    pub name: Arc<str>,
+    pub sources: Vec<IpNet>,
+    /// Asked first, in this order; the others follow.
+    pub entry_points: Vec<Arc<str>>,
+}
+
+/// Which objects DNS answers for; what the router serves is another matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsFilter {
+    /// None is all.
+    pub ingress_classes: Option<Vec<Arc<str>>>,
+    /// None is all.
+    pub gateway_classes: Option<Vec<Arc<str>>>,
+    /// An object counts that one of these selects; without any, every object.
+    pub selectors: Vec<LabelSelector>,
+}
+
+/// `app=web,tier!=test,visible`, as kubectl's `-l` takes it, equality and existence only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelSelector(pub Vec<LabelRequirement>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelRequirement {
+    Equals(Arc<str>, Arc<str>),
+    NotEquals(Arc<str>, Arc<str>),
+    Exists(Arc<str>),
+    Absent(Arc<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticRecord {
+    pub name: HostPattern,
+    /// In seconds; None is the zone's.
+    pub ttl: Option<u32>,
+    /// All of one type.
+    pub data: Vec<RecordData>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsTlsConfig {
+    pub listen: Vec<SocketAddr>,
+    /// PEM files; read anew when they change.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod backend;
 mod certificate;
 mod entry_point;
 mod host;
+mod name;
 mod object;
 mod route;
 
@@ -20,6 +21,7 @@ pub use self::{
     certificate::Certificate,
     entry_point::{Attachment, EntryPoint, Listener, ListenerProtocol, Trust},
     host::{HostName, HostPattern, InvalidHost, Labels},
+    name::{ClaimedAnswer, NameClaim, RecordData},
     object::{ObjectName, ServiceName},
     route::{
         Filter, HeaderEdits, Match, NamedMatch, PathMatch, PathRewrite, REGEX_BYTES, Redirect, Rewrite, Route, Rule,

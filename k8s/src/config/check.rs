@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    AdminConfig, Config, DnsConfig, DrainConfig, EntryPointConfig, GatewayApiConfig, IngressConfig, PortConfig,
-    SecretName, ZoneConfig, both_families, clash, file,
+    AdminConfig, Config, DnsConfig, DnsFilter, DrainConfig, EntryPointConfig, GatewayApiConfig, IngressConfig,
+    PortConfig, SecretName, Strangers, ZoneConfig, both_families, clash, file,
 };
 use crate::model::{HostName, Trust};
 
@@ -48,6 +48,18 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
         dns: DnsConfig {
             listen: check_dns_listen(dns.listen, &mut refusals),
             addresses: published("dns.addresses", dns.addresses, &mut refusals),
+            clients: Vec::new(),
+            strangers: Strangers::default(),
+            forwarders: Vec::new(),
+            views: Vec::new(),
+            allowed_addresses: Vec::new(),
+            filter: DnsFilter::default(),
+            records: Vec::new(),
+            https_records: false,
+            reverse: false,
+            tls: None,
+            forward_to: None,
+            identify: true,
         },
         admin: AdminConfig {
             gateway: check_socket("admin.gateway", admin.gateway.as_deref().unwrap_or("0.0.0.0:9153"), &mut refusals),
@@ -77,7 +89,7 @@ fn check_zones(zones: Vec<file::Zone>, refusals: &mut Refusals) -> Vec<ZoneConfi
                 refusals.push(format!("{path}.{key}: found {value}, expected seconds from 0 to 86400"));
             }
         }
-        checked.push(ZoneConfig { name, ttl, negative_ttl });
+        checked.push(ZoneConfig { name, ttl, negative_ttl, acme_challenge: None });
     }
     checked
 }
