@@ -56,6 +56,86 @@ pub enum RecordData {
     Txt(Vec<Arc<str>>),
 }
 
+impl RecordData {
+    /// The types there are, as [`RecordData::parse`] takes them.
+    pub const KINDS: [&str; 7] = ["A", "AAAA", "CNAME", "MX", "PTR", "SRV", "TXT"];
+
+    /// Reads data as it is written for a type: `10 mail.home.example` for MX. The error is what was expected instead.
+    pub fn parse(kind: &str, target: &str) -> Result<Self, String> {
+        let fields: Vec<&str> = target.split_ascii_whitespace().collect();
+        let parsed = match (kind, &*fields) {
+            ("A", [address]) => address.parse().ok().map(Self::A),
+            ("AAAA", [address]) => address.parse().ok().map(Self::Aaaa),
+            ("CNAME", [host]) => host.parse().ok().map(Self::Cname),
+            ("MX", [preference, exchange]) => mail_exchange(preference, exchange),
+            ("PTR", [host]) => host.parse().ok().map(Self::Ptr),
+            ("SRV", [priority, weight, port, target]) => service(priority, weight, port, target),
+            ("TXT", _) => text(target),
+            _ => None,
+        };
+        parsed.ok_or_else(|| expected(kind))
+    }
+
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::A(_) => "A",
+            Self::Aaaa(_) => "AAAA",
+            Self::Cname(_) => "CNAME",
+            Self::Mx { .. } => "MX",
+            Self::Ptr(_) => "PTR",
+            Self::Srv { .. } => "SRV",
+            Self::Txt(_) => "TXT",
+        }
+    }
+}
+
+fn mail_exchange(preference: &str, exchange: &str) -> Option<RecordData> {
+    Some(RecordData::Mx { preference: preference.parse().ok()?, exchange: exchange.parse().ok()? })
+}
+
+fn service(priority: &str, weight: &str, port: &str, target: &str) -> Option<RecordData> {
+    Some(RecordData::Srv {
+        priority: priority.parse().ok()?,
+        weight: weight.parse().ok()?,
+        port: port.parse().ok()?,
+        target: target.parse().ok()?,
+    })
+}
+
+/// A string of a TXT record has its length in one byte (RFC 1035 section 3.3.14), so that a longer text is several.
+const STRING_BYTES: usize = 255;
+/// Several records of this length still fit into one answer.
+const TEXT_BYTES: usize = 4096;
+
+/// Quotes around the whole are how zone files write it, and no part of it.
+fn text(target: &str) -> Option<RecordData> {
+    let unquoted = target.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let mut rest = unquoted.unwrap_or(target);
+    if rest.len() > TEXT_BYTES {
+        return None;
+    }
+    let mut strings = Vec::new();
+    while rest.len() > STRING_BYTES {
+        let (string, tail) = rest.split_at(rest.floor_char_boundary(STRING_BYTES));
+        strings.push(string.into());
+        rest = tail;
+    }
+    strings.push(rest.into());
+    Some(RecordData::Txt(strings))
+}
+
+fn expected(kind: &str) -> String {
+    match kind {
+        "A" => "an IPv4 address such as 192.168.8.30".to_owned(),
+        "AAAA" => "an IPv6 address such as fd00::30".to_owned(),
+        "CNAME" | "PTR" => "a host name such as nas.home.example".to_owned(),
+        "MX" => "a preference and a host name such as 10 mail.home.example".to_owned(),
+        "SRV" => "priority, weight, port and a host name such as 0 5 443 nas.home.example".to_owned(),
+        "TXT" => format!("a text of at most {TEXT_BYTES} bytes"),
+        _ => format!("one of the types {}", RecordData::KINDS.join(", ")),
+    }
+}
+
 impl From<IpAddr> for RecordData {
     fn from(address: IpAddr) -> Self {
         match address {
@@ -88,5 +168,64 @@ impl fmt::Display for RecordData {
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_read_as_a_zone_file_has_it() {
+        for (kind, target, record) in [
+            ("A", "192.168.8.30", "A 192.168.8.30"),
+            ("AAAA", "FD00::30", "AAAA fd00::30"),
+            ("CNAME", "NAS.home.example.", "CNAME nas.home.example."),
+            ("MX", " 10  mail.home.example ", "MX 10 mail.home.example."),
+            ("PTR", "nas.home.example", "PTR nas.home.example."),
+            ("SRV", "0 5 443 nas.home.example", "SRV 0 5 443 nas.home.example."),
+            ("TXT", "v=spf1 -all", "TXT \"v=spf1 -all\""),
+            ("TXT", "\"v=spf1 -all\"", "TXT \"v=spf1 -all\""),
+            ("TXT", "a \"b\" c", "TXT \"a \\\"b\\\" c\""),
+            ("TXT", "\"", "TXT \"\\\"\""),
+            ("TXT", "", "TXT \"\""),
+        ] {
+            let parsed = RecordData::parse(kind, target);
+            assert_eq!(parsed.as_ref().map(ToString::to_string), Ok(record.to_owned()), "{kind} {target:?}");
+            assert_eq!(parsed.map(|data| data.kind()), Ok(kind));
+        }
+    }
+
+    #[test]
+    fn data_that_is_wrong_says_what_was_expected() {
+        for (kind, target, expected) in [
+            ("A", "fd00::30", "an IPv4 address"),
+            ("A", "192.168.8.30 192.168.8.31", "an IPv4 address"),
+            ("A", "", "an IPv4 address"),
+            ("AAAA", "192.168.8.30", "an IPv6 address"),
+            ("CNAME", "*.home.example", "a host name"),
+            ("CNAME", "192.168.8.30", "a host name"),
+            ("MX", "mail.home.example", "a preference and a host name"),
+            ("MX", "70000 mail.home.example", "a preference and a host name"),
+            ("PTR", "", "a host name"),
+            ("SRV", "0 5 nas.home.example", "priority, weight, port and a host name"),
+            ("SRV", "0 5 -1 nas.home.example", "priority, weight, port and a host name"),
+            ("TXT", &"x".repeat(4097), "a text of at most 4096 bytes"),
+            ("NS", "ns.home.example", "one of the types A, AAAA, CNAME, MX, PTR, SRV, TXT"),
+        ] {
+            let error = RecordData::parse(kind, target).expect_err(target);
+            assert!(error.starts_with(expected), "{kind} {target:?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn long_text_is_split_between_characters() {
+        // The 255th byte is in the middle of a character.
+        let Ok(RecordData::Txt(strings)) = RecordData::parse("TXT", &format!("{}é{}", "x".repeat(254), "y".repeat(300)))
+        else {
+            panic!("is text")
+        };
+        assert_eq!(strings.iter().map(|string| string.len()).collect::<Vec<_>>(), [254, 255, 47]);
+        assert!(strings[1].starts_with('é'));
     }
 }
