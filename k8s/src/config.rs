@@ -1,7 +1,9 @@
 //! The configuration file that both binaries read. `doorward.example.yaml` documents it.
 
 mod check;
+mod check_dns;
 mod file;
+mod label_selector;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +15,7 @@ use std::{
 
 use ipnet::IpNet;
 
+pub use self::label_selector::{InvalidSelector, LabelRequirement, LabelSelector};
 use crate::model::{HostName, HostPattern, RecordData, Trust};
 
 /// Reads and checks a file. The error names the file and everything that is wrong with it.
@@ -188,18 +191,6 @@ pub struct DnsFilter {
     pub gateway_classes: Option<Vec<Arc<str>>>,
     /// An object counts that one of these selects; without any, every object.
     pub selectors: Vec<LabelSelector>,
-}
-
-/// `app=web,tier!=test,visible`, as kubectl's `-l` takes it, equality and existence only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelSelector(pub Vec<LabelRequirement>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LabelRequirement {
-    Equals(Arc<str>, Arc<str>),
-    NotEquals(Arc<str>, Arc<str>),
-    Exists(Arc<str>),
-    Absent(Arc<str>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

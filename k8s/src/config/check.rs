@@ -6,14 +6,16 @@ use std::{
     str::FromStr,
 };
 
+use ipnet::IpNet;
+
 use super::{
-    AdminConfig, Config, DnsConfig, DnsFilter, DrainConfig, EntryPointConfig, GatewayApiConfig, IngressConfig,
-    PortConfig, SecretName, Strangers, ZoneConfig, both_families, clash, file,
+    AdminConfig, Config, DrainConfig, EntryPointConfig, GatewayApiConfig, IngressConfig, PortConfig, SecretName,
+    ZoneConfig, both_families, check_dns::check_dns, clash, file,
 };
 use crate::model::{HostName, Trust};
 
 /// Each refusal begins with a path in the file.
-type Refusals = Vec<String>;
+pub(super) type Refusals = Vec<String>;
 
 pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
     let file::File {
@@ -28,9 +30,12 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
         drain,
     } = file;
     let mut refusals = Refusals::new();
+    let zones = check_zones(zones, &mut refusals);
+    let entry_points = check_entry_points(entry_points.0, &mut refusals);
+    let dns = check_dns(dns, &zones, &entry_points, &mut refusals);
     let config = Config {
-        zones: check_zones(zones, &mut refusals),
-        entry_points: check_entry_points(entry_points.0, &mut refusals),
+        zones,
+        entry_points,
         ingress: IngressConfig {
             controller: ingress.controller.as_deref().unwrap_or("doorward.dev/ingress").into(),
             classes: ingress
@@ -45,22 +50,7 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
         },
         default_certificate: default_certificate.and_then(|text| check_secret_name(&text, &mut refusals)),
         external_name_services,
-        dns: DnsConfig {
-            listen: check_dns_listen(dns.listen, &mut refusals),
-            addresses: published("dns.addresses", dns.addresses, &mut refusals),
-            clients: Vec::new(),
-            strangers: Strangers::default(),
-            forwarders: Vec::new(),
-            views: Vec::new(),
-            allowed_addresses: Vec::new(),
-            filter: DnsFilter::default(),
-            records: Vec::new(),
-            https_records: false,
-            reverse: false,
-            tls: None,
-            forward_to: None,
-            identify: true,
-        },
+        dns,
         admin: AdminConfig {
             gateway: check_socket("admin.gateway", admin.gateway.as_deref().unwrap_or("0.0.0.0:9153"), &mut refusals),
             router: check_socket("admin.router", admin.router.as_deref().unwrap_or("0.0.0.0:9154"), &mut refusals),
@@ -77,7 +67,7 @@ fn check_zones(zones: Vec<file::Zone>, refusals: &mut Refusals) -> Vec<ZoneConfi
     let mut checked: Vec<ZoneConfig> = Vec::new();
     for (index, file::Zone(zone)) in zones.into_iter().enumerate() {
         let path = format!("zones[{index}]");
-        let file::FullZone { name, ttl, negative_ttl } = zone;
+        let file::FullZone { name, ttl, negative_ttl, acme_challenge } = zone;
         let Some(name) = parsed::<HostName>(&path, &name, "a domain such as home.example", refusals) else { continue };
         if checked.iter().any(|other| other.name == name) {
             refusals.push(format!("{path}: {name} is already a zone; name each zone once"));
@@ -85,13 +75,34 @@ fn check_zones(zones: Vec<file::Zone>, refusals: &mut Refusals) -> Vec<ZoneConfi
         let ttl = ttl.unwrap_or(30);
         let negative_ttl = negative_ttl.unwrap_or(5);
         for (key, value) in [("ttl", ttl), ("negativeTtl", negative_ttl)] {
-            if value > 86_400 {
-                refusals.push(format!("{path}.{key}: found {value}, expected seconds from 0 to 86400"));
-            }
+            check_ttl(&format!("{path}.{key}"), value, refusals);
         }
-        checked.push(ZoneConfig { name, ttl, negative_ttl, acme_challenge: None });
+        let acme_challenge = acme_challenge.and_then(|text| {
+            parsed(&format!("{path}.acmeChallenge"), &text, "a domain such as acme.example.org", refusals)
+        });
+        checked.push(ZoneConfig { name, ttl, negative_ttl, acme_challenge });
     }
+    check_acme_challenges(&checked, refusals);
     checked
+}
+
+/// Inside one of our zones nobody could put the challenge: what we answer is what Kubernetes objects say.
+fn check_acme_challenges(zones: &[ZoneConfig], refusals: &mut Refusals) {
+    for (index, zone) in zones.iter().enumerate() {
+        let Some(domain) = &zone.acme_challenge else { continue };
+        if let Some(around) = zones.iter().find(|other| domain.is_within(&other.name)) {
+            refusals.push(format!(
+                "zones[{index}].acmeChallenge: found {domain}, expected a domain outside the zone {}, at a DNS server that the ACME client can write to",
+                around.name
+            ));
+        }
+    }
+}
+
+pub(super) fn check_ttl(path: &str, seconds: u32, refusals: &mut Refusals) {
+    if seconds > 86_400 {
+        refusals.push(format!("{path}: found {seconds}, expected seconds from 0 to 86400"));
+    }
 }
 
 fn check_entry_points(entries: Vec<(String, file::EntryPoint)>, refusals: &mut Refusals) -> Vec<EntryPointConfig> {
@@ -159,17 +170,7 @@ fn check_trust(path: &str, trust: file::Trust, refusals: &mut Refusals) -> Trust
             "{path}.trust.clientAddress: believed from nobody; name in {path}.trust.sources who may send it, such as 10.69.0.0/16"
         ));
     }
-    let mut sources = Vec::new();
-    for (index, text) in trust.sources.iter().enumerate() {
-        let at = format!("{path}.trust.sources[{index}]");
-        let network = text.parse::<IpAddr>().map(ipnet::IpNet::from).or_else(|_| text.parse());
-        match network {
-            Ok(network) => sources.push(network),
-            Err(_) => {
-                refusals.push(format!("{at}: found {text:?}, expected an address or a network such as 10.69.0.0/16"))
-            }
-        }
-    }
+    let sources = check_networks(&format!("{path}.trust.sources"), &trust.sources, refusals);
     if let Some(name) = &trust.client_address
         && (name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
     {
@@ -180,23 +181,25 @@ fn check_trust(path: &str, trust: file::Trust, refusals: &mut Refusals) -> Trust
     Trust { sources, client_address: trust.client_address.map(|name| name.to_ascii_lowercase().into()) }
 }
 
+/// Those that are right; an address is a network of one.
+pub(super) fn check_networks(path: &str, texts: &[String], refusals: &mut Refusals) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse()) {
+            Ok(network) => networks.push(network),
+            Err(_) => refusals.push(format!(
+                "{path}[{index}]: found {text:?}, expected an address or a network such as 10.69.0.0/16"
+            )),
+        }
+    }
+    networks
+}
+
 fn check_gateway_address(address: Option<IpAddr>, refusals: &mut Refusals) -> Option<IpAddr> {
     if let Some(address) = address.filter(IpAddr::is_unspecified) {
         refusals.push(format!("gatewayApi.address: found {address}, expected an address that clients can reach"));
     }
     address
-}
-
-fn check_dns_listen(listen: Option<Vec<String>>, refusals: &mut Refusals) -> Vec<SocketAddr> {
-    let listen = listen.unwrap_or_else(|| vec!["0.0.0.0:53".to_owned(), "[::]:53".to_owned()]);
-    if listen.is_empty() {
-        refusals.push("dns.listen: is empty, expected at least one address with a port, such as 0.0.0.0:53".to_owned());
-    }
-    listen
-        .iter()
-        .enumerate()
-        .map(|(index, text)| check_socket(&format!("dns.listen[{index}]"), text, refusals))
-        .collect()
 }
 
 fn check_secret_name(text: &str, refusals: &mut Refusals) -> Option<SecretName> {
@@ -234,10 +237,13 @@ fn check_sockets(config: &Config, refusals: &mut Refusals) {
     for address in both_families(config.admin.router) {
         refusals.extend(claim(&mut of_router, address, "admin.router".to_owned()));
     }
-    // Each of these is bound for UDP and for TCP, the admin port for TCP.
+    // The first of these are bound for UDP and for TCP, the others for TCP.
     let mut of_gateway = BTreeMap::new();
     for (index, address) in config.dns.listen.iter().enumerate() {
         refusals.extend(claim(&mut of_gateway, *address, format!("dns.listen[{index}]")));
+    }
+    for (index, address) in config.dns.tls.iter().flat_map(|tls| &tls.listen).enumerate() {
+        refusals.extend(claim(&mut of_gateway, *address, format!("dns.tls.listen[{index}]")));
     }
     for address in both_families(config.admin.gateway) {
         refusals.extend(claim(&mut of_gateway, address, "admin.gateway".to_owned()));
@@ -286,7 +292,7 @@ fn ports(config: &Config) -> impl Iterator<Item = (String, &EntryPointConfig, Po
 }
 
 /// Addresses that clients use: an unspecified one (0.0.0.0) can be bound, never reached.
-fn published(path: &str, addresses: Vec<IpAddr>, refusals: &mut Refusals) -> Vec<IpAddr> {
+pub(super) fn published(path: &str, addresses: Vec<IpAddr>, refusals: &mut Refusals) -> Vec<IpAddr> {
     for (index, address) in addresses.iter().enumerate().filter(|(_, address)| address.is_unspecified()) {
         refusals.push(format!(
             "{path}[{index}]: found {address}, expected an address that clients can reach; what to bind belongs in `listen`"
@@ -307,12 +313,12 @@ fn each_once(path: &str, addresses: Vec<IpAddr>, refusals: &mut Refusals) -> Vec
     kept
 }
 
-fn check_socket(path: &str, text: &str, refusals: &mut Refusals) -> SocketAddr {
+pub(super) fn check_socket(path: &str, text: &str, refusals: &mut Refusals) -> SocketAddr {
     parsed(path, text, "an address with a port, such as 0.0.0.0:9153", refusals)
         .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
-fn parsed<T: FromStr>(path: &str, text: &str, expected: &str, refusals: &mut Refusals) -> Option<T> {
+pub(super) fn parsed<T: FromStr>(path: &str, text: &str, expected: &str, refusals: &mut Refusals) -> Option<T> {
     let value = text.parse().ok();
     if value.is_none() {
         refusals.push(format!("{path}: found {text:?}, expected {expected}"));

@@ -1,6 +1,6 @@
 //! The shape of the file: what serde reads, before anything is checked.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData, net::IpAddr};
+use std::{collections::BTreeMap, fmt, marker::PhantomData, net::IpAddr, path::PathBuf};
 
 use serde::{
     Deserialize, Deserializer,
@@ -38,6 +38,7 @@ pub(super) struct FullZone {
     pub(super) name: String,
     pub(super) ttl: Option<u32>,
     pub(super) negative_ttl: Option<u32>,
+    pub(super) acme_challenge: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,6 +94,60 @@ pub(super) struct Dns {
     pub(super) listen: Option<Vec<String>>,
     #[serde(default)]
     pub(super) addresses: Vec<IpAddr>,
+    pub(super) clients: Option<Vec<String>>,
+    pub(super) strangers: Option<String>,
+    #[serde(default)]
+    pub(super) forwarders: Vec<String>,
+    #[serde(default)]
+    pub(super) views: Vec<View>,
+    #[serde(default)]
+    pub(super) allowed_addresses: Vec<String>,
+    #[serde(default)]
+    pub(super) filter: DnsFilter,
+    #[serde(default)]
+    pub(super) records: Vec<Record>,
+    #[serde(default)]
+    pub(super) https_records: bool,
+    #[serde(default)]
+    pub(super) reverse: bool,
+    pub(super) tls: Option<DnsTls>,
+    pub(super) forward_to: Option<String>,
+    pub(super) identify: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct View {
+    pub(super) name: String,
+    pub(super) sources: Vec<String>,
+    pub(super) entry_points: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DnsFilter {
+    pub(super) ingress_classes: Option<Vec<String>>,
+    pub(super) gateway_classes: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) labels: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Record {
+    pub(super) name: String,
+    #[serde(rename = "type")]
+    pub(super) type_: String,
+    pub(super) targets: Vec<String>,
+    pub(super) ttl: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DnsTls {
+    pub(super) listen: Option<Vec<String>>,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -122,7 +177,7 @@ impl<'de> Deserialize<'de> for Zone {
             }
 
             fn visit_str<E>(self, name: &str) -> Result<Zone, E> {
-                Ok(Zone(FullZone { name: name.to_owned(), ttl: None, negative_ttl: None }))
+                Ok(Zone(FullZone { name: name.to_owned(), ttl: None, negative_ttl: None, acme_challenge: None }))
             }
 
             fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Zone, M::Error> {

@@ -132,6 +132,12 @@ impl HostPattern {
         }
     }
 
+    /// Whether everything it covers is `ancestor` or lies below it.
+    pub fn is_within(&self, ancestor: &HostName) -> bool {
+        let (Self::Exact(name) | Self::Wildcard { parent: name, .. }) = self;
+        name.is_within(ancestor)
+    }
+
     /// The greater one is asked first: exact before wildcard, then the longer name.
     pub fn specificity(&self) -> (bool, usize) {
         match self {

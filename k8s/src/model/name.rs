@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn long_text_is_split_between_characters() {
         // The 255th byte is in the middle of a character.
-        let Ok(RecordData::Txt(strings)) = RecordData::parse("TXT", &format!("{}é{}", "x".repeat(254), "y".repeat(300)))
+        let Ok(RecordData::Txt(strings)) =
+            RecordData::parse("TXT", &format!("{}é{}", "x".repeat(254), "y".repeat(300)))
         else {
             panic!("is text")
         };
