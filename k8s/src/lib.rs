@@ -13,6 +13,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod gateway_api;
+mod kind;
 pub mod model;
 pub mod problem;
 pub mod snapshot;

@@ -3,10 +3,11 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretObjectReference, kind};
+use super::{GROUP, SecretObjectReference};
+use crate::kind::kind;
 
-kind!(GatewayClass, GatewayClassSpec, "v1", "GatewayClass", "gatewayclasses", k8s_openapi::ClusterResourceScope);
-kind!(Gateway, GatewaySpec, "v1", "Gateway", "gateways", k8s_openapi::NamespaceResourceScope);
+kind!(GatewayClass, GatewayClassSpec, GROUP, "v1", "GatewayClass", "gatewayclasses", k8s_openapi::ClusterResourceScope);
+kind!(Gateway, GatewaySpec, GROUP, "v1", "Gateway", "gateways", k8s_openapi::NamespaceResourceScope);
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendObjectReference, ParentReference, kind};
+use super::{BackendObjectReference, GROUP, ParentReference};
+use crate::kind::kind;
 
-kind!(HttpRoute, HttpRouteSpec, "v1", "HTTPRoute", "httproutes", k8s_openapi::NamespaceResourceScope);
+kind!(HttpRoute, HttpRouteSpec, GROUP, "v1", "HTTPRoute", "httproutes", k8s_openapi::NamespaceResourceScope);
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kind;
+use super::GROUP;
+use crate::kind::kind;
 
 /// From a route to a Gateway (or, later, a ListenerSet).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -41,6 +42,7 @@ pub struct SecretObjectReference {
 kind!(
     ReferenceGrant,
     ReferenceGrantSpec,
+    GROUP,
     "v1beta1",
     "ReferenceGrant",
     "referencegrants",

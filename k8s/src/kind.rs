@@ -1,0 +1,44 @@
+//! Types of custom resources, written by hand.
+
+/// `kind!(Type, Spec, GROUP, version, kind, plural, scope)`: a kind with a spec, as kube wants to know it.
+macro_rules! kind {
+    ($type:ident, $spec:ident, $group:expr, $version:literal, $kind:literal, $plural:literal, $scope:ty) => {
+        impl kube::Resource for $type {
+            type DynamicType = ();
+            type Scope = $scope;
+
+            fn kind((): &()) -> std::borrow::Cow<'_, str> {
+                $kind.into()
+            }
+
+            fn group((): &()) -> std::borrow::Cow<'_, str> {
+                $group.into()
+            }
+
+            fn version((): &()) -> std::borrow::Cow<'_, str> {
+                $version.into()
+            }
+
+            fn plural((): &()) -> std::borrow::Cow<'_, str> {
+                $plural.into()
+            }
+
+            fn meta(&self) -> &kube::core::ObjectMeta {
+                &self.metadata
+            }
+
+            fn meta_mut(&mut self) -> &mut kube::core::ObjectMeta {
+                &mut self.metadata
+            }
+        }
+
+        #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $type {
+            #[serde(default)]
+            pub metadata: kube::core::ObjectMeta,
+            pub spec: $spec,
+        }
+    };
+}
+pub(crate) use kind;
