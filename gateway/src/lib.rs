@@ -31,7 +31,7 @@ use crate::{metrics::Metrics, zone::Zones};
 pub type SharedZones = Arc<ArcSwapOption<Zones>>;
 
 /// Names need neither certificates nor endpoints.
-pub const KINDS: Kinds = Kinds { secrets: false, endpoints: false };
+pub const KINDS: Kinds = Kinds { secrets: false, endpoints: false, dns_endpoints: true };
 
 /// Serves until SIGTERM or SIGINT, or until something that cannot be mended at run time has gone wrong.
 pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {

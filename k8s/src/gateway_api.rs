@@ -4,14 +4,17 @@
 //! unknown filter, protocol or path type stays data instead of making the whole object unreadable.
 
 mod gateway;
+mod grpc_route;
 mod http_route;
 mod reference;
+mod tls_route;
 
 pub use self::{
     gateway::{
         AllowedRoutes, Gateway, GatewayAddress, GatewayClass, GatewayClassSpec, GatewaySpec, Listener, ListenerTls,
         RouteGroupKind, RouteNamespaces,
     },
+    grpc_route::{GrpcRoute, GrpcRouteSpec},
     http_route::{
         HeaderModifier, HttpBackendRef, HttpHeader, HttpHeaderMatch, HttpPathMatch, HttpPathModifier,
         HttpQueryParamMatch, HttpRequestRedirect, HttpRoute, HttpRouteFilter, HttpRouteMatch, HttpRouteRule,
@@ -21,6 +24,7 @@ pub use self::{
         BackendObjectReference, ParentReference, ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec,
         ReferenceGrantTo, SecretObjectReference,
     },
+    tls_route::{TlsRoute, TlsRouteSpec},
 };
 
 pub const GROUP: &str = "gateway.networking.k8s.io";

@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod external_dns;
 pub mod gateway_api;
 mod kind;
 pub mod model;

@@ -9,7 +9,8 @@ use k8s_openapi::api::{
 };
 
 use crate::{
-    gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
+    external_dns::DnsEndpoint,
+    gateway_api::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
     model::ServiceName,
     problem::Problem,
 };
@@ -23,9 +24,13 @@ pub struct Snapshot {
     pub gateway_classes: Vec<Arc<GatewayClass>>,
     pub gateways: Vec<Arc<Gateway>>,
     pub http_routes: Vec<Arc<HttpRoute>>,
+    pub grpc_routes: Vec<Arc<GrpcRoute>>,
+    pub tls_routes: Vec<Arc<TlsRoute>>,
     pub reference_grants: Vec<Arc<ReferenceGrant>>,
     pub namespaces: Vec<Arc<Namespace>>,
     pub services: Vec<Arc<Service>>,
+    /// Empty where they are not watched.
+    pub dns_endpoints: Vec<Arc<DnsEndpoint>>,
     /// Only Secrets of type `kubernetes.io/tls`. None where Secrets are not watched at all.
     pub secrets: Option<Vec<Arc<Secret>>>,
     /// By the Service they belong to (label `kubernetes.io/service-name`).

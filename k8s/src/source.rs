@@ -36,6 +36,8 @@ pub struct Kinds {
     pub secrets: bool,
     /// EndpointSlices: `router` alone.
     pub endpoints: bool,
+    /// DNSEndpoints of external-dns: `gateway` alone.
+    pub dns_endpoints: bool,
 }
 
 /// Where objects come from.

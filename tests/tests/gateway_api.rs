@@ -17,8 +17,10 @@ fn the_file_sets_every_field_that_is_read() {
         let (kind, spec) = match &object {
             Object::Gateway(it) => ("Gateway", serde_json::to_value(&it.spec)),
             Object::GatewayClass(it) => ("GatewayClass", serde_json::to_value(&it.spec)),
+            Object::GrpcRoute(it) => ("GRPCRoute", serde_json::to_value(&it.spec)),
             Object::HttpRoute(it) => ("HTTPRoute", serde_json::to_value(&it.spec)),
             Object::ReferenceGrant(it) => ("ReferenceGrant", serde_json::to_value(&it.spec)),
+            Object::TlsRoute(it) => ("TLSRoute", serde_json::to_value(&it.spec)),
             other => panic!("{other:?} is not of the Gateway API"),
         };
         walk(kind, &spec.expect("what was read can be written"), &mut set, &mut unset);

@@ -141,7 +141,7 @@ proptest! {
         }
         // Each on its own, so that one that cannot be read leaves the others.
         let objects = values.iter().filter_map(|value| manifest::read(&value.to_string()).ok()).flatten();
-        let kinds = Kinds { secrets: true, endpoints: true };
+        let kinds = Kinds { secrets: true, endpoints: true, dns_endpoints: true };
         let translation = translate(&source::snapshot(objects, kinds), config);
         for problem in &translation.problems {
             prop_assert!(!problem.to_string().is_empty());

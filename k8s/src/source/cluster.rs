@@ -18,7 +18,8 @@ use super::{
     object::{Key, Kind, Object, Store, object_name},
 };
 use crate::{
-    gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
+    external_dns::DnsEndpoint,
+    gateway_api::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
     model::ServiceName,
     problem::{Problem, Reason},
 };
@@ -66,14 +67,19 @@ pub(super) async fn follow(client: Client, kinds: Kinds, updates: mpsc::Sender<U
     }
     follow!(Gateway, Kind::Gateway, all.clone());
     follow!(GatewayClass, Kind::GatewayClass, all.clone());
+    follow!(GrpcRoute, Kind::GrpcRoute, all.clone());
     follow!(HttpRoute, Kind::HttpRoute, all.clone());
     follow!(Ingress, Kind::Ingress, all.clone());
     follow!(IngressClass, Kind::IngressClass, all.clone());
     follow!(Namespace, Kind::Namespace, all.clone());
     follow!(ReferenceGrant, Kind::ReferenceGrant, all.clone());
     follow!(Service, Kind::Service, all.clone());
+    follow!(TlsRoute, Kind::TlsRoute, all.clone());
     if kinds.secrets {
         follow!(Secret, Kind::Secret, all.clone().fields("type=kubernetes.io/tls"));
+    }
+    if kinds.dns_endpoints {
+        follow!(DnsEndpoint, Kind::DnsEndpoint, all.clone());
     }
     if kinds.endpoints {
         follow!(EndpointSlice, Kind::EndpointSlice, all);
@@ -218,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: Kinds = Kinds { secrets: false, endpoints: true };
+    const KINDS: Kinds = Kinds { secrets: false, endpoints: true, dns_endpoints: false };
 
     fn service(name: &str, port: i32) -> Listed {
         let json = json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"ports": [{"port": port}]}});

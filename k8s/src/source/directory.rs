@@ -297,7 +297,7 @@ fn is_directory(entry: &fs::DirEntry) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    const ALL: Kinds = Kinds { secrets: true, endpoints: true };
+    const ALL: Kinds = Kinds { secrets: true, endpoints: true, dns_endpoints: true };
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n";
 
     fn slice(address: &str) -> String {

@@ -16,7 +16,8 @@ use serde_saphyr::{Error, UserMessageFormatter, budget::BudgetBreach};
 
 use super::object::Object;
 use crate::{
-    gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
+    external_dns::DnsEndpoint,
+    gateway_api::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
     model::ObjectName,
 };
 
@@ -136,10 +137,12 @@ const V1BETA1: &[&str] = &["gateway.networking.k8s.io/v1beta1"];
 
 #[rustfmt::skip]
 const WATCHED: &[Watched] = &[
+    Watched { kind: "DNSEndpoint", version: "externaldns.k8s.io/v1alpha1", also: &[], namespaced: true, decode: one::<DnsEndpoint> },
     Watched { kind: "Endpoints", version: "v1", also: &[], namespaced: true, decode: endpoints },
     Watched { kind: "EndpointSlice", version: "discovery.k8s.io/v1", also: &[], namespaced: true, decode: one::<EndpointSlice> },
     Watched { kind: "Gateway", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<Gateway> },
     Watched { kind: "GatewayClass", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: false, decode: one::<GatewayClass> },
+    Watched { kind: "GRPCRoute", version: "gateway.networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<GrpcRoute> },
     Watched { kind: "HTTPRoute", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<HttpRoute> },
     Watched { kind: "Ingress", version: "networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<Ingress> },
     Watched { kind: "IngressClass", version: "networking.k8s.io/v1", also: &[], namespaced: false, decode: one::<IngressClass> },
@@ -147,6 +150,7 @@ const WATCHED: &[Watched] = &[
     Watched { kind: "ReferenceGrant", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<ReferenceGrant> },
     Watched { kind: "Secret", version: "v1", also: &[], namespaced: true, decode: secret },
     Watched { kind: "Service", version: "v1", also: &[], namespaced: true, decode: one::<Service> },
+    Watched { kind: "TLSRoute", version: "gateway.networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<TlsRoute> },
 ];
 
 /// Others have an Ingress or a Gateway too, of groups that look like a domain of theirs.
@@ -379,6 +383,9 @@ mod tests {
             ("gateway.networking.k8s.io/v1alpha2", "ReferenceGrant", "ReferenceGrant of gateway.networking.k8s.io/v1"),
             ("discovery.k8s.io/v1beta1", "EndpointSlice", "EndpointSlice of discovery.k8s.io/v1"),
             ("apps/v1", "Service", "Service of v1"),
+            ("gateway.networking.k8s.io/v1alpha2", "GRPCRoute", "GRPCRoute of gateway.networking.k8s.io/v1"),
+            ("gateway.networking.k8s.io/v1alpha3", "TLSRoute", "TLSRoute of gateway.networking.k8s.io/v1"),
+            ("externaldns.k8s.io/v1beta1", "DNSEndpoint", "DNSEndpoint of externaldns.k8s.io/v1alpha1"),
         ] {
             let error = read(api, kind).expect_err(api);
             assert!(error.ends_with(&format!(": is written as {kind} of {api}, expected {expected}")), "{error}");
@@ -386,7 +393,7 @@ mod tests {
         for (api, kind) in [
             ("networking.istio.io/v1", "Gateway"),
             ("serving.knative.dev/v1", "Service"),
-            ("gateway.networking.k8s.io/v1", "GRPCRoute"),
+            ("gateway.networking.k8s.io/v1alpha2", "TCPRoute"),
             ("traefik.io/v1alpha1", "IngressRoute"),
         ] {
             assert_eq!(read(api, kind), Ok(0), "{kind} of {api}");

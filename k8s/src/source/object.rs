@@ -14,7 +14,8 @@ use kube::{Resource, core::ObjectMeta};
 
 use super::Kinds;
 use crate::{
-    gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant},
+    external_dns::DnsEndpoint,
+    gateway_api::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
     model::{ObjectName, ServiceName},
     problem::Problem,
     snapshot::Snapshot,
@@ -56,9 +57,11 @@ macro_rules! kinds {
 }
 
 kinds! {
+    DnsEndpoint DnsEndpoint, "DNSEndpoint";
     EndpointSlice EndpointSlice, "EndpointSlice";
     Gateway Gateway, "Gateway";
     GatewayClass GatewayClass, "GatewayClass";
+    GrpcRoute GrpcRoute, "GRPCRoute";
     HttpRoute HttpRoute, "HTTPRoute";
     Ingress Ingress, "Ingress";
     IngressClass IngressClass, "IngressClass";
@@ -66,6 +69,7 @@ kinds! {
     ReferenceGrant ReferenceGrant, "ReferenceGrant";
     Secret Secret, "Secret";
     Service Service, "Service";
+    TlsRoute TlsRoute, "TLSRoute";
 }
 
 /// Namespace (empty for cluster-wide kinds) and name.
@@ -189,6 +193,11 @@ impl Store {
         });
         for object in objects {
             match object {
+                Object::DnsEndpoint(it) => {
+                    if kinds.dns_endpoints {
+                        snapshot.dns_endpoints.push(Arc::clone(it));
+                    }
+                }
                 Object::EndpointSlice(slice) => {
                     if let Some(service) = service_of(slice).filter(|_| kinds.endpoints) {
                         snapshot.endpoint_slices.entry(service).or_default().push(Arc::clone(slice));
@@ -196,6 +205,7 @@ impl Store {
                 }
                 Object::Gateway(it) => snapshot.gateways.push(Arc::clone(it)),
                 Object::GatewayClass(it) => snapshot.gateway_classes.push(Arc::clone(it)),
+                Object::GrpcRoute(it) => snapshot.grpc_routes.push(Arc::clone(it)),
                 Object::HttpRoute(it) => snapshot.http_routes.push(Arc::clone(it)),
                 Object::Ingress(it) => snapshot.ingresses.push(Arc::clone(it)),
                 Object::IngressClass(it) => snapshot.ingress_classes.push(Arc::clone(it)),
@@ -209,6 +219,7 @@ impl Store {
                     }
                 }
                 Object::Service(it) => snapshot.services.push(Arc::clone(it)),
+                Object::TlsRoute(it) => snapshot.tls_routes.push(Arc::clone(it)),
             }
         }
         snapshot

@@ -174,11 +174,28 @@ impl Failure {
             | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
             _ => 0,
         };
-        let optional = matches!(kind, Kind::Gateway | Kind::GatewayClass | Kind::HttpRoute | Kind::ReferenceGrant);
+        let optional = is_optional(kind);
         match code {
             403 => Self::Forbidden { optional },
             404 if optional => Self::NoSuchKind,
             _ => Self::Lost,
+        }
+    }
+}
+
+/// Whether a cluster may be without it: the CRDs of the Gateway API and of external-dns are somebody's to install,
+/// and of an older release than is read here the routes have other versions, which is the same answer.
+fn is_optional(kind: Kind) -> bool {
+    match kind {
+        Kind::DnsEndpoint
+        | Kind::Gateway
+        | Kind::GatewayClass
+        | Kind::GrpcRoute
+        | Kind::HttpRoute
+        | Kind::ReferenceGrant
+        | Kind::TlsRoute => true,
+        Kind::EndpointSlice | Kind::Ingress | Kind::IngressClass | Kind::Namespace | Kind::Secret | Kind::Service => {
+            false
         }
     }
 }

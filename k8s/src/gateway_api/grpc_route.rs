@@ -1,0 +1,18 @@
+//! GRPCRoute: where it is attached, and for which names.
+
+use serde::{Deserialize, Serialize};
+
+use super::{GROUP, ParentReference};
+use crate::kind::kind;
+
+kind!(GrpcRoute, GrpcRouteSpec, GROUP, "v1", "GRPCRoute", "grpcroutes", k8s_openapi::NamespaceResourceScope);
+
+/// What its rules say is not read: nothing serves them yet.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrpcRouteSpec {
+    #[serde(default)]
+    pub parent_refs: Vec<ParentReference>,
+    #[serde(default)]
+    pub hostnames: Vec<String>,
+}
