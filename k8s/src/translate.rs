@@ -1,5 +1,6 @@
 //! Snapshot to model: every reference resolved, every problem found. Pure and total.
 
+mod attachment;
 mod certificate;
 mod endpoint_slice;
 mod entry_point;
