@@ -76,6 +76,8 @@ pub enum Reason {
     NoAddress,
     #[error("is not attached to {target}: {why}")]
     NotAttached { target: String, why: String },
+    #[error("{what} not served by the router yet: {instead}")]
+    NotServed { what: String, instead: &'static str },
 }
 
 impl Reason {
@@ -102,6 +104,7 @@ impl Reason {
             Self::NoIngressClass { .. } => "NoIngressClass",
             Self::NoAddress => "NoAddress",
             Self::NotAttached { .. } => "NotAttached",
+            Self::NotServed { .. } => "NotServed",
         }
     }
 }

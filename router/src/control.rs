@@ -134,7 +134,8 @@ pub fn compile(model: &Model, cells: &Cells) -> Dataplane {
     let mut dataplane = Dataplane::default();
     for entry_point in &model.entry_points {
         let mut by_socket: BTreeMap<SocketAddr, Vec<&Listener>> = BTreeMap::new();
-        for listener in &entry_point.listeners {
+        let served = entry_point.listeners.iter().filter(|listener| listener.protocol != ListenerProtocol::Tls);
+        for listener in served {
             for socket in &listener.sockets {
                 by_socket.entry(*socket).or_default().push(listener);
             }
@@ -156,12 +157,13 @@ pub fn compile(model: &Model, cells: &Cells) -> Dataplane {
     dataplane
 }
 
-/// None for no listeners at all.
+/// None for no listeners that are served.
 fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cells) -> Option<Socket> {
     let first = listeners.first()?;
     let (redirect_to_https, certificates) = match first.protocol {
         ListenerProtocol::Http { redirect_to_https } => (redirect_to_https.map(to_https), None),
         ListenerProtocol::Https => (None, Some(CertificateStore::new(listeners))),
+        ListenerProtocol::Tls => return None,
     };
     let make = |route: &Route, rule: usize| Arc::new(action(&entry_point.name, route, rule, cells));
     let edge = Edge {
@@ -204,5 +206,37 @@ fn action(entry_point: &str, route: &Route, index: usize, cells: &Cells) -> Acti
         backends,
         timeouts: rule.map(|rule| rule.timeouts).unwrap_or_default(),
         metrics: RouteMetrics::new(entry_point, &format!("{}/{}", route.source.namespace, route.source.name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s::model::Trust;
+
+    use super::*;
+
+    fn listener(protocol: ListenerProtocol, port: u16) -> Listener {
+        Listener {
+            name: port.to_string().as_str().into(),
+            port,
+            sockets: vec![SocketAddr::from(([192, 168, 8, 24], port))],
+            protocol,
+            hostname: None,
+            certificates: Vec::new(),
+            default_certificate: None,
+            routes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_tls_listener_opens_nothing_and_leaves_its_socket_to_the_https_listener_there() {
+        let listeners = [(ListenerProtocol::Tls, 443), (ListenerProtocol::Https, 443), (ListenerProtocol::Tls, 8443)];
+        let listeners = listeners.map(|(protocol, port)| listener(protocol, port)).into();
+        let entry_point =
+            EntryPoint { name: "network/home".into(), addresses: Vec::new(), trust: Trust::default(), listeners };
+        let model = Model { entry_points: vec![entry_point], ..Model::default() };
+        let compiled = compile(&model, &Cells::new());
+        let sockets: Vec<_> = compiled.sockets.iter().map(|(address, it)| (address.port(), it.edge.is_tls)).collect();
+        assert_eq!(sockets, [(443, true)]);
     }
 }

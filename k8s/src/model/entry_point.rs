@@ -43,7 +43,7 @@ pub struct Listener {
     pub protocol: ListenerProtocol,
     /// None serves every host.
     pub hostname: Option<HostPattern>,
-    /// By SNI: an exact name before a wildcard, and of two for one name the first. Empty on HTTP listeners.
+    /// By SNI: an exact name before a wildcard, and of two for one name the first. Empty where TLS does not end.
     pub certificates: Vec<Arc<Certificate>>,
     /// For names that none of these covers, and for clients that name none.
     pub default_certificate: Option<Arc<Certificate>>,
@@ -52,8 +52,12 @@ pub struct Listener {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerProtocol {
-    Http { redirect_to_https: Option<u16> },
+    Http {
+        redirect_to_https: Option<u16>,
+    },
     Https,
+    /// TLS with anything in it, told apart by server name, for TLSRoutes.
+    Tls,
 }
 
 /// A route on a listener.

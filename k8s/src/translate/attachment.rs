@@ -1,15 +1,13 @@
 //! Which routes attach to which listeners of a Gateway.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use super::{Work, http_route, names, object_name};
+use kube::core::ObjectMeta;
+
+use super::{Work, created, names, object_name};
 use crate::{
-    gateway_api::{self, GROUP, Gateway, HttpRoute, ParentReference},
-    model::{Attachment, HostPattern, Labels, Listener, ObjectName, Route},
+    gateway_api::{self, GROUP, Gateway, ParentReference},
+    model::{Attachment, HostPattern, Labels, Listener, ListenerProtocol, ObjectName, Route, Rule},
     problem::Reason,
 };
 
@@ -26,14 +24,38 @@ pub(super) struct Door<'a> {
     pub(super) listeners: Vec<Standing<'a>>,
 }
 
-/// Puts a route on every listener that its parentRefs name and that takes it.
-pub(super) fn attach(work: &mut Work<'_>, route: &HttpRoute, doors: &mut [Door<'_>]) {
-    let source = object_name("HTTPRoute", &route.metadata);
-    let mut translated: Option<Arc<Route>> = None;
+/// What routes of every kind have alike: who they are, and where they want to be.
+pub(super) struct Claimant<'a> {
+    pub(super) source: ObjectName,
+    pub(super) created: i64,
+    pub(super) parent_refs: &'a [ParentReference],
+    pub(super) hostnames: &'a [String],
+}
+
+impl<'a> Claimant<'a> {
+    pub(super) fn new(
+        kind: &'static str,
+        metadata: &ObjectMeta,
+        parent_refs: &'a [ParentReference],
+        hostnames: &'a [String],
+    ) -> Self {
+        Self { source: object_name(kind, metadata), created: created(metadata), parent_refs, hostnames }
+    }
+}
+
+/// Puts a route on every listener that its parentRefs name and that takes it. `rules` is called for a route that
+/// some listener takes, once. Returns whether there is one.
+pub(super) fn attach(
+    work: &mut Work<'_>,
+    claimant: Claimant<'_>,
+    doors: &mut [Door<'_>],
+    rules: impl FnOnce(&mut Work<'_>, &ObjectName) -> Vec<Rule>,
+) -> bool {
+    let Claimant { source, created, parent_refs, hostnames: texts } = claimant;
     let mut hostnames = Vec::new();
     // What is wrong with somebody else's route is somebody else's business too.
-    let is_ours = route.spec.parent_refs.iter().any(|parent| door_of(parent, &source, doors).is_some());
-    for text in &route.spec.hostnames {
+    let is_ours = parent_refs.iter().any(|parent| door_of(parent, &source, doors).is_some());
+    for text in texts {
         match HostPattern::parse(text, Labels::OneOrMore) {
             Ok(host) => hostnames.push(host),
             Err(error) if is_ours => work.problem(&source, Reason::InvalidHost { text: text.clone(), error }),
@@ -41,11 +63,12 @@ pub(super) fn attach(work: &mut Work<'_>, route: &HttpRoute, doors: &mut [Door<'
         }
     }
     // Hostnames that are all wrong must not turn into "every host".
-    if hostnames.is_empty() && !route.spec.hostnames.is_empty() {
-        return;
+    if hostnames.is_empty() && !texts.is_empty() {
+        return false;
     }
-    let mut attached: HashSet<(usize, usize)> = HashSet::new();
-    for parent in &route.spec.parent_refs {
+    // Where it goes: the door, the listener, and the hostnames there. The rules follow, once and where needed.
+    let mut places: Vec<(usize, usize, Vec<HostPattern>)> = Vec::new();
+    for parent in parent_refs {
         let Some((namespace, name)) = gateway_of(parent, &source) else { continue };
         let target = format!("Gateway {namespace}/{name}");
         let Some(index) = door_of(parent, &source, doors) else {
@@ -55,29 +78,54 @@ pub(super) fn attach(work: &mut Work<'_>, route: &HttpRoute, doors: &mut [Door<'
             }
             continue;
         };
+        let Some(door) = doors.get(index) else { continue };
         let mut refusals = Vec::new();
         let mut found = false;
-        for number in 0..doors[index].listeners.len() {
-            let standing = &doors[index].listeners[number];
+        for (number, standing) in door.listeners.iter().enumerate() {
             if !names_listener(parent, standing) {
                 continue;
             }
-            match own_hostnames(work, &doors[index], standing, &source, &hostnames) {
-                Err(why) => refusals.push(why),
+            match own_hostnames(work, door, standing, &source, &hostnames) {
+                Err(refusal) => refusals.push(refusal),
                 Ok(own) => {
                     found = true;
-                    if attached.insert((index, number)) {
-                        let route = translated.get_or_insert_with(|| Arc::new(http_route::translate(work, route)));
-                        let attachment = Attachment { hostnames: own, route: Arc::clone(route) };
-                        doors[index].listeners[number].listener.routes.push(attachment);
+                    if !places.iter().any(|(door, listener, _)| (*door, *listener) == (index, number)) {
+                        places.push((index, number, own));
                     }
                 }
             }
         }
         if !found {
-            let why = refusals.into_iter().next().unwrap_or_else(|| no_listener(parent));
+            // The nearest miss says most: a listener for routes of another kind was hardly meant.
+            refusals.sort_by_key(|refusal| matches!(refusal, Refusal::Protocol(_)));
+            let why = refusals.into_iter().next().map_or_else(|| no_listener(parent), Refusal::into_text);
             work.problem(&source, Reason::NotAttached { target, why });
         }
+    }
+    if places.is_empty() {
+        return false;
+    }
+    let rules = rules(work, &source);
+    let route = Arc::new(Route { source, created, rules, falls_through: true });
+    for (door, listener, hostnames) in places {
+        if let Some(standing) = doors.get_mut(door).and_then(|door| door.listeners.get_mut(listener)) {
+            standing.listener.routes.push(Attachment { hostnames, route: Arc::clone(&route) });
+        }
+    }
+    true
+}
+
+/// Why a listener does not take a route.
+enum Refusal {
+    /// Its protocol carries routes of other kinds.
+    Protocol(String),
+    Other(String),
+}
+
+impl Refusal {
+    fn into_text(self) -> String {
+        let (Self::Protocol(text) | Self::Other(text)) = self;
+        text
     }
 }
 
@@ -115,14 +163,18 @@ fn own_hostnames(
     standing: &Standing<'_>,
     route: &ObjectName,
     hostnames: &[HostPattern],
-) -> Result<Vec<HostPattern>, String> {
+) -> Result<Vec<HostPattern>, Refusal> {
     let spec = standing.spec;
+    if let Err(others) = carries(standing.listener.protocol, route.kind) {
+        let refusal = format!("listener {} has the protocol {}, which carries {others}", spec.name, spec.protocol);
+        return Err(Refusal::Protocol(refusal));
+    }
     let allowed = spec.allowed_routes.as_ref();
     let kinds = allowed.map(|allowed| allowed.kinds.as_slice()).unwrap_or_default();
     let takes_kind =
         |kind: &gateway_api::RouteGroupKind| kind.group.as_deref().unwrap_or(GROUP) == GROUP && kind.kind == route.kind;
     if !kinds.is_empty() && !kinds.iter().any(takes_kind) {
-        return Err(format!("listener {} does not take the kind {}", spec.name, route.kind));
+        return Err(Refusal::Other(format!("listener {} does not take the kind {}", spec.name, route.kind)));
     }
     let from = allowed.and_then(|allowed| allowed.namespaces.as_ref());
     let takes_namespace = match from.and_then(|from| from.from.as_deref()).unwrap_or("Same") {
@@ -137,14 +189,34 @@ fn own_hostnames(
         _ => false,
     };
     if !takes_namespace {
-        return Err(format!("listener {} does not take routes from namespace {}", spec.name, route.namespace));
+        let refusal = format!("listener {} does not take routes from namespace {}", spec.name, route.namespace);
+        return Err(Refusal::Other(refusal));
     }
-    let Some(listener) = &standing.listener.hostname else { return Ok(hostnames.to_vec()) };
+    let Some(listener) = &standing.listener.hostname else {
+        // A server name is all that a TLS listener has to go by.
+        if standing.listener.protocol == ListenerProtocol::Tls && hostnames.is_empty() {
+            let refusal = format!("neither it nor listener {} has a hostname: set spec.hostnames", spec.name);
+            return Err(Refusal::Other(refusal));
+        }
+        return Ok(hostnames.to_vec());
+    };
     let meeting: Vec<HostPattern> = hostnames.iter().filter(|own| own.intersect(listener).is_some()).cloned().collect();
     if meeting.is_empty() && !hostnames.is_empty() {
-        return Err(format!("none of its hostnames meets {listener} of listener {}", spec.name));
+        let refusal = format!("none of its hostnames meets {listener} of listener {}", spec.name);
+        return Err(Refusal::Other(refusal));
     }
     Ok(meeting)
+}
+
+/// Whether routes of a kind can be on a listener of a protocol, or the kinds that can.
+fn carries(protocol: ListenerProtocol, kind: &str) -> Result<(), &'static str> {
+    let (kinds, text): (&[&str], _) = match protocol {
+        ListenerProtocol::Http { .. } | ListenerProtocol::Https => {
+            (&["GRPCRoute", "HTTPRoute"], "GRPCRoutes and HTTPRoutes only")
+        }
+        ListenerProtocol::Tls => (&["TLSRoute"], "TLSRoutes only"),
+    };
+    if kinds.contains(&kind) { Ok(()) } else { Err(text) }
 }
 
 fn selects(

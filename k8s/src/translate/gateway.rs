@@ -8,15 +8,15 @@ use std::{
 
 use super::{
     Work,
-    attachment::{Door, Standing, attach},
+    attachment::{Claimant, Door, Standing, attach},
     certificate,
     filter::invalid,
-    names, object_name,
+    http_route, names, object_name,
     reference_grant::{From, To, granted},
 };
 use crate::{
     config,
-    gateway_api::{self, GROUP, Gateway},
+    gateway_api::{self, GROUP, Gateway, GrpcRouteSpec, HttpRouteSpec, TlsRouteSpec},
     model::{Certificate, EntryPoint, HostPattern, Labels, Listener, ListenerProtocol, ObjectName, Trust},
     problem::Reason,
 };
@@ -52,9 +52,7 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
         let listeners = listeners(work, gateway, &addresses, &mut taken);
         doors.push(Door { gateway, addresses, listeners });
     }
-    for route in &snapshot.http_routes {
-        attach(work, route, &mut doors);
-    }
+    attach_all(work, &mut doors);
     let remedy = "name a Secret that does in the listener's tls.certificateRefs";
     for standing in doors.iter().flat_map(|door| &door.listeners) {
         if standing.listener.protocol == ListenerProtocol::Https {
@@ -73,6 +71,33 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
             }
         })
         .collect()
+}
+
+fn attach_all(work: &mut Work<'_>, doors: &mut [Door<'_>]) {
+    let snapshot = work.snapshot;
+    for route in &snapshot.http_routes {
+        let HttpRouteSpec { parent_refs, hostnames, rules } = &route.spec;
+        let claimant = Claimant::new("HTTPRoute", &route.metadata, parent_refs, hostnames);
+        attach(work, claimant, doors, |work, source| http_route::translate(work, source, rules));
+    }
+    for route in &snapshot.grpc_routes {
+        let GrpcRouteSpec { parent_refs, hostnames } = &route.spec;
+        let claimant = Claimant::new("GRPCRoute", &route.metadata, parent_refs, hostnames);
+        attach(work, claimant, doors, |work, source| {
+            let instead = "calls get what HTTPRoutes on its listeners answer, or 404, and only DNS knows its names";
+            work.problem(source, Reason::NotServed { what: "its rules are".to_owned(), instead });
+            Vec::new()
+        });
+    }
+    for route in &snapshot.tls_routes {
+        let TlsRouteSpec { parent_refs, hostnames } = &route.spec;
+        let claimant = Claimant::new("TLSRoute", &route.metadata, parent_refs, hostnames);
+        attach(work, claimant, doors, |work, source| {
+            let instead = "its listeners have no socket, and only DNS knows its names";
+            work.problem(source, Reason::NotServed { what: "its rules are".to_owned(), instead });
+            Vec::new()
+        });
+    }
 }
 
 fn addresses(work: &mut Work<'_>, gateway: &Gateway) -> Vec<IpAddr> {
@@ -148,6 +173,11 @@ fn listeners<'a>(
         let certificates = match protocol {
             ListenerProtocol::Http { .. } => Vec::new(),
             ListenerProtocol::Https => certificates(work, &source, spec),
+            ListenerProtocol::Tls => {
+                let instead = "it has no socket, and only DNS knows the names of its routes";
+                work.problem(&source, Reason::NotServed { what: format!("listener {} is", spec.name), instead });
+                if tls_mode(spec) == "Terminate" { certificates(work, &source, spec) } else { Vec::new() }
+            }
         };
         let default_certificate = certificates.first().cloned();
         let listener = Listener {
@@ -166,12 +196,16 @@ fn listeners<'a>(
 }
 
 fn protocol(spec: &gateway_api::Listener) -> Option<ListenerProtocol> {
-    let mode = spec.tls.as_ref().and_then(|tls| tls.mode.as_deref()).unwrap_or("Terminate");
-    match (spec.protocol.as_str(), mode) {
+    match (spec.protocol.as_str(), tls_mode(spec)) {
         ("HTTP", _) => Some(ListenerProtocol::Http { redirect_to_https: None }),
         ("HTTPS", "Terminate") => Some(ListenerProtocol::Https),
+        ("TLS", "Terminate" | "Passthrough") => Some(ListenerProtocol::Tls),
         _ => None,
     }
+}
+
+fn tls_mode(spec: &gateway_api::Listener) -> &str {
+    spec.tls.as_ref().and_then(|tls| tls.mode.as_deref()).unwrap_or("Terminate")
 }
 
 /// Whether no connection could tell two listeners of a Gateway apart; then both lose (`Gateway.spec.listeners`).

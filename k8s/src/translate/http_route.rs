@@ -1,29 +1,25 @@
-//! HTTPRoute to a route: matches, filters, backends, timeouts.
+//! The rules of an HTTPRoute: matches, filters, backends, timeouts.
 
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Work, created,
+    Work,
     filter::{self, invalid},
     ingress::without_trailing_slash,
-    object_name,
     reference_grant::{From, To, granted},
     service::{self, PortRef},
 };
 use crate::{
-    gateway_api::{GROUP, HttpBackendRef, HttpRoute, HttpRouteMatch, HttpRouteRule},
+    gateway_api::{GROUP, HttpBackendRef, HttpRouteMatch, HttpRouteRule},
     model::{
-        Match, NamedMatch, ObjectName, PathMatch, REGEX_BYTES, Route, Rule, Target, Timeouts, ValueMatch,
-        WeightedBackend,
+        Match, NamedMatch, ObjectName, PathMatch, REGEX_BYTES, Rule, Target, Timeouts, ValueMatch, WeightedBackend,
     },
     problem::Reason,
 };
 
 /// The rules once; where they are attached is another matter.
-pub(super) fn translate(work: &mut Work<'_>, route: &HttpRoute) -> Route {
-    let source = object_name("HTTPRoute", &route.metadata);
-    let rules = route.spec.rules.iter().filter_map(|rule| translate_rule(work, &source, rule)).collect();
-    Route { source, created: created(&route.metadata), rules, falls_through: true }
+pub(super) fn translate(work: &mut Work<'_>, source: &ObjectName, rules: &[HttpRouteRule]) -> Vec<Rule> {
+    rules.iter().filter_map(|rule| translate_rule(work, source, rule)).collect()
 }
 
 /// None where none of the rule's matches can be understood: it would otherwise match what nobody named.
