@@ -56,9 +56,9 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn new(snapshot: &'a Snapshot, config: &'a Config) -> Self {
-        let services = snapshot.services.iter().map(|service| (names(&service.metadata), &**service)).collect();
+        let services = snapshot.services.iter().map(|service| (key_of(&service.metadata), &**service)).collect();
         let namespaces =
-            snapshot.namespaces.iter().map(|namespace| (names(&namespace.metadata).1, &**namespace)).collect();
+            snapshot.namespaces.iter().map(|namespace| (key_of(&namespace.metadata).1, &**namespace)).collect();
         Self {
             snapshot,
             config,
@@ -76,12 +76,12 @@ impl<'a> Work<'a> {
 }
 
 /// Namespace and name; empty where not set.
-fn names(metadata: &kube::core::ObjectMeta) -> (&str, &str) {
+fn key_of(metadata: &kube::core::ObjectMeta) -> (&str, &str) {
     (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
 fn object_name(kind: &'static str, metadata: &kube::core::ObjectMeta) -> ObjectName {
-    let (namespace, name) = names(metadata);
+    let (namespace, name) = key_of(metadata);
     ObjectName::new(kind, namespace, name)
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use kube::core::ObjectMeta;
 
-use super::{Work, created, names, object_name};
+use super::{Work, created, key_of, object_name};
 use crate::{
     gateway_api::{self, GROUP, Gateway, ParentReference},
     model::{Attachment, HostPattern, Labels, Listener, ListenerProtocol, ObjectName, Route, Rule},
@@ -73,7 +73,7 @@ pub(super) fn attach(
         let target = format!("Gateway {namespace}/{name}");
         let Some(index) = door_of(parent, &source, doors) else {
             // A Gateway of somebody else's class is somebody else's business.
-            if !work.snapshot.gateways.iter().any(|it| names(&it.metadata) == (namespace, name)) {
+            if !work.snapshot.gateways.iter().any(|it| key_of(&it.metadata) == (namespace, name)) {
                 work.problem(&source, Reason::ParentMissing { target });
             }
             continue;
@@ -139,7 +139,7 @@ fn gateway_of<'a>(parent: &'a ParentReference, route: &'a ObjectName) -> Option<
 /// The place of the Gateway that a parentRef means, where it is one of ours.
 fn door_of(parent: &ParentReference, route: &ObjectName, doors: &[Door<'_>]) -> Option<usize> {
     let target = gateway_of(parent, route)?;
-    doors.iter().position(|door| names(&door.gateway.metadata) == target)
+    doors.iter().position(|door| key_of(&door.gateway.metadata) == target)
 }
 
 fn names_listener(parent: &ParentReference, standing: &Standing<'_>) -> bool {

@@ -10,7 +10,7 @@ use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::{extensions::GeneralName, prelude::parse_x509_certificate};
 
-use super::{Work, names, object_name};
+use super::{Work, key_of, object_name};
 use crate::{
     model::{Certificate, HostName, HostPattern, Labels, Listener, ObjectName},
     problem::Reason,
@@ -26,7 +26,7 @@ pub(super) struct Certificates<'a> {
 impl<'a> Certificates<'a> {
     pub(super) fn new(secrets: Option<&'a [Arc<Secret>]>) -> Self {
         let secrets =
-            secrets.map(|secrets| secrets.iter().map(|secret| (names(&secret.metadata), &**secret)).collect());
+            secrets.map(|secrets| secrets.iter().map(|secret| (key_of(&secret.metadata), &**secret)).collect());
         Self { secrets, parsed: HashMap::new() }
     }
 

@@ -1,7 +1,7 @@
 //! Gateways to entry points and their listeners.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -11,25 +11,20 @@ use super::{
     attachment::{Claimant, Door, Standing, attach},
     certificate,
     filter::invalid,
-    http_route, names, object_name,
+    http_route, key_of, object_name,
     reference_grant::{From, To, granted},
 };
 use crate::{
-    config,
+    config::{self, Config},
     gateway_api::{self, GROUP, Gateway, GrpcRouteSpec, HttpRouteSpec, TlsRouteSpec},
     model::{Certificate, EntryPoint, HostPattern, Labels, Listener, ListenerProtocol, ObjectName, Trust},
     problem::Reason,
+    snapshot::Snapshot,
 };
 
 /// One entry point for each Gateway of our classes, oldest first. `before` have their sockets already.
 pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<EntryPoint> {
     let (snapshot, config) = (work.snapshot, work.config);
-    let classes: HashSet<&str> = snapshot
-        .gateway_classes
-        .iter()
-        .filter(|class| class.spec.controller_name == *config.gateway_api.controller)
-        .map(|class| names(&class.metadata).1)
-        .collect();
     let mut taken: BTreeMap<SocketAddr, String> = before
         .iter()
         .flat_map(|entry| entry.listeners.iter().map(move |listener| (entry, listener)))
@@ -40,13 +35,15 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
         .collect();
     let mut doors: Vec<Door<'_>> = Vec::new();
     for gateway in &snapshot.gateways {
-        let class = gateway.spec.gateway_class_name.as_str();
-        if !classes.contains(class) {
-            if !snapshot.gateway_classes.iter().any(|it| names(&it.metadata).1 == class) {
+        match class_of(snapshot, config, gateway) {
+            Class::Ours => {}
+            Class::Foreign { .. } => continue,
+            Class::Missing => {
                 let source = object_name("Gateway", &gateway.metadata);
-                work.problem(&source, Reason::GatewayClassMissing { class: class.to_owned() });
+                let class = gateway.spec.gateway_class_name.clone();
+                work.problem(&source, Reason::GatewayClassMissing { class });
+                continue;
             }
-            continue;
         }
         let addresses = addresses(work, gateway);
         let listeners = listeners(work, gateway, &addresses, &mut taken);
@@ -62,7 +59,7 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
     doors
         .into_iter()
         .map(|Door { gateway, addresses, listeners }| {
-            let (namespace, name) = names(&gateway.metadata);
+            let (namespace, name) = key_of(&gateway.metadata);
             EntryPoint {
                 name: format!("{namespace}/{name}").into(),
                 addresses,
@@ -71,6 +68,25 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
             }
         })
         .collect()
+}
+
+/// Whose a Gateway is, by its class.
+pub(super) enum Class<'a> {
+    Ours,
+    Foreign {
+        controller: &'a str,
+    },
+    /// There is no such class.
+    Missing,
+}
+
+pub(super) fn class_of<'a>(snapshot: &'a Snapshot, config: &Config, gateway: &Gateway) -> Class<'a> {
+    let name = gateway.spec.gateway_class_name.as_str();
+    match snapshot.gateway_classes.iter().find(|class| key_of(&class.metadata).1 == name) {
+        Some(class) if class.spec.controller_name == *config.gateway_api.controller => Class::Ours,
+        Some(class) => Class::Foreign { controller: &class.spec.controller_name },
+        None => Class::Missing,
+    }
 }
 
 fn attach_all(work: &mut Work<'_>, doors: &mut [Door<'_>]) {

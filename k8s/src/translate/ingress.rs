@@ -8,7 +8,7 @@ use std::{
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
 use super::{
-    Work, certificate, created, names, object_name,
+    Work, certificate, created, key_of, object_name,
     service::{self, PortRef},
 };
 use crate::{
@@ -193,7 +193,7 @@ pub(super) fn certificates(work: &mut Work<'_>, ingresses: &[&Ingress]) -> Vec<A
         let source = object_name("Ingress", &ingress.metadata);
         let entries = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
         for name in entries.filter_map(|entry| entry.secret_name.as_deref()).filter(|name| !name.is_empty()) {
-            let certificate = certificate::find(work, &source, names(&ingress.metadata).0, name);
+            let certificate = certificate::find(work, &source, key_of(&ingress.metadata).0, name);
             found.extend(certificate.filter(|certificate| seen.insert(certificate.secret.clone())));
         }
     }
