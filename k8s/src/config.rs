@@ -69,6 +69,8 @@ pub struct Config {
     /// Where `/livez`, `/readyz` and `/metrics` are served, for each binary.
     pub admin: AdminConfig,
     pub drain: DrainConfig,
+    /// Where what was last known of the cluster is kept. None: nowhere, and a restart waits for the API server.
+    pub state_directory: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     str::FromStr,
 };
 
@@ -28,6 +29,7 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
         dns,
         admin,
         drain,
+        state_directory,
     } = file;
     let mut refusals = Refusals::new();
     let zones = check_zones(zones, &mut refusals);
@@ -56,6 +58,7 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
             router: check_socket("admin.router", admin.router.as_deref().unwrap_or("0.0.0.0:9154"), &mut refusals),
         },
         drain: DrainConfig { delay: drain.delay.unwrap_or(3), timeout: drain.timeout.unwrap_or(20) },
+        state_directory: state_directory.and_then(|text| check_state_directory(&text, &mut refusals)),
     };
     check_classes(&config, &mut refusals);
     check_sockets(&config, &mut refusals);
@@ -214,6 +217,16 @@ fn check_secret_name(text: &str, refusals: &mut Refusals) -> Option<SecretName> 
     }
 }
 
+/// A relative one would be another directory wherever the program is started.
+fn check_state_directory(text: &str, refusals: &mut Refusals) -> Option<PathBuf> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        return Some(path);
+    }
+    refusals.push(format!("stateDirectory: found {text:?}, expected a path that begins with /"));
+    None
+}
+
 fn check_classes(config: &Config, refusals: &mut Refusals) {
     for (class, entry) in &config.ingress.classes {
         if !config.entry_points.iter().any(|known| known.name == *entry) {
@@ -345,6 +358,7 @@ mod tests {
         assert_eq!(config.entry_points[0].listen, config.entry_points[0].addresses);
         assert_eq!(config.dns.listen.len(), 2);
         assert_eq!((config.drain.delay, config.drain.timeout), (3, 20));
+        assert_eq!(config.state_directory, None);
     }
 
     #[test]
@@ -428,6 +442,7 @@ mod tests {
                 "  b: {addresses: [10.0.0.1], http: 80, https: 80, listen: {http: 8080}}",
                 "entryPoints.b.https: clients reach entryPoints.b.http at 10.0.0.1:80 already; choose another port or address",
             ),
+            ("stateDirectory: state", "stateDirectory: found \"state\", expected a path that begins with /"),
             (
                 "dns: {listen: [53]}",
                 "dns.listen[0]: found \"53\", expected an address with a port, such as 0.0.0.0:9153",

@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) admin: Admin,
     #[serde(default)]
     pub(super) drain: Drain,
+    pub(super) state_directory: Option<String>,
 }
 
 /// `home.example`, or `{name: home.example, ttl: 30, negativeTtl: 5}`.
