@@ -18,7 +18,7 @@ use k8s::{
     config::Config,
     model::Model,
     problem::Problem,
-    source::{self, Kinds, Update},
+    source::{self, Kinds, Source, Update},
     telemetry,
     translate::translate,
 };
@@ -48,7 +48,8 @@ pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {
     for zone in &config.zones {
         info!(zone = %zone.name, "in Pi-hole: server=/{}/{}", zone.name, pi_hole_target(&config));
     }
-    let updates = source::open(args.origin(), KINDS).await?;
+    let state = config.state_directory.as_ref().map(|directory| directory.join("gateway.state"));
+    let Source { updates, keeper } = source::open(args.origin(), KINDS, state).await?;
     let follow = follow(updates, &config, &zones, &model, &admin, &metrics);
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -63,6 +64,7 @@ pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {
     // Queries that are on their way to this replica still get their answer.
     tokio::time::sleep(std::time::Duration::from_secs(config.drain.delay)).await;
     server.close().await;
+    keeper.finish().await;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Every watched object at one instant, in a fixed order.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use k8s_openapi::api::{
     core::v1::{Namespace, Secret, Service},
@@ -37,4 +37,6 @@ pub struct Snapshot {
     pub endpoint_slices: BTreeMap<ServiceName, Vec<Arc<EndpointSlice>>>,
     /// Objects and files that could not be read; whatever was last read of them is above.
     pub problems: Vec<Problem>,
+    /// When the cluster was like this, where this is the last known state of one that is not listed yet.
+    pub as_of: Option<SystemTime>,
 }

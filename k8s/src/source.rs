@@ -1,7 +1,10 @@
 //! Where objects come from: a cluster, or a directory of manifests. Both speak [`Update`].
+//!
+//! Before a cluster is listed its last known state may stand in for it.
 
 pub mod cluster;
 pub mod directory;
+pub mod last_known;
 pub mod manifest;
 mod object;
 
@@ -10,13 +13,16 @@ use std::{path::PathBuf, sync::Arc};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::sync::mpsc;
 
-pub use self::object::{Kind, Object};
+pub use self::{
+    last_known::Keeper,
+    object::{Kind, Object},
+};
 use crate::{model::ServiceName, snapshot::Snapshot};
 
 /// What a source tells its one reader, in order, over a bounded channel.
 ///
-/// The first update is a snapshot, sent once every kind that the cluster has is listed. Changes of
-/// routing objects are held off and give one new snapshot; changes of endpoints are sent at once
+/// The first update is a snapshot, sent once every kind that the cluster has is listed; or the last
+/// known one, at once ([`Snapshot::as_of`]), and then that. Changes of routing objects are held off and give one new snapshot; changes of endpoints are sent at once
 /// and never cause a snapshot. As the channel keeps the order, a reader that applies each update
 /// as it comes always has the newest endpoints.
 #[derive(Clone, Debug)]
@@ -48,23 +54,38 @@ pub enum Origin {
     Directory(PathBuf),
 }
 
-/// Starts to follow a source. The receiver ends when the source has died, which is fatal and logged.
+/// A source that is followed.
+pub struct Source {
+    /// Ends when the source has died, which is fatal and logged.
+    pub updates: mpsc::Receiver<Update>,
+    pub keeper: Keeper,
+}
+
+/// Starts to follow a source. In the file `state` the last known state of a cluster is kept, and found at the next
+/// start; None keeps and finds nothing. A directory is its own state.
 ///
 /// # Errors
 /// When there are no credentials for a cluster. A cluster that does not answer is waited for.
-pub async fn open(origin: Origin, kinds: Kinds) -> anyhow::Result<mpsc::Receiver<Update>> {
+pub async fn open(origin: Origin, kinds: Kinds, state: Option<PathBuf>) -> anyhow::Result<Source> {
     // Short, so that a busy reader holds the source back instead of collecting stale snapshots.
     let (sender, updates) = mpsc::channel(16);
-    match origin {
+    let (found, source) = mpsc::channel(1);
+    let keeper = match origin {
         Origin::Cluster => {
             let client = cluster::client().await?;
-            tokio::spawn(async move { said(cluster::follow(client, kinds, sender).await) });
+            let restored = match &state {
+                Some(path) => last_known::restore(path, kinds).await,
+                None => None,
+            };
+            tokio::spawn(async move { said(cluster::follow(client, kinds, found).await) });
+            last_known::keep(state, restored, source, sender)
         }
         Origin::Directory(root) => {
-            tokio::spawn(async move { said(directory::follow(root, kinds, sender).await) });
+            tokio::spawn(async move { said(directory::follow(root, kinds, found).await) });
+            last_known::keep(None, None, source, sender)
         }
-    }
-    Ok(updates)
+    };
+    Ok(Source { updates, keeper })
 }
 
 /// What a source that holds just these objects would say first. Where an object comes twice the later one counts.

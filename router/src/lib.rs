@@ -24,7 +24,7 @@ use k8s::{
     admin::Admin,
     cli::CommonArgs,
     config::Config,
-    source::{self, Kinds},
+    source::{self, Kinds, Source},
     telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,7 +52,9 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let app = Arc::new(proxy::app(Arc::clone(&dataplane), log.clone(), threads));
     let mut listeners = Listeners::new(app, Arc::clone(&dataplane), Limits::default(), config.drain);
-    let mut updates = source::open(args.origin(), KINDS).await?;
+    // The last known state has no Secrets: with it HTTPS would be opened without certificates. Until they are kept
+    // in another way, a router that starts while the API server is away waits for it.
+    let Source { mut updates, .. } = source::open(args.origin(), KINDS, None).await?;
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let leave = async {

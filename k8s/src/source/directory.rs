@@ -181,7 +181,7 @@ fn keeping(before: Vec<Document>, mut now: Vec<Document>) -> Vec<Document> {
 }
 
 /// A pipe would have the reader wait for ever, and a device has no end.
-fn read_text(path: &Path) -> io::Result<String> {
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));

@@ -58,6 +58,13 @@ pub fn documents(text: &str) -> Result<Vec<Document>, String> {
     Ok(documents)
 }
 
+/// The same of one value that was read already; `place` says where.
+pub(super) fn documents_of(value: Value, place: &str) -> Vec<Document> {
+    let mut documents = Vec::new();
+    read_document(value, place, &mut documents);
+    documents
+}
+
 /// Far more than ten thousand objects need, so that only what has no end, or was made to do harm, is refused.
 const MOST_DOCUMENTS: usize = 100_000;
 const MOST_VALUES: usize = 5_000_000;

@@ -1,0 +1,531 @@
+//! What was last known of a cluster, kept in a file: who starts while the API server is away serves that.
+//!
+//! Every update passes [`keep`] on its way to the reader. A source sends no snapshot before all is listed, so a
+//! cluster of which only a part is known yet never replaces what is in the file.
+
+mod file;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use self::file::{Checksum, Contents};
+use super::{Kinds, Update, object::Kind};
+use crate::{
+    problem::{Problem, Reason},
+    snapshot::Snapshot,
+    telemetry,
+};
+
+/// When what is served was complete; in seconds since 1970. Of a restored state: when it was written.
+pub const TIMESTAMP: &str = "doorward_snapshot_timestamp_seconds";
+/// 1 while what is served comes from the file, 0 once it comes from the source.
+pub const RESTORED: &str = "doorward_snapshot_restored";
+pub const WRITE_FAILURES: &str = "doorward_state_write_failures_total";
+
+/// Two writes have at least this between them: a cluster that starts changes all the time.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How soon a write that has failed is tried again, if nothing changes before.
+const RETRY: Duration = Duration::from_secs(60);
+/// Who leaves does not wait longer for a disk.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// What a file gave.
+pub(super) struct Restored {
+    snapshot: Arc<Snapshot>,
+    objects: Checksum,
+}
+
+/// None, with a word in the log, where there is no file or nothing in it can be used.
+pub(super) async fn restore(path: &Path, kinds: Kinds) -> Option<Restored> {
+    let path = path.to_owned();
+    // A file may be large or slow, and a task that blocks holds up others.
+    tokio::task::spawn_blocking(move || restore_now(&path, kinds)).await.ok()?
+}
+
+fn restore_now(path: &Path, kinds: Kinds) -> Option<Restored> {
+    // What cannot be deleted is in nobody's way.
+    let _ = file::tidy(path);
+    match file::read(path) {
+        Ok(Some(contents)) => Some(restored(path, contents, kinds)),
+        Ok(None) => {
+            debug!(file = %path.display(), "no last known state");
+            None
+        }
+        Err(error) => {
+            warn!(file = %path.display(), "the last known state cannot be used: {error}; going on without it");
+            None
+        }
+    }
+}
+
+fn restored(path: &Path, contents: Contents, kinds: Kinds) -> Restored {
+    let Contents { as_of, documents, unknown, objects: checksum } = contents;
+    let (mut objects, mut problems) = (Vec::new(), Vec::new());
+    for document in documents {
+        match (document.name, document.error) {
+            (_, None) => objects.extend(document.objects),
+            (Some(name), Some(error)) => {
+                let error = format!("{}: {error}", path.display());
+                problems.push(Problem::new(&name, Reason::Unreadable { error }));
+            }
+            (None, Some(error)) => warn!(file = %path.display(), "the last known state: {error}; left out"),
+        }
+    }
+    if unknown > 0 {
+        warn!(file = %path.display(), "the last known state has {unknown} object(s) of kinds that this version does not know; left out");
+    }
+    // None was written; whoever put one there is not believed.
+    objects.retain(|object| object.kind() != Kind::Secret);
+    let snapshot = Snapshot { problems, as_of: Some(as_of), ..super::snapshot(objects, kinds) };
+    Restored { snapshot: Arc::new(snapshot), objects: checksum }
+}
+
+/// The task that writes, if any.
+#[must_use]
+pub struct Keeper(Option<(CancellationToken, JoinHandle<()>)>);
+
+impl Keeper {
+    /// Returns when what was last known is in the file. To be called by who leaves.
+    pub async fn finish(self) {
+        let Some((leave, task)) = self.0 else { return };
+        leave.cancel();
+        if tokio::time::timeout(LAST_WRITE, task).await.is_err() {
+            warn!("the last known state is not written: its directory does not answer");
+        }
+    }
+}
+
+/// Sends what was restored, and then every update of the source; writes to `path` what they come to.
+pub(super) fn keep(
+    path: Option<PathBuf>,
+    restored: Option<Restored>,
+    source: mpsc::Receiver<Update>,
+    updates: mpsc::Sender<Update>,
+) -> Keeper {
+    describe();
+    let on_disk = restored.as_ref().map(|restored| restored.objects);
+    let (newest, to_write) = watch::channel(None);
+    let leave = CancellationToken::new();
+    tokio::spawn(pass(restored.map(|restored| restored.snapshot), source, updates, newest));
+    Keeper(path.map(|path| {
+        let state = StateFile { path, on_disk, complaints: BTreeSet::new() };
+        let task = tokio::spawn(write_newest(to_write, leave.clone(), state));
+        (leave, task)
+    }))
+}
+
+fn describe() {
+    metrics::describe_gauge!(TIMESTAMP, "When what is served was complete, in seconds since 1970");
+    metrics::describe_gauge!(RESTORED, "1 while what is served is the last known state from the file");
+    metrics::describe_counter!(WRITE_FAILURES, "Writes of the last known state that have failed");
+    metrics::counter!(WRITE_FAILURES).increment(0);
+}
+
+/// Ends when the source has ended or the reader is gone.
+async fn pass(
+    restored: Option<Arc<Snapshot>>,
+    mut source: mpsc::Receiver<Update>,
+    updates: mpsc::Sender<Update>,
+    newest: watch::Sender<Option<Arc<Snapshot>>>,
+) {
+    let mut is_restored = false;
+    if let Some(snapshot) = restored {
+        let as_of = snapshot.as_of.unwrap_or(SystemTime::UNIX_EPOCH);
+        info!("serving the last known state of {} until the cluster is listed", telemetry::rfc3339(as_of));
+        show(as_of, true);
+        is_restored = true;
+        if updates.send(Update::Snapshot(snapshot)).await.is_err() {
+            return;
+        }
+    }
+    loop {
+        let update = tokio::select! {
+            () = updates.closed() => return,
+            update = source.recv() => update,
+        };
+        match &update {
+            None => return,
+            Some(Update::Snapshot(snapshot)) => {
+                if std::mem::take(&mut is_restored) {
+                    info!("the cluster is listed; the last known state is not served any more");
+                }
+                show(SystemTime::now(), false);
+                newest.send_replace(Some(Arc::clone(snapshot)));
+            }
+            Some(Update::Endpoints { service, slices }) => newest.send_modify(|newest| {
+                if let Some(snapshot) = newest {
+                    // No snapshot will come that has these.
+                    let all = &mut Arc::make_mut(snapshot).endpoint_slices;
+                    all.insert(service.clone(), slices.clone());
+                }
+            }),
+        }
+        if let Some(update) = update
+            && updates.send(update).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn show(as_of: SystemTime, is_restored: bool) {
+    let seconds = as_of.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64());
+    metrics::gauge!(TIMESTAMP).set(seconds);
+    metrics::gauge!(RESTORED).set(if is_restored { 1.0 } else { 0.0 });
+}
+
+/// Where [`write_newest`] writes.
+trait Sink: Send {
+    /// Whether it is there now.
+    fn write(&mut self, snapshot: Arc<Snapshot>) -> impl Future<Output = bool> + Send;
+}
+
+/// Writes at once what comes after a pause, and at the pause's end the newest of what came in it; and the newest of
+/// all when nothing can follow.
+async fn write_newest(
+    mut newest: watch::Receiver<Option<Arc<Snapshot>>>,
+    leave: CancellationToken,
+    mut sink: impl Sink,
+) {
+    let mut is_written = true;
+    let mut pause_ends = Instant::now();
+    loop {
+        tokio::select! {
+            () = leave.cancelled() => break,
+            changed = newest.changed() => if changed.is_err() { break },
+            () = sleep_until(pause_ends + RETRY), if !is_written => {}
+        }
+        tokio::select! {
+            () = leave.cancelled() => break,
+            () = sleep_until(pause_ends) => {}
+        }
+        let Some(snapshot) = newest.borrow_and_update().clone() else { continue };
+        is_written = sink.write(snapshot).await;
+        pause_ends = Instant::now() + PAUSE;
+    }
+    let last = newest.borrow().clone();
+    if let Some(snapshot) = last {
+        sink.write(snapshot).await;
+    }
+}
+
+struct StateFile {
+    path: PathBuf,
+    /// None while there is no file, or none that can be used.
+    on_disk: Option<Checksum>,
+    /// Errors that were said since the last success.
+    complaints: BTreeSet<io::ErrorKind>,
+}
+
+impl Sink for StateFile {
+    /// Only where the objects are others than those on the disk.
+    async fn write(&mut self, snapshot: Arc<Snapshot>) -> bool {
+        let (path, on_disk) = (self.path.clone(), self.on_disk);
+        let written = tokio::task::spawn_blocking(move || write_now(&path, on_disk, &snapshot)).await;
+        match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(objects) => {
+                if !std::mem::take(&mut self.complaints).is_empty() {
+                    info!(file = %self.path.display(), "the last known state is written again");
+                }
+                self.on_disk = Some(objects);
+                true
+            }
+            Err(error) => {
+                metrics::counter!(WRITE_FAILURES).increment(1);
+                if self.complaints.insert(error.kind()) {
+                    warn!(
+                        file = %self.path.display(), %error,
+                        "the last known state cannot be written; {}. A start without the API server would serve an older one, or nothing",
+                        what_to_do(error.kind())
+                    );
+                }
+                false
+            }
+        }
+    }
+}
+
+fn write_now(path: &Path, on_disk: Option<Checksum>, snapshot: &Snapshot) -> io::Result<Checksum> {
+    let objects = file::objects(snapshot)?;
+    let checksum = Checksum::of(&objects);
+    if on_disk != Some(checksum) {
+        file::write(path, &file::encode(SystemTime::now(), &objects))?;
+    }
+    Ok(checksum)
+}
+
+fn what_to_do(error: io::ErrorKind) -> &'static str {
+    match error {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "let this program write in `stateDirectory`, or mount a volume there"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "make room in `stateDirectory`"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => "name a directory as `stateDirectory`",
+        _ => "see that `stateDirectory` names a directory in which this program may write",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::source::{Object, manifest};
+
+    const KINDS: Kinds = Kinds { secrets: false, endpoints: true };
+
+    fn services(names: &[&str]) -> Snapshot {
+        let yaml = |name: &&str| {
+            format!(
+                "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{ports: [{{port: 80}}]}}}}\n---\n"
+            )
+        };
+        let yaml: String = names.iter().map(yaml).collect();
+        crate::source::snapshot(manifest::read(&yaml).expect("right"), KINDS)
+    }
+
+    fn slice(address: &str) -> Update {
+        let yaml = format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: a-1, labels: {{kubernetes.io/service-name: a}}}}, addressType: IPv4, endpoints: [{{addresses: [{address}]}}]}}"
+        );
+        let Object::EndpointSlice(slice) = manifest::read(&yaml).expect("right").remove(0) else { panic!("a slice") };
+        Update::Endpoints { service: crate::model::ServiceName::new("default", "a"), slices: vec![slice] }
+    }
+
+    fn names(snapshot: &Snapshot) -> Vec<&str> {
+        snapshot.services.iter().filter_map(|service| service.metadata.name.as_deref()).collect()
+    }
+
+    fn place() -> (TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("a place for temporary files");
+        let path = directory.path().join("made/here/gateway.state");
+        (directory, path)
+    }
+
+    /// A program with the state at `path`: where its source speaks, and what its reader hears.
+    struct Program {
+        source: mpsc::Sender<Update>,
+        updates: mpsc::Receiver<Update>,
+        keeper: Keeper,
+    }
+
+    impl Program {
+        async fn start(path: &Path) -> Self {
+            let (source, found) = mpsc::channel(1);
+            let (sender, updates) = mpsc::channel(16);
+            let restored = restore(path, KINDS).await;
+            let keeper = keep(Some(path.to_owned()), restored, found, sender);
+            Self { source, updates, keeper }
+        }
+
+        async fn send(&self, update: Update) {
+            assert!(self.source.send(update).await.is_ok(), "it follows its source");
+        }
+
+        async fn list(&mut self, names: &[&str]) -> Arc<Snapshot> {
+            self.send(Update::Snapshot(Arc::new(services(names)))).await;
+            self.snapshot().await
+        }
+
+        async fn snapshot(&mut self) -> Arc<Snapshot> {
+            match self.updates.recv().await {
+                Some(Update::Snapshot(snapshot)) => snapshot,
+                other => panic!("not a snapshot: {other:?}"),
+            }
+        }
+
+        async fn leave(self) {
+            drop(self.updates);
+            self.keeper.finish().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_known_last_comes_first_and_then_what_is() {
+        let (_directory, path) = place();
+        let mut first = Program::start(&path).await;
+        assert_eq!(first.list(&["a", "b"]).await.as_of, None);
+        first.send(slice("10.0.0.1")).await;
+        assert!(matches!(first.updates.recv().await, Some(Update::Endpoints { .. })));
+        let before = SystemTime::now();
+        first.leave().await;
+
+        let mut second = Program::start(&path).await;
+        let restored = second.snapshot().await;
+        assert_eq!(names(&restored), ["a", "b"]);
+        assert_eq!(restored.endpoint_slices.len(), 1, "endpoints came after the last snapshot, and were kept");
+        let age = before.duration_since(restored.as_of.expect("it is restored")).unwrap_or_default();
+        assert!(age < Duration::from_secs(60), "{age:?}");
+        let now = second.list(&["b", "c"]).await;
+        assert_eq!((names(&now), now.as_of), (vec!["b", "c"], None));
+        second.leave().await;
+        let third = Program::start(&path).await.snapshot().await;
+        assert_eq!(names(&third), ["b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn only_a_cluster_that_is_listed_replaces_the_file_and_only_where_it_differs() {
+        let (_directory, path) = place();
+        let mut first = Program::start(&path).await;
+        first.list(&["a"]).await;
+        first.leave().await;
+        let text = fs::read(&path).expect("written");
+
+        let mut second = Program::start(&path).await;
+        second.snapshot().await;
+        second.leave().await;
+        assert_eq!(fs::read(&path).expect("there"), text, "nothing was listed");
+
+        let mut third = Program::start(&path).await;
+        third.snapshot().await;
+        third.list(&["a"]).await;
+        third.leave().await;
+        assert_eq!(fs::read(&path).expect("there"), text, "nothing has changed");
+    }
+
+    #[tokio::test]
+    async fn the_file_is_its_owners_alone_and_nothing_lies_beside_it() {
+        let (_directory, path) = place();
+        let mut program = Program::start(&path).await;
+        program.list(&["a"]).await;
+        program.leave().await;
+        assert_eq!(fs::metadata(&path).expect("written").permissions().mode() & 0o777, 0o600);
+        let beside = fs::read_dir(path.parent().expect("a directory")).expect("readable");
+        assert_eq!(beside.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_is_as_none() {
+        let (_directory, path) = place();
+        let mut program = Program::start(&path).await;
+        program.list(&["a"]).await;
+        program.leave().await;
+        let text = fs::read(&path).expect("written");
+        for end in 0..text.len() {
+            fs::write(&path, &text[..end]).expect("writable");
+            assert!(restore(&path, KINDS).await.is_none(), "cut at {end}");
+        }
+        fs::write(&path, [&text[..], &[0xff]].concat()).expect("writable");
+        assert!(restore(&path, KINDS).await.is_none(), "no text");
+        fs::remove_file(&path).expect("there");
+        fs::create_dir(&path).expect("free");
+        assert!(restore(&path, KINDS).await.is_none(), "a directory");
+        fs::remove_dir(&path).expect("empty");
+        fs::write(&path, text).expect("writable");
+        assert!(restore(&path, KINDS).await.is_some(), "as it was");
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_program_left_behind_is_deleted_and_what_another_writes_now_is_not() {
+        let (_directory, path) = place();
+        let [old, new] = ["gateway.state.old", "gateway.state.new"].map(|name| path.with_file_name(name));
+        fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        for file in [&old, &new] {
+            fs::write(file, "doorward-state 1 ").expect("writable");
+        }
+        let file = fs::File::options().write(true).open(&old).expect("there");
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("ours");
+        assert!(restore(&path, KINDS).await.is_none());
+        assert!(!old.exists() && new.exists());
+    }
+
+    #[tokio::test]
+    async fn where_nothing_can_be_written_it_is_said_once_and_tried_again() {
+        let (directory, path) = place();
+        let in_the_way = directory.path().join("made");
+        fs::write(&in_the_way, "a file").expect("writable");
+        let mut state = StateFile { path, on_disk: None, complaints: BTreeSet::new() };
+        for _ in 0..3 {
+            assert!(!state.write(Arc::new(services(&["a"]))).await);
+        }
+        assert_eq!(state.complaints.len(), 1);
+        fs::remove_file(in_the_way).expect("there");
+        assert!(state.write(Arc::new(services(&["a"]))).await);
+        assert!(state.complaints.is_empty() && state.path.exists());
+    }
+
+    /// Notes what would be written, and fails where it is told to.
+    struct Notes {
+        started: Instant,
+        fails: bool,
+        written: mpsc::UnboundedSender<(u64, usize)>,
+    }
+
+    impl Sink for Notes {
+        async fn write(&mut self, snapshot: Arc<Snapshot>) -> bool {
+            let second = self.started.elapsed().as_secs();
+            self.written.send((second, snapshot.services.len())).is_ok() && !self.fails
+        }
+    }
+
+    type Written = mpsc::UnboundedReceiver<(u64, usize)>;
+
+    /// A writer that is told of new snapshots by `watch`, and the seconds and sizes of what it writes.
+    fn writer(fails: bool) -> (watch::Sender<Option<Arc<Snapshot>>>, CancellationToken, Written) {
+        let (newest, to_write) = watch::channel(None);
+        let (written, seen) = mpsc::unbounded_channel();
+        let leave = CancellationToken::new();
+        let notes = Notes { started: Instant::now(), fails, written };
+        tokio::spawn(write_newest(to_write, leave.clone(), notes));
+        (newest, leave, seen)
+    }
+
+    fn of_size(size: usize) -> Option<Arc<Snapshot>> {
+        Some(Arc::new(services(&vec!["a", "b", "c", "d", "e", "f", "g", "h", "i"][..size])))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_changes_are_few_writes_and_the_last_is_among_them() {
+        let (newest, _leave, mut written) = writer(false);
+        for size in 1..=9 {
+            newest.send_replace(of_size(size));
+            tokio::time::sleep(Duration::from_millis(900)).await;
+        }
+        // One at once, the others at the ends of the pauses, and no more when nothing changes.
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        drop(newest);
+        let mut all = Vec::new();
+        while let Some(write) = written.recv().await {
+            all.push(write);
+        }
+        // What is written when it ends is what is there already, which StateFile sees.
+        assert_eq!(all, [(0, 1), (5, 6), (10, 9), (608, 9)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_writes_the_last_at_once() {
+        let (newest, leave, mut written) = writer(false);
+        newest.send_replace(of_size(1));
+        assert_eq!(written.recv().await, Some((0, 1)));
+        newest.send_replace(of_size(2));
+        leave.cancel();
+        assert_eq!(written.recv().await, Some((0, 2)));
+        assert_eq!(written.recv().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_failed_is_tried_again_though_nothing_changes() {
+        let (newest, _leave, mut written) = writer(true);
+        newest.send_replace(of_size(1));
+        for second in [0, 65, 130] {
+            assert_eq!(written.recv().await, Some((second, 1)));
+        }
+    }
+}

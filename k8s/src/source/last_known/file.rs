@@ -1,0 +1,371 @@
+//! The file: its format, and how it is read and written, always as a whole.
+//!
+//! ```text
+//! doorward-state 1 5891b5b5…            format, and SHA-256 of all that follows
+//! 2026-11-23T19:15:02.123Z              when the cluster was like this
+//! {"apiVersion":"networking.k8s.io/v1"  one object a line, as it would be in a manifest
+//! ```
+
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use kube::Resource;
+use ring::digest::{SHA256, digest};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    snapshot::Snapshot,
+    source::{
+        directory,
+        manifest::{self, Document},
+    },
+    telemetry,
+};
+
+const NAME: &str = "doorward-state";
+/// To be raised when an older program would take what is written for something else.
+const FORMAT: &str = "1";
+/// No write takes as long. What is older was left behind by one that did not end.
+const LEFT_BEHIND: Duration = Duration::from_secs(600);
+
+/// What a file says.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) as_of: SystemTime,
+    /// One for each object of a kind that this version knows.
+    pub(super) documents: Vec<Document>,
+    /// How many are of other kinds.
+    pub(super) unknown: usize,
+    pub(super) objects: Checksum,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it is cut short, or not a state that Doorward has written")]
+    Foreign,
+    #[error("it is of format {found}, and this version reads format {FORMAT}")]
+    Format { found: String },
+    #[error("it is damaged or cut short: its checksum is another")]
+    Damaged,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Checksum([u8; 32]);
+
+impl Checksum {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut sum = [0; 32];
+        sum.copy_from_slice(digest(&SHA256, bytes).as_ref());
+        Self(sum)
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// The lines of all objects but Secrets, in the order of the snapshot: equal objects always give equal lines.
+pub(super) fn objects(snapshot: &Snapshot) -> serde_json::Result<Vec<u8>> {
+    // Without `..`, so that a kind that is new is either kept or left out on purpose.
+    let Snapshot {
+        ingress_classes,
+        ingresses,
+        gateway_classes,
+        gateways,
+        http_routes,
+        reference_grants,
+        namespaces,
+        services,
+        // A private key is in no file.
+        secrets: _,
+        endpoint_slices,
+        problems: _,
+        as_of: _,
+    } = snapshot;
+    let mut lines = Vec::new();
+    write_lines(ingress_classes, &mut lines)?;
+    write_lines(ingresses, &mut lines)?;
+    write_lines(gateway_classes, &mut lines)?;
+    write_lines(gateways, &mut lines)?;
+    write_lines(http_routes, &mut lines)?;
+    write_lines(reference_grants, &mut lines)?;
+    write_lines(namespaces, &mut lines)?;
+    write_lines(services, &mut lines)?;
+    endpoint_slices.values().try_for_each(|slices| write_lines(slices, &mut lines))?;
+    Ok(lines)
+}
+
+fn write_lines<T>(objects: &[Arc<T>], lines: &mut Vec<u8>) -> serde_json::Result<()>
+where
+    T: Resource<DynamicType = ()> + Serialize,
+{
+    for object in objects {
+        let mut value = serde_json::to_value(object)?;
+        value["apiVersion"] = T::api_version(&()).into();
+        value["kind"] = T::kind(&()).into();
+        drop_what_nobody_reads(&mut value);
+        serde_json::to_writer(&mut *lines, &value)?;
+        lines.push(b'\n');
+    }
+    Ok(())
+}
+
+/// Managed fields, and what kubectl was last told, are each as large as the object itself. An annotation is the one
+/// place besides Secrets where somebody may have put a key.
+fn drop_what_nobody_reads(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    metadata.remove("managedFields");
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|name, value| {
+            name != "kubectl.kubernetes.io/last-applied-configuration"
+                && !value.as_str().is_some_and(|text| text.contains("PRIVATE KEY"))
+        });
+    }
+}
+
+/// The whole text.
+pub(super) fn encode(as_of: SystemTime, objects: &[u8]) -> Vec<u8> {
+    let body = [telemetry::rfc3339(as_of).as_bytes(), b"\n", objects].concat();
+    [format!("{NAME} {FORMAT} {}\n", Checksum::of(&body)).as_bytes(), &body].concat()
+}
+
+/// Believes nothing of a text whose checksum is wrong.
+pub(super) fn decode(text: &str) -> Result<Contents, Unusable> {
+    let (head, body) = text.split_once('\n').ok_or(Unusable::Foreign)?;
+    let [NAME, format, checksum] = head.split(' ').collect::<Vec<_>>()[..] else { return Err(Unusable::Foreign) };
+    if format != FORMAT {
+        return Err(Unusable::Format { found: format.to_owned() });
+    }
+    if Checksum::of(body.as_bytes()).to_string() != checksum {
+        return Err(Unusable::Damaged);
+    }
+    let (as_of, objects) = body.split_once('\n').ok_or(Unusable::Damaged)?;
+    let as_of: jiff::Timestamp = as_of.parse().map_err(|_| Unusable::Damaged)?;
+    let mut contents =
+        Contents { as_of: as_of.into(), documents: Vec::new(), unknown: 0, objects: Checksum::of(objects.as_bytes()) };
+    for (index, line) in objects.lines().enumerate() {
+        let value = serde_json::from_str(line).map_err(|_| Unusable::Damaged)?;
+        let documents = manifest::documents_of(value, &format!("object {}", index + 1));
+        contents.unknown += usize::from(documents.is_empty());
+        contents.documents.extend(documents);
+    }
+    Ok(contents)
+}
+
+/// None where there is no file.
+pub(super) fn read(path: &Path) -> Result<Option<Contents>, Unusable> {
+    match directory::read_text(path) {
+        Ok(text) => decode(&text).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whoever reads finds all of the old text or all of the new one, even after a loss of power. Nobody else may read.
+pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let (directory, prefix) = place(path)?;
+    fs::create_dir_all(directory)?;
+    // Of a name that nobody else has: two replicas may share a directory. Its mode is 0600.
+    let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory)?;
+    file.write_all(text)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Deletes the unfinished files of programs that were killed while they wrote.
+pub(super) fn tidy(path: &Path) -> io::Result<()> {
+    let (directory, prefix) = place(path)?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if entry.file_name().to_string_lossy().starts_with(&prefix) && age > LEFT_BEHIND {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The directory, and how the names of unfinished files begin.
+fn place(path: &Path) -> io::Result<(&Path, String)> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidFilename)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    Ok((directory, format!("{}.", name.to_string_lossy())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{self, Kinds, Object};
+
+    const KINDS: Kinds = Kinds { secrets: true, endpoints: true };
+    /// `a private key`, as a Secret has it.
+    const KEY: &str = "YSBwcml2YXRlIGtleQ==";
+    const OBJECTS: &str = "
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: web
+  namespace: media
+  creationTimestamp: '2026-01-02T03:04:05Z'
+  annotations:
+    example.com/kept: 'yes'
+    example.com/key: '-----BEGIN PRIVATE KEY-----'
+    kubectl.kubernetes.io/last-applied-configuration: '{\"kind\":\"Ingress\"}'
+  managedFields: [{manager: kubectl, operation: Apply}]
+spec:
+  ingressClassName: internal
+  rules: [{host: web.home.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {name: http}}}}]}}]
+---
+{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: internal}, spec: {controller: doorward.dev/ingress}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: doorward}, spec: {controllerName: doorward.dev/gateway}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: home, namespace: network}
+spec: {gatewayClassName: doorward, listeners: [{name: http, port: 80, protocol: HTTP, hostname: '*.home.example'}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: media}
+spec:
+  parentRefs: [{name: home, namespace: network}]
+  rules: [{filters: [{type: FromTheFuture}], backendRefs: [{name: web, port: 80, weight: 3}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: {name: all, namespace: media}
+spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: network}], to: [{group: '', kind: Service}]}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: media, labels: {team: home}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: media}, spec: {ports: [{name: http, port: 80, targetPort: web}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: media, labels: {kubernetes.io/service-name: web}}
+addressType: IPv6
+endpoints: [{addresses: ['fd00::1'], conditions: {ready: true}}]
+ports: [{name: http, port: 8080}]
+---
+{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {name: tls, namespace: media}, data: {tls.key: YSBwcml2YXRlIGtleQ==}}
+";
+
+    fn snapshot(objects: impl IntoIterator<Item = Object>) -> Snapshot {
+        source::snapshot(objects, KINDS)
+    }
+
+    fn time() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_461_302_123)
+    }
+
+    fn text() -> String {
+        let objects = objects(&snapshot(manifest::read(OBJECTS).expect("right"))).expect("all JSON");
+        String::from_utf8(encode(time(), &objects)).expect("all text")
+    }
+
+    /// With a checksum that fits.
+    fn signed(body: &str) -> String {
+        format!("{NAME} {FORMAT} {}\n{body}", Checksum::of(body.as_bytes()))
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_it_was() {
+        let contents = decode(&text()).expect("as written");
+        assert_eq!((contents.as_of, contents.unknown), (time(), 0));
+        assert!(contents.documents.iter().all(|document| document.error.is_none()), "{:?}", contents.documents);
+        let read = snapshot(contents.documents.into_iter().flat_map(|document| document.objects));
+        let written = manifest::read(OBJECTS).expect("right").into_iter().map(|object| match object {
+            Object::Ingress(ingress) => {
+                let mut ingress = Arc::unwrap_or_clone(ingress);
+                ingress.metadata.managed_fields = None;
+                ingress
+                    .metadata
+                    .annotations
+                    .iter_mut()
+                    .for_each(|all| all.retain(|name, _| name == "example.com/kept"));
+                ingress.into()
+            }
+            other => other,
+        });
+        let written = Snapshot { secrets: Some(Vec::new()), ..snapshot(written) };
+        assert_eq!(format!("{read:#?}"), format!("{written:#?}"));
+        assert_eq!(
+            Checksum::of(&objects(&read).expect("all JSON")),
+            contents.objects,
+            "the same objects, the same lines"
+        );
+    }
+
+    #[test]
+    fn no_key_and_nothing_that_nobody_reads_is_written() {
+        let text = text();
+        assert!(OBJECTS.contains(KEY) && text.contains("example.com/kept"));
+        for absent in [KEY, "a private key", "tls.key", "Secret", "BEGIN", "managedFields", "last-applied"] {
+            assert!(!text.contains(absent), "{absent} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_cut_or_changed_anywhere_gives_nothing() {
+        let text = text();
+        for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+            assert!(decode(&text[..end]).is_err(), "cut at {end}");
+        }
+        for place in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[place] ^= 1;
+            let changed = String::from_utf8(bytes).expect("still ASCII");
+            assert!(decode(&changed).is_err(), "changed at {place}");
+        }
+        assert!(decode(&format!("{text}\n")).is_err(), "something was added");
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        let why = |text: &str| decode(text).expect_err(text).to_string();
+        let foreign = "it is cut short, or not a state that Doorward has written";
+        assert_eq!(why(""), foreign);
+        assert_eq!(why("apiVersion: v1\nkind: List\n"), foreign);
+        let newer = text().replacen(" 1 ", " 2 ", 1);
+        assert_eq!(why(&newer), "it is of format 2, and this version reads format 1");
+        let damaged = "it is damaged or cut short: its checksum is another";
+        assert_eq!(why(&text().replace("web", "wob")), damaged);
+        for body in ["", "2026-11-23T19:15:02Z", "yesterday\n", "2026-11-23T19:15:02Z\n{", "2026-11-23T19:15:02Z\n\n"] {
+            assert_eq!(why(&signed(body)), damaged, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn objects_of_another_version_are_left_out_one_by_one() {
+        let service = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"media"},"spec":{}}"#;
+        let wrong = service.replace("web", "wrong").replace(r#""spec":{}"#, r#""spec":[]"#);
+        let unknown = service.replace("Service", "Door");
+        let body = format!("2026-11-23T19:15:02Z\n{wrong}\n{unknown}\n{{}}\n{service}\n");
+        let contents = decode(&signed(&body)).expect("the checksum is right");
+        assert_eq!(contents.unknown, 1);
+        let [wrong, nameless, service] = &contents.documents[..] else { panic!("{:?}", contents.documents) };
+        assert_eq!(wrong.name.as_ref().map(|name| &*name.name), Some("wrong"));
+        assert!(wrong.error.as_ref().is_some_and(|error| error.starts_with("spec: ")), "{wrong:?}");
+        assert_eq!(nameless.error.as_deref(), Some("object 3: has no apiVersion or no kind"));
+        assert_eq!((service.error.as_ref(), service.objects.len()), (None, 1));
+    }
+}
