@@ -77,7 +77,8 @@ pub async fn open(origin: Origin, kinds: Kinds, state: Option<PathBuf>) -> anyho
                 Some(path) => last_known::restore(path, kinds).await,
                 None => None,
             };
-            tokio::spawn(async move { said(cluster::follow(client, kinds, found).await) });
+            let known = restored.as_ref().map(|restored| restored.kinds.clone()).unwrap_or_default();
+            tokio::spawn(async move { said(cluster::follow(client, kinds, known, found).await) });
             last_known::keep(state, restored, source, sender)
         }
         Origin::Directory(root) => {

@@ -49,7 +49,14 @@ enum What {
 type Listed = Result<Object, (Key, String)>;
 
 /// From the cluster this runs in, or the one KUBECONFIG names. Ends when the receiver is gone.
-pub(super) async fn follow(client: Client, kinds: Kinds, updates: mpsc::Sender<Update>) -> anyhow::Result<()> {
+///
+/// `known`: kinds that the cluster had when its last known state was written.
+pub(super) async fn follow(
+    client: Client,
+    kinds: Kinds,
+    known: BTreeSet<Kind>,
+    updates: mpsc::Sender<Update>,
+) -> anyhow::Result<()> {
     let (sender, reports) = mpsc::channel(256);
     let mut expected = BTreeSet::new();
     let mut watches = JoinSet::new();
@@ -60,6 +67,7 @@ pub(super) async fn follow(client: Client, kinds: Kinds, updates: mpsc::Sender<U
             watches.spawn(watch::watch(
                 Api::<DeserializeGuard<$type>>::all(client.clone()),
                 $kind,
+                known.contains(&$kind),
                 $config,
                 sender.clone(),
             ));

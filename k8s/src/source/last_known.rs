@@ -22,7 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::file::{Checksum, Contents};
-use super::{Kinds, Update, object::Kind};
+use super::{
+    Kinds, Update,
+    object::{Kind, Object},
+};
 use crate::{
     problem::{Problem, Reason},
     snapshot::Snapshot,
@@ -45,6 +48,8 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 /// What a file gave.
 pub(super) struct Restored {
     snapshot: Arc<Snapshot>,
+    /// What the cluster had then.
+    pub(super) kinds: BTreeSet<Kind>,
     objects: Checksum,
 }
 
@@ -89,8 +94,9 @@ fn restored(path: &Path, contents: Contents, kinds: Kinds) -> Restored {
     }
     // None was written; whoever put one there is not believed.
     objects.retain(|object| object.kind() != Kind::Secret);
+    let known = objects.iter().map(Object::kind).collect();
     let snapshot = Snapshot { problems, as_of: Some(as_of), ..super::snapshot(objects, kinds) };
-    Restored { snapshot: Arc::new(snapshot), objects: checksum }
+    Restored { snapshot: Arc::new(snapshot), kinds: known, objects: checksum }
 }
 
 /// The task that writes, if any.
@@ -287,7 +293,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::source::{Object, manifest};
+    use crate::source::manifest;
 
     const KINDS: Kinds = Kinds { secrets: false, endpoints: true };
 

@@ -29,10 +29,11 @@ const WATCH_SECONDS: u32 = 30;
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(5);
 
-/// Lists and watches one kind for ever.
+/// Lists and watches one kind for ever. `was_known`: the cluster had the kind when it was last seen.
 pub(super) async fn watch<K>(
     api: Api<DeserializeGuard<K>>,
     kind: Kind,
+    was_known: bool,
     config: watcher::Config,
     reports: mpsc::Sender<Report>,
 ) where
@@ -42,7 +43,7 @@ pub(super) async fn watch<K>(
     let follow = || watcher::watcher(api.clone(), config.clone().timeout(WATCH_SECONDS)).boxed();
     let mut stream = follow();
     let mut list = Vec::new();
-    let mut standing = Standing::default();
+    let mut standing = Standing { was_known, ..Standing::default() };
     // When the last list was complete, and with that the watch began.
     let mut since: Option<Instant> = None;
     let connected = metrics::gauge!(CONNECTED, "kind" => kind.name());
@@ -94,6 +95,8 @@ pub(super) async fn watch<K>(
 struct Standing {
     /// What the collector was told last: a list, or that there is no such kind.
     is_present: Option<bool>,
+    /// Objects of it are served that were read before this program started.
+    was_known: bool,
     /// What failed last. A list alone is no recovery: the watch after it may fail each time.
     failure: Option<Failure>,
     /// Failures of the same sort in a row.
@@ -121,8 +124,9 @@ impl Standing {
         self.is_said |= is_news;
         self.repeated = if is_news { 1 } else { self.repeated + 1 };
         self.failure = Some(failure);
-        let is_unknown = self.is_present.is_none();
-        let is_sure = self.is_present == Some(true) && self.repeated >= ABSENT_SURE;
+        let is_often = self.repeated >= ABSENT_SURE;
+        let is_unknown = self.is_present.is_none() && (!self.was_known || is_often);
+        let is_sure = self.is_present == Some(true) && is_often;
         let (is_absent, wait) = match failure {
             Failure::NoSuchKind => (is_unknown || is_sure, ABSENT_RETRY),
             // Rights that are taken away for a moment must not take the objects away.
@@ -223,6 +227,14 @@ mod tests {
         for failure in [Failure::NoSuchKind, forbidden] {
             let mut new = Standing::default();
             assert_eq!([failure; 3].map(|failure| reaction(&mut new, failure)), [true, false, false]);
+        }
+        // Not seen yet, but what it was is served: it is waited for as if it had been, if not for ever.
+        for failure in [Failure::NoSuchKind, forbidden] {
+            let mut restored = Standing { was_known: true, ..Standing::default() };
+            assert_eq!(
+                [failure; 5].map(|failure| reaction(&mut restored, failure)),
+                [false, false, true, false, false]
+            );
         }
         let mut known = Standing::default();
         known.is_followed();
