@@ -83,6 +83,7 @@ async fn follow(
         let translation = translate(&snapshot, config);
         telemetry::report_problems(&problems, &translation.problems);
         admin.set_problems(translation.problems.clone());
+        admin.set_as_of(snapshot.as_of);
         problems = translation.problems;
         if model.load().as_deref() != Some(&translation.model) {
             let built = Zones::build(&translation.model, config, next_serial(zones));

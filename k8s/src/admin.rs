@@ -7,11 +7,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, body::Bytes, header, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,7 +19,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tracing::{info, warn};
 
-use crate::problem::Problem;
+use crate::{problem::Problem, telemetry};
 
 /// Connections served at a time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
@@ -30,6 +30,7 @@ pub struct Admin {
     is_ready: Arc<AtomicBool>,
     /// For good, whatever else happens.
     is_leaving: Arc<AtomicBool>,
+    as_of: Arc<ArcSwapOption<SystemTime>>,
     problems: Arc<ArcSwap<Vec<Problem>>>,
     metrics: PrometheusHandle,
     explain: Arc<Explain>,
@@ -43,6 +44,7 @@ impl Admin {
         Self {
             is_ready: Arc::default(),
             is_leaving: Arc::default(),
+            as_of: Arc::default(),
             problems: Arc::new(ArcSwap::from_pointee(Vec::new())),
             metrics,
             explain,
@@ -59,12 +61,28 @@ impl Admin {
         self.is_leaving.store(true, Relaxed);
     }
 
+    /// Of when is what is served, where it is the last known state ([`Snapshot::as_of`](crate::snapshot::Snapshot::as_of)).
+    pub fn set_as_of(&self, as_of: Option<SystemTime>) {
+        self.as_of.store(as_of.map(Arc::new));
+    }
+
+    pub fn as_of(&self) -> Option<SystemTime> {
+        self.as_of.load().as_deref().copied()
+    }
+
     /// The error says what is waited for.
     fn readiness(&self) -> Result<(), &'static str> {
         if self.is_leaving.load(Relaxed) {
             return Err("leaving");
         }
         if self.is_ready.load(Relaxed) { Ok(()) } else { Err("waiting for the first complete list of objects") }
+    }
+
+    fn ready_text(&self) -> String {
+        match self.as_of() {
+            None => "ok\n".to_owned(),
+            Some(time) => format!("ok, with the last known state of {}\n", telemetry::rfc3339(time)),
+        }
     }
 
     pub fn set_problems(&self, problems: Vec<Problem>) {
@@ -119,7 +137,7 @@ impl Admin {
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" | "/healthz" => match self.readiness() {
-                Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
+                Ok(()) => text(StatusCode::OK, self.ready_text()),
                 Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
             },
             "/metrics" => text(StatusCode::OK, self.metrics.render()),
@@ -234,6 +252,16 @@ mod tests {
         assert_eq!(get(&admin, "/readyz"), StatusCode::SERVICE_UNAVAILABLE);
         admin.set_ready();
         assert_eq!(get(&admin, "/readyz"), StatusCode::SERVICE_UNAVAILABLE, "who leaves does not come back");
+    }
+
+    #[test]
+    fn who_is_ready_with_the_last_known_state_says_of_when_it_is() {
+        let admin = admin();
+        assert_eq!(admin.ready_text(), "ok\n");
+        admin.set_as_of(Some(SystemTime::UNIX_EPOCH));
+        assert_eq!(admin.ready_text(), "ok, with the last known state of 1970-01-01T00:00:00.000Z\n");
+        admin.set_as_of(None);
+        assert_eq!(admin.ready_text(), "ok\n");
     }
 
     #[test]
