@@ -125,6 +125,26 @@ drain: {{delay: 0, timeout: 10}}
         Program::start(&mut command, self.path(&format!("{program}.log")))
     }
 
+    /// The same on the cluster that a plain API server at `server` shows.
+    ///
+    /// # Panics
+    /// When its KUBECONFIG cannot be written.
+    pub fn launch_on_api_server(&self, program: &str, server: SocketAddr) -> Program {
+        let kubeconfig = format!(
+            "apiVersion: v1
+kind: Config
+clusters: [{{name: c, cluster: {{server: 'http://{server}'}}}}]
+users: [{{name: u, user: {{}}}}]
+contexts: [{{name: c, context: {{cluster: c, user: u}}}}]
+current-context: c
+"
+        );
+        self.write("kubeconfig", &kubeconfig);
+        let mut command = Command::new(binary(program));
+        command.arg("--config").arg(self.path("doorward.yaml")).env("KUBECONFIG", self.path("kubeconfig"));
+        Program::start(&mut command, self.path(&format!("{program}.log")))
+    }
+
     pub fn start(&self, program: &str) -> Program {
         self.ready(program, self.launch(program))
     }

@@ -1,11 +1,13 @@
 //! What process tests share: a home of its own for each test, programs in it, and real clients.
 
+pub mod api_server;
 pub mod backend;
 pub mod cluster;
 pub mod home;
 mod program;
 
 pub use self::{
+    api_server::ApiServer,
     home::Home,
     program::{Program, binary},
 };
