@@ -1,5 +1,8 @@
 //! `gateway` as a process, asked with dig over UDP and TCP.
 
+#[path = "gateway/last_known.rs"]
+mod last_known;
+
 use tests::{
     Home, eventually,
     home::{DNS, classes, ingress, ingress_of, service},
@@ -8,16 +11,20 @@ use tests::{
 /// A home that serves `grafana`, a wildcard, and a name with an empty non-terminal above it.
 fn home() -> Home {
     let home = Home::new();
-    let apps = [
+    home.apply("apps.yaml", &apps());
+    home
+}
+
+fn apps() -> String {
+    [
         classes(),
         service("web", &[]),
         ingress("grafana", "grafana.home.example", "web"),
         ingress("wild", "*.apps.home.example", "web"),
         ingress("deep", "a.b.deep.home.example", "web"),
         ingress_of("external", "outside", "outside.home.example", "web"),
-    ];
-    home.apply("apps.yaml", &apps.concat());
-    home
+    ]
+    .concat()
 }
 
 /// `NOERROR aa` and the answer's data; what dig says of flags and sections, shortened.
@@ -296,19 +303,7 @@ fn what_cannot_start_says_why() {
 #[test]
 fn without_objects_it_refuses_in_the_way_that_sends_dnsmasq_to_its_twin() {
     let home = home();
-    let mut config = std::fs::read_to_string(home.path("doorward.yaml")).expect("written");
-    config.push_str("# no cluster answers\n");
-    std::fs::write(home.path("doorward.yaml"), config).expect("written");
-    let kubeconfig = home.path("kubeconfig");
-    let nobody = home.socket(99, 6443);
-    std::fs::write(
-        &kubeconfig,
-        format!("apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: 'http://{nobody}'}}}}]\nusers: [{{name: u, user: {{}}}}]\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\ncurrent-context: c\n"),
-    )
-    .expect("written");
-    let mut command = std::process::Command::new(tests::binary("gateway"));
-    command.arg("--config").arg(home.path("doorward.yaml")).env("KUBECONFIG", &kubeconfig);
-    let gateway = tests::Program::start(&mut command, home.path("gateway.log"));
+    let gateway = home.launch_on_api_server("gateway", home.socket(99, 6443));
     let said = eventually("an answer", || match home.dig(&["grafana.home.example"]) {
         said if said.contains("status: REFUSED") => Ok(said),
         other => Err(other),
