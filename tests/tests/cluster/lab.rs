@@ -4,6 +4,8 @@
 mod api_server;
 #[path = "lab/gateway_api.rs"]
 mod gateway_api;
+#[path = "lab/last_known.rs"]
+mod last_known;
 #[path = "lab/late_crds.rs"]
 mod late_crds;
 

@@ -15,10 +15,10 @@ use super::{lab, lab_command};
 use crate::Doorward;
 
 /// While it lives there is no API server; its end brings it back, for the tests that come after too where one panics.
-struct Away;
+pub(crate) struct Away;
 
 impl Away {
-    fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         lab(&["stop-api"]);
         Self
     }
