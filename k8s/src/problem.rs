@@ -2,7 +2,7 @@
 //!
 //! Problems are data. They become log lines, metrics, `explain` output, Events and conditions.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use serde::Serialize;
 
@@ -76,6 +76,12 @@ pub enum Reason {
     NoAddress,
     #[error("is not attached to {target}: {why}")]
     NotAttached { target: String, why: String },
+    #[error("address {address} is not in dns.allowedAddresses of the configuration; add it or its network there")]
+    AddressNotAllowed { address: IpAddr },
+    #[error(
+        "endpoint {name} has the CNAME target {target}, which lies in no zone: Pi-hole hands it on as it is, and most clients do not follow it; name an address or a name in a zone"
+    )]
+    TargetInNoZone { name: String, target: String },
     #[error("{what} not served by the router yet: {instead}")]
     NotServed { what: String, instead: &'static str },
 }
@@ -104,6 +110,8 @@ impl Reason {
             Self::NoIngressClass { .. } => "NoIngressClass",
             Self::NoAddress => "NoAddress",
             Self::NotAttached { .. } => "NotAttached",
+            Self::AddressNotAllowed { .. } => "AddressNotAllowed",
+            Self::TargetInNoZone { .. } => "TargetInNoZone",
             Self::NotServed { .. } => "NotServed",
         }
     }

@@ -9,6 +9,7 @@ mod gateway;
 mod http_route;
 mod ingress;
 mod ingress_class;
+mod names;
 mod reference_grant;
 mod service;
 
@@ -16,7 +17,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::{Namespace, Service};
 
-pub use self::endpoint_slice::endpoints;
+pub use self::{
+    endpoint_slice::endpoints,
+    names::{Names, names},
+};
 use crate::{
     config::Config,
     model::{Backend, BackendId, Model, ObjectName},

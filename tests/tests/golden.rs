@@ -1,10 +1,11 @@
-//! Golden fixtures: manifests in, routes, zones and problems out, as text to read in a diff.
+//! Golden fixtures: manifests in, routes, names, zones and problems out, as text to read in a diff.
 //!
 //! Each folder of `tests/fixtures` is a case: `in.yaml`, whose first line says the behaviour, and
 //! where the shared `tests/fixtures/config.yaml` does not do, a `config.yaml` of its own. After a change that
 //! is meant, `UPDATE_GOLDEN=1 cargo test -p tests --test golden` writes what is expected anew: read the diff.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write,
     fs,
     path::{Path, PathBuf},
@@ -15,11 +16,12 @@ use gateway::zone::Zones;
 use k8s::{
     config,
     model::{
-        Addressing, Attachment, Certificate, Filter, HostPattern, Labels, Listener, ListenerProtocol, Match, Model,
-        PathMatch, Rule, Target, ValueMatch,
+        Addressing, Attachment, Certificate, ClaimedAnswer, Filter, HostPattern, Labels, Listener, ListenerProtocol,
+        Match, Model, NameClaim, PathMatch, Rule, Target, ValueMatch,
     },
+    problem::Problem,
     source::{self, Kinds, manifest},
-    translate::{endpoints, translate},
+    translate::{Names, endpoints, names, translate},
 };
 
 #[test]
@@ -59,8 +61,14 @@ fn check(root: &Path, case: &Path) -> Result<(), String> {
         };
         writeln!(routes, "backend {id} {:?} {from}", backend.protocol).expect("text");
     }
-    let problems: String = translation.problems.iter().map(|problem| format!("{problem}\n")).collect();
-    let found = [("routes.txt", routes), ("zone.txt", zone(&translation.model, &config)), ("problems.txt", problems)];
+    let Names { claims, problems } = names(&snapshot, &translation, &config);
+    let problems: BTreeSet<&Problem> = translation.problems.iter().chain(&problems).collect();
+    let found = [
+        ("routes.txt", routes),
+        ("names.txt", claims.iter().map(of_claim).collect()),
+        ("zone.txt", zone(&translation.model, &config)),
+        ("problems.txt", problems.iter().map(|problem| format!("{problem}\n")).collect()),
+    ];
     let mut differences = String::new();
     for (file, text) in found {
         let path = case.join(file);
@@ -197,6 +205,23 @@ fn of_filter(filter: &Filter) -> String {
         }
         Filter::Rewrite(it) => format!("rewrites host {:?} path {:?}", it.hostname, it.path),
     }
+}
+
+/// `grafana.home.example  (Ingress default/grafana, ttl 60)  → lan 192.168.8.21 https`
+fn of_claim(claim: &NameClaim) -> String {
+    let NameClaim { name, object, ttl, answer } = claim;
+    let ttl = ttl.map(|ttl| format!(", ttl {ttl}")).unwrap_or_default();
+    let answer = match answer {
+        ClaimedAnswer::EntryPoint { name, addresses, https } => {
+            let addresses: String = addresses.iter().map(|address| format!(" {address}")).collect();
+            format!("→ {name}{addresses}{}", if *https { " https" } else { "" })
+        }
+        ClaimedAnswer::Records(data) => {
+            format!("→ {}", data.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        }
+        ClaimedAnswer::Withheld(why) => format!("withheld: {why}"),
+    };
+    format!("{name}  ({object}{ttl})  {answer}\n")
 }
 
 /// `grafana.home.example 192.168.8.21  (Ingress default/grafana on lan)`, sorted.

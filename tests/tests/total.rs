@@ -1,4 +1,4 @@
-//! Whatever stands in a manifest, translation, the zone and the table come to an end without a panic.
+//! Whatever stands in a manifest, translation, names, the zone and the table come to an end without a panic.
 //!
 //! The fixtures are the seeds. Values in them are swapped for odd ones, taken away or doubled, so
 //! that what comes out is still close enough to an object to get far.
@@ -9,7 +9,7 @@ use gateway::zone::Zones;
 use k8s::{
     config::{self, Config},
     source::{self, Kinds, manifest},
-    translate::translate,
+    translate::{names, translate},
 };
 use proptest::prelude::*;
 use router::table::RouteTable;
@@ -142,8 +142,13 @@ proptest! {
         // Each on its own, so that one that cannot be read leaves the others.
         let objects = values.iter().filter_map(|value| manifest::read(&value.to_string()).ok()).flatten();
         let kinds = Kinds { secrets: true, endpoints: true, dns_endpoints: true };
-        let translation = translate(&source::snapshot(objects, kinds), config);
-        for problem in &translation.problems {
+        let snapshot = source::snapshot(objects, kinds);
+        let translation = translate(&snapshot, config);
+        let names = names(&snapshot, &translation, config);
+        for claim in &names.claims {
+            prop_assert!(!claim.name.to_string().is_empty());
+        }
+        for problem in translation.problems.iter().chain(&names.problems) {
             prop_assert!(!problem.to_string().is_empty());
         }
         let zones = Zones::build(&translation.model, config, 1);

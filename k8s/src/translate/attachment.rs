@@ -130,7 +130,7 @@ impl Refusal {
 }
 
 /// Namespace and name of the Gateway that a parentRef means; None for any other kind of parent.
-fn gateway_of<'a>(parent: &'a ParentReference, route: &'a ObjectName) -> Option<(&'a str, &'a str)> {
+pub(super) fn gateway_of<'a>(parent: &'a ParentReference, route: &'a ObjectName) -> Option<(&'a str, &'a str)> {
     let is_gateway =
         parent.group.as_deref().unwrap_or(GROUP) == GROUP && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway";
     is_gateway.then(|| (parent.namespace.as_deref().unwrap_or(&route.namespace), parent.name.as_str()))

@@ -1,0 +1,116 @@
+//! Names of Services that have an address of their own, by their annotations.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::Service;
+
+use super::{Work, annotation::annotation, withheld};
+use crate::{
+    model::{ClaimedAnswer, HostPattern, Labels, ObjectName, RecordData},
+    problem::Reason,
+    translate::{filter::invalid, object_name},
+};
+
+/// The first one that says something counts.
+const HOSTNAME: [&str; 2] = ["coredns.io/hostname", "external-dns.alpha.kubernetes.io/hostname"];
+const RESOLVE_ENDPOINTS: &str = "k8s-gateway.dns/resolve-endpoints";
+
+pub(super) fn claim(work: &mut Work<'_>) {
+    for service in &work.snapshot.services {
+        let texts =
+            HOSTNAME.iter().find_map(|key| annotation(&service.metadata, key).filter(|it| !it.trim().is_empty()));
+        let Some(texts) = texts else { continue };
+        let object = object_name("Service", &service.metadata);
+        let left_out = work.left_out(&service.metadata);
+        let names = if left_out.is_some() { right_names(work, texts) } else { names(work, &object, texts) };
+        // Whatever is wrong with names in other people's zones is their business.
+        let is_asked = names.iter().any(|name| work.in_a_zone(name));
+        let (ttl, answer) = match left_out {
+            Some(why) => (None, withheld(why)),
+            None if !is_asked => (None, withheld("lies in no zone of the configuration")),
+            None => (work.ttl(&object, &service.metadata), answer(work, &object, service)),
+        };
+        for name in names {
+            work.claim(&name, &object, ttl, answer.clone());
+        }
+    }
+}
+
+/// What is no name is a problem.
+fn names(work: &mut Work<'_>, object: &ObjectName, texts: &str) -> Vec<HostPattern> {
+    let (right, wrong): (Vec<_>, Vec<_>) = parsed(work, texts).into_iter().partition(Result::is_ok);
+    for reason in wrong.into_iter().filter_map(Result::err) {
+        work.problem(object, reason);
+    }
+    right.into_iter().flatten().collect()
+}
+
+fn right_names(work: &Work<'_>, texts: &str) -> Vec<HostPattern> {
+    parsed(work, texts).into_iter().flatten().collect()
+}
+
+/// A name without a dot is one in every zone.
+fn parsed(work: &Work<'_>, texts: &str) -> Vec<Result<HostPattern, Reason>> {
+    let parse = |text: &str| {
+        HostPattern::parse(text, Labels::OneOrMore)
+            .map_err(|error| Reason::InvalidHost { text: text.to_owned(), error })
+    };
+    let in_zones = |text: &str| -> Vec<Result<HostPattern, Reason>> {
+        match parse(text) {
+            Ok(_) if !text.contains('.') => {
+                work.config.zones.iter().map(|zone| parse(&format!("{text}.{}", zone.name))).collect()
+            }
+            parsed => vec![parsed],
+        }
+    };
+    texts.split(',').map(str::trim).filter(|text| !text.is_empty()).flat_map(in_zones).collect()
+}
+
+fn answer(work: &mut Work<'_>, object: &ObjectName, service: &Service) -> ClaimedAnswer {
+    if annotation(&service.metadata, RESOLVE_ENDPOINTS) == Some("true") {
+        return withheld(format!(
+            "it asks for the addresses of its pods ({RESOLVE_ENDPOINTS}), which is not supported: remove the annotation, and the address of its load balancer is answered"
+        ));
+    }
+    let kind = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP");
+    if kind != "LoadBalancer" {
+        return withheld(format!("it is of type {kind}, and only one of type LoadBalancer has an address for clients"));
+    }
+    let addresses = match addresses(work, object, service) {
+        Ok(addresses) => addresses,
+        Err(why) => return withheld(why),
+    };
+    match work.allowed(object, addresses) {
+        Ok(addresses) => ClaimedAnswer::Records(addresses),
+        Err(reason) => withheld(reason.to_string()),
+    }
+}
+
+/// Addresses that its author names count before those that a load balancer gives.
+fn addresses(work: &mut Work<'_>, object: &ObjectName, service: &Service) -> Result<Vec<RecordData>, String> {
+    let external = service.spec.iter().flat_map(|spec| spec.external_ips.iter().flatten()).map(String::as_str);
+    let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let given = || status.iter().flat_map(|status| status.ingress.iter().flatten());
+    let mut texts: Vec<(&str, &str)> = external.map(|text| ("spec.externalIPs", text)).collect();
+    if texts.is_empty() {
+        let ips = given().filter_map(|ingress| ingress.ip.as_deref()).filter(|text| !text.is_empty());
+        texts = ips.map(|text| ("status.loadBalancer.ingress.ip", text)).collect();
+    }
+    if texts.is_empty() {
+        return Err(match given().find_map(|ingress| ingress.hostname.as_deref()) {
+            Some(hostname) => format!(
+                "its load balancer has given it the name {hostname} and no address: name the address in spec.externalIPs"
+            ),
+            None => "has no address yet: no load balancer has given it one".to_owned(),
+        });
+    }
+    let mut found = Vec::new();
+    for (field, text) in texts {
+        match text.parse::<IpAddr>().map(RecordData::from) {
+            Ok(data) if found.contains(&data) => {}
+            Ok(data) => found.push(data),
+            Err(_) => work.problem(object, invalid(field, text, "an IP address")),
+        }
+    }
+    if found.is_empty() { Err("none of its addresses is an IP address".to_owned()) } else { Ok(found) }
+}
