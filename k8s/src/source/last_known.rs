@@ -123,14 +123,17 @@ pub(super) fn keep(
 ) -> Keeper {
     describe();
     let on_disk = restored.as_ref().map(|restored| restored.objects);
-    let (newest, to_write) = watch::channel(None);
-    let leave = CancellationToken::new();
+    let (newest, writing) = path
+        .map(|path| {
+            let (newest, to_write) = watch::channel(None);
+            let leave = CancellationToken::new();
+            let state = StateFile { path, on_disk, complaints: BTreeSet::new() };
+            let task = tokio::spawn(write_newest(to_write, leave.clone(), state));
+            (newest, (leave, task))
+        })
+        .unzip();
     tokio::spawn(pass(restored.map(|restored| restored.snapshot), source, updates, newest));
-    Keeper(path.map(|path| {
-        let state = StateFile { path, on_disk, complaints: BTreeSet::new() };
-        let task = tokio::spawn(write_newest(to_write, leave.clone(), state));
-        (leave, task)
-    }))
+    Keeper(writing)
 }
 
 fn describe() {
@@ -140,12 +143,12 @@ fn describe() {
     metrics::counter!(WRITE_FAILURES).increment(0);
 }
 
-/// Ends when the source has ended or the reader is gone.
+/// Ends when the source has ended or the reader is gone. `newest`: where what is to be written goes, if anything is.
 async fn pass(
     restored: Option<Arc<Snapshot>>,
     mut source: mpsc::Receiver<Update>,
     updates: mpsc::Sender<Update>,
-    newest: watch::Sender<Option<Arc<Snapshot>>>,
+    newest: Option<watch::Sender<Option<Arc<Snapshot>>>>,
 ) {
     let mut is_restored = false;
     if let Some(snapshot) = restored {
@@ -162,28 +165,31 @@ async fn pass(
             () = updates.closed() => return,
             update = source.recv() => update,
         };
-        match &update {
-            None => return,
-            Some(Update::Snapshot(snapshot)) => {
-                if std::mem::take(&mut is_restored) {
-                    info!("the cluster is listed; the last known state is not served any more");
-                }
-                show(SystemTime::now(), false);
-                newest.send_replace(Some(Arc::clone(snapshot)));
+        let Some(update) = update else { return };
+        if matches!(update, Update::Snapshot(_)) {
+            if std::mem::take(&mut is_restored) {
+                info!("the cluster is listed; the last known state is not served any more");
             }
-            Some(Update::Endpoints { service, slices }) => newest.send_modify(|newest| {
-                if let Some(snapshot) = newest {
-                    // No snapshot will come that has these.
-                    let all = &mut Arc::make_mut(snapshot).endpoint_slices;
-                    all.insert(service.clone(), slices.clone());
-                }
-            }),
+            show(SystemTime::now(), false);
         }
-        if let Some(update) = update
-            && updates.send(update).await.is_err()
-        {
+        if let Some(newest) = &newest {
+            newest.send_modify(|newest| follow(newest, &update));
+        }
+        if updates.send(update).await.is_err() {
             return;
         }
+    }
+}
+
+/// What is known after an update.
+fn follow(newest: &mut Option<Arc<Snapshot>>, update: &Update) {
+    match (update, newest) {
+        (Update::Snapshot(snapshot), newest) => *newest = Some(Arc::clone(snapshot)),
+        // No snapshot may come that has these.
+        (Update::Endpoints { service, slices }, Some(snapshot)) => {
+            Arc::make_mut(snapshot).endpoint_slices.insert(service.clone(), slices.clone());
+        }
+        (Update::Endpoints { .. }, None) => {}
     }
 }
 
@@ -295,7 +301,7 @@ mod tests {
     use super::*;
     use crate::source::manifest;
 
-    const KINDS: Kinds = Kinds { secrets: false, endpoints: true };
+    const KINDS: Kinds = Kinds { secrets: false, endpoints: true, dns_endpoints: true };
 
     fn services(names: &[&str]) -> Snapshot {
         let yaml = |name: &&str| {

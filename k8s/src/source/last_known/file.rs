@@ -90,6 +90,9 @@ pub(super) fn objects(snapshot: &Snapshot) -> serde_json::Result<Vec<u8>> {
         gateway_classes,
         gateways,
         http_routes,
+        grpc_routes,
+        tls_routes,
+        dns_endpoints,
         reference_grants,
         namespaces,
         services,
@@ -105,6 +108,9 @@ pub(super) fn objects(snapshot: &Snapshot) -> serde_json::Result<Vec<u8>> {
     write_lines(gateway_classes, &mut lines)?;
     write_lines(gateways, &mut lines)?;
     write_lines(http_routes, &mut lines)?;
+    write_lines(grpc_routes, &mut lines)?;
+    write_lines(tls_routes, &mut lines)?;
+    write_lines(dns_endpoints, &mut lines)?;
     write_lines(reference_grants, &mut lines)?;
     write_lines(namespaces, &mut lines)?;
     write_lines(services, &mut lines)?;
@@ -215,7 +221,7 @@ mod tests {
     use super::*;
     use crate::source::{self, Kinds, Object};
 
-    const KINDS: Kinds = Kinds { secrets: true, endpoints: true };
+    const KINDS: Kinds = Kinds { secrets: true, endpoints: true, dns_endpoints: true };
     /// `a private key`, as a Secret has it.
     const KEY: &str = "YSBwcml2YXRlIGtleQ==";
     const OBJECTS: &str = "
