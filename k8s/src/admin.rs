@@ -1,8 +1,8 @@
-//! The admin port: `/livez`, `/readyz`, `/metrics`, `/problems`, `/explain`.
+//! The admin port: `/livez`, `/readyz`, `/metrics`, `/problems`, and pages of the program's own, such as `/explain`.
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -12,11 +12,14 @@ use std::{
 
 use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::{Method, Request, Response, StatusCode, body::Bytes, header, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 use tracing::{info, warn};
 
 use crate::{problem::Problem, telemetry};
@@ -33,21 +36,49 @@ pub struct Admin {
     as_of: Arc<ArcSwapOption<SystemTime>>,
     problems: Arc<ArcSwap<Vec<Problem>>>,
     metrics: PrometheusHandle,
-    explain: Arc<Explain>,
+    own: Arc<OwnPages>,
 }
 
-/// From the query of `/explain` (`name=…` or `url=…`) to what is known about it. The error says what to ask instead.
-pub type Explain = dyn Fn(&[(String, String)]) -> Result<serde_json::Value, String> + Send + Sync;
+/// What one program shows, and the other does not.
+#[derive(Default)]
+pub struct OwnPages {
+    /// By their path.
+    pub pages: Vec<(&'static str, Box<Page>)>,
+    /// Added to `/metrics`, in the same text format.
+    pub metrics: Option<Box<dyn Fn() -> String + Send + Sync>>,
+}
+
+/// From the query of a page (`name=…` or `url=…`) to what it shows. The error says what to ask instead.
+pub type Page = dyn Fn(&Parameters) -> Result<Content, String> + Send + Sync;
+
+pub enum Content {
+    Json(serde_json::Value),
+    Text(String),
+}
+
+/// What follows the `?` of a request, percent-decoded.
+pub struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// The value of the first parameter of that name.
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
 
 impl Admin {
-    pub fn new(metrics: PrometheusHandle, explain: Arc<Explain>) -> Self {
+    pub fn new(metrics: PrometheusHandle, own: OwnPages) -> Self {
         Self {
             is_ready: Arc::default(),
             is_leaving: Arc::default(),
             as_of: Arc::default(),
             problems: Arc::new(ArcSwap::from_pointee(Vec::new())),
             metrics,
-            explain,
+            own: Arc::new(own),
         }
     }
 
@@ -140,15 +171,26 @@ impl Admin {
                 Ok(()) => text(StatusCode::OK, self.ready_text()),
                 Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
             },
-            "/metrics" => text(StatusCode::OK, self.metrics.render()),
+            "/metrics" => {
+                let own = self.own.metrics.as_ref().map(|render| render()).unwrap_or_default();
+                text(StatusCode::OK, self.metrics.render() + &own)
+            }
             "/problems" => self.list_problems(request),
-            "/explain" => match (self.explain)(&query_pairs(request.uri().query().unwrap_or_default())) {
-                Ok(value) => json(&value),
-                Err(usage) => text(StatusCode::BAD_REQUEST, format!("{usage}\n")),
+            "/" => text(StatusCode::OK, format!("{}\n", self.paths())),
+            path => match self.own.pages.iter().find(|(own, _)| *own == path) {
+                Some((_, page)) => match page(&parameters(request.uri().query().unwrap_or_default())) {
+                    Ok(Content::Json(value)) => json(&value),
+                    Ok(Content::Text(body)) => text(StatusCode::OK, body),
+                    Err(usage) => text(StatusCode::BAD_REQUEST, format!("{usage}\n")),
+                },
+                None => text(StatusCode::NOT_FOUND, format!("ask one of {}\n", self.paths())),
             },
-            "/" => text(StatusCode::OK, "/livez /readyz /metrics /problems /explain\n".to_owned()),
-            _ => text(StatusCode::NOT_FOUND, "ask /livez /readyz /metrics /problems or /explain\n".to_owned()),
         }
+    }
+
+    fn paths(&self) -> String {
+        let own = self.own.pages.iter().map(|(path, _)| *path);
+        ["/livez", "/readyz", "/metrics", "/problems"].into_iter().chain(own).collect::<Vec<_>>().join(" ")
     }
 
     fn list_problems<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
@@ -168,6 +210,50 @@ impl Admin {
     }
 }
 
+/// What the program that runs with `address` as its admin port says at `path`.
+///
+/// # Errors
+/// When nothing listens there, or its answer is another one than 200: then the answer's text.
+pub async fn ask(address: SocketAddr, path: &str, parameters: &[(&str, Option<&str>)]) -> anyhow::Result<String> {
+    // What is bound to every address is reached at this machine's own.
+    let address = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+        _ => address,
+    };
+    let query: Vec<String> =
+        parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", percent_encoded((*value)?)))).collect();
+    let request = Request::get(format!("{path}?{}", query.join("&")))
+        .header(header::HOST, address.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let stream = TcpStream::connect(address).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        anyhow::Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    let (status, body) = tokio::time::timeout(Duration::from_secs(10), exchange)
+        .await
+        .map_err(anyhow::Error::from)
+        .flatten()
+        .with_context(|| {
+            format!("nothing answers at the admin port {address}; is it running here? --manifests DIR asks a directory instead")
+        })?;
+    anyhow::ensure!(status.is_success(), "{}", body.trim_end());
+    Ok(body)
+}
+
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     respond(status, "text/plain; charset=utf-8", body)
 }
@@ -183,14 +269,14 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
     response
 }
 
-/// `a=1&b=%2f` as pairs, percent-decoded.
-fn query_pairs(query: &str) -> Vec<(String, String)> {
-    query
+/// Of `a=1&b=%2f`.
+fn parameters(query: &str) -> Parameters {
+    let pairs = query
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (percent_decoded(name), percent_decoded(value)))
-        .collect()
+        .map(|(name, value)| (percent_decoded(name), percent_decoded(value)));
+    Parameters(pairs.collect())
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -229,12 +315,14 @@ mod tests {
 
     fn admin() -> Admin {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        Admin::new(
-            metrics,
-            Arc::new(|query| {
-                query.first().map(|(_, value)| value.as_str().into()).ok_or_else(|| "ask ?name=".to_owned())
-            }),
-        )
+        let explain = |query: &Parameters| {
+            query.first("name").map(|name| Content::Json(name.into())).ok_or_else(|| "ask ?name=".to_owned())
+        };
+        let own = OwnPages {
+            pages: vec![("/explain", Box::new(explain))],
+            metrics: Some(Box::new(|| "own_total 1\n".to_owned())),
+        };
+        Admin::new(metrics, own)
     }
 
     fn get(admin: &Admin, path: &str) -> StatusCode {
@@ -274,7 +362,7 @@ mod tests {
     #[test]
     fn a_query_is_percent_decoded_and_garbage_stays_as_it_is() {
         for (query, value) in [("url=https%3A%2F%2Fa%2Fb+c", "https://a/b c"), ("url=%zz%4", "%zz%4"), ("url=%", "%")] {
-            assert_eq!(query_pairs(query), [("url".to_owned(), value.to_owned())]);
+            assert_eq!(parameters(query).first("url"), Some(value));
         }
     }
 
@@ -287,7 +375,7 @@ mod tests {
         let reason = Reason::ServiceMissing { service: ServiceName::new("default", "gone") };
         admin.set_problems(vec![Problem::new(&object, reason)]);
         let address = admin.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
-        let mut stream = tokio::net::TcpStream::connect(address).await.expect("open");
+        let mut stream = TcpStream::connect(address).await.expect("open");
         stream.write_all(b"GET /problems HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");

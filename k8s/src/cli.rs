@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    config,
+    config::{self, Config},
+    problem::Problem,
+    snapshot::Snapshot,
     source::{Kinds, Origin, directory},
-    translate::translate,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -58,18 +59,23 @@ pub fn run(program: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
     ended
 }
 
-/// Reads the configuration file, and the manifests where given, and prints what is wrong with them.
+/// Reads the configuration file, and the manifests where given, and prints what is wrong with them; `problems_of`
+/// says what a program finds wrong with a snapshot.
 ///
 /// # Errors
 /// When the configuration is refused or there are problems, so that a pipeline can stop there.
 #[expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
-pub fn print_check(args: &CommonArgs, kinds: Kinds) -> anyhow::Result<()> {
+pub fn print_check(
+    args: &CommonArgs,
+    kinds: Kinds,
+    problems_of: impl Fn(&Snapshot, &Config) -> Vec<Problem>,
+) -> anyhow::Result<()> {
     let config = config::load(&args.config)?;
     let problems = match &args.manifests {
         None => Vec::new(),
         Some(directory) => {
             let files = directory::read_all(directory, &directory::Files::default())?;
-            translate(&directory::snapshot(&files, kinds), &config).problems
+            problems_of(&directory::snapshot(&files, kinds), &config)
         }
     };
     for problem in &problems {

@@ -1,8 +1,8 @@
 //! Why a URL goes where it goes, or nowhere. Pure; the admin port asks.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use k8s::admin::Explain;
+use k8s::admin::{Content, OwnPages, Parameters};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,8 +14,9 @@ use crate::{
 const USAGE: &str = "ask /explain?url=https://grafana.home.example/login, and where it matters &entry=tunnel, &method=POST, &header=name:value";
 
 /// For `/explain?url=https://grafana.home.example/login`.
-pub fn for_admin(dataplane: SharedDataplane) -> Arc<Explain> {
-    Arc::new(move |query| explain(&dataplane.load(), query))
+pub fn for_admin(dataplane: SharedDataplane) -> OwnPages {
+    let page = move |query: &Parameters| explain(&dataplane.load(), query).map(Content::Json);
+    OwnPages { pages: vec![("/explain", Box::new(page))], metrics: None }
 }
 
 struct Fields(HashMap<String, String>);
@@ -26,25 +27,24 @@ impl Headers for Fields {
     }
 }
 
-fn explain(dataplane: &Dataplane, query: &[(String, String)]) -> Result<Value, String> {
-    let parameter = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let url: http::Uri = parameter("url").ok_or(USAGE)?.parse().map_err(|error| format!("url: {error}; {USAGE}"))?;
+fn explain(dataplane: &Dataplane, query: &Parameters) -> Result<Value, String> {
+    let url: http::Uri = query.first("url").ok_or(USAGE)?.parse().map_err(|error| format!("url: {error}; {USAGE}"))?;
     let is_https = url.scheme_str() != Some("http");
     let authority = url.authority().ok_or_else(|| format!("url: has no host; {USAGE}"))?;
     let host = framing::host(authority.as_str()).map_err(|error| error.to_string())?;
     let path = framing::path(url.path()).map_err(|error| error.to_string())?;
-    let headers = query.iter().filter(|(key, _)| key == "header").filter_map(|(_, value)| value.split_once(':'));
+    let headers = query.all("header").filter_map(|value| value.split_once(':'));
     let headers =
         Fields(headers.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned())).collect());
     let request = Request {
         host: &host,
         path: &path,
-        method: parameter("method").unwrap_or("GET"),
+        method: query.first("method").unwrap_or("GET"),
         query: url.query(),
         headers: &headers,
     };
 
-    let entry = parameter("entry");
+    let entry = query.first("entry");
     let mut sockets: Vec<_> = dataplane
         .sockets
         .iter()

@@ -32,7 +32,9 @@ struct Args {
 fn main() -> anyhow::Result<()> {
     let Args { common, no_access_log } = Args::parse();
     if common.check {
-        return cli::print_check(&common, router::KINDS);
+        return cli::print_check(&common, router::KINDS, |snapshot, config| {
+            k8s::translate::translate(snapshot, config).problems
+        });
     }
     let config = config::load(&common.config)?;
     telemetry::log_to_stderr(common.log_format, &common.log_level)?;
