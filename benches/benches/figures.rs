@@ -72,10 +72,12 @@ fn looking_up() {
 }
 
 fn answering() {
-    heading("A query's bytes to the response's, by reference::answer", "of served", "allocations");
+    heading("A query's bytes to the response's, by wire::answer", "of served", "allocations");
     for n_names in [1_000, 10_000] {
         naming(n_names, Questions::answer);
     }
+    heading("The same by reference::respond", "of served", "allocations");
+    naming(1_000, Questions::answer_by_reference);
 }
 
 fn naming(n_names: usize, ask: fn(&Questions) -> usize) {
@@ -93,8 +95,8 @@ fn rebuilding() {
     rebuild("model to RouteTable, hosts:", &listeners, routes::compile);
 
     let config = configuration();
-    let models = listeners.map(|(n_hosts, listener)| (n_hosts, names::model(listener)));
-    rebuild("model to Zones, hosts:", &models, |model| Zones::build(model, &config, 1));
+    let claims = [1_000, 10_000, 100_000].map(|n_names| (n_names, names::claims(n_names, routes::host)));
+    rebuild("claims to Zones, names:", &claims, |claims| Zones::build(claims, &config, None, 1));
 
     let snapshots = [1_000, 10_000].map(|n_ingresses| (n_ingresses, snapshot(n_ingresses)));
     for (_, snapshot) in &snapshots {

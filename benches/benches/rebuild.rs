@@ -1,4 +1,4 @@
-//! What a change of routes costs: snapshot to model, model to table, model to zones.
+//! What a change of routes costs: snapshot to model, model to table, claims to zones.
 
 use benches::{
     names,
@@ -25,12 +25,12 @@ fn compile(criterion: &mut Criterion) {
 
 fn zones(criterion: &mut Criterion) {
     let config = configuration();
-    let mut group = criterion.benchmark_group("model_to_zones");
+    let mut group = criterion.benchmark_group("claims_to_zones");
     group.sample_size(10);
-    for n_hosts in [1_000, 10_000, 100_000] {
-        let model = names::model(routes::three_prefixes(n_hosts));
-        group.bench_function(BenchmarkId::from_parameter(n_hosts), |bencher| {
-            bencher.iter_with_large_drop(|| Zones::build(&model, &config, 1));
+    for n_names in [1_000, 10_000, 100_000] {
+        let claims = names::claims(n_names, routes::host);
+        group.bench_function(BenchmarkId::from_parameter(n_names), |bencher| {
+            bencher.iter_with_large_drop(|| Zones::build(&claims, &config, None, 1));
         });
     }
 }

@@ -11,7 +11,8 @@ fn lookup(criterion: &mut Criterion) {
 }
 
 fn answer(criterion: &mut Criterion) {
-    sizes(criterion, "reference_answer", &[1_000, 10_000], Questions::answer);
+    sizes(criterion, "wire_answer", &[1_000, 10_000], Questions::answer);
+    sizes(criterion, "reference_respond", &[1_000], Questions::answer_by_reference);
 }
 
 fn sizes(criterion: &mut Criterion, name: &str, sizes: &[usize], ask: fn(&Questions) -> usize) {

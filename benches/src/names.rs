@@ -1,18 +1,20 @@
 //! Zones with many names, and questions for them.
 
-use std::hint::black_box;
+use std::{hint::black_box, net::IpAddr};
 
 use gateway::{
-    reference,
-    zone::{Lookup, WireName, Zones},
+    reference::{self, Outcome, Policy, Transport},
+    view::Views,
+    wire::{self, UDP_PAYLOAD},
+    zone::{Lookup, WireName, kind},
 };
 use hickory_proto::{
     op::{Message, MessageType, OpCode, Query},
     rr::{Name, RecordType},
 };
-use k8s::model::{EntryPoint, Listener, Model, Trust};
+use k8s::model::{ClaimedAnswer, HostPattern, Labels, NameClaim, ObjectName};
 
-use crate::{objects::configuration, random::Random, routes};
+use crate::{objects::configuration, random::Random, routes::host};
 
 /// To questions for zones with that many names.
 pub type Make = fn(usize) -> Questions;
@@ -23,7 +25,7 @@ pub const KINDS: [(&str, Make); 3] = [("served", served), ("missing", missing), 
 /// Zones, and random names to ask them for, each as a name and as a whole query.
 #[derive(Debug)]
 pub struct Questions {
-    zones: Zones,
+    views: Views,
     names: Pieces,
     queries: Pieces,
 }
@@ -37,70 +39,91 @@ impl Questions {
         self.len() == 0
     }
 
+    fn counts(&self) -> [usize; 3] {
+        [self.look_up(), self.answer(), self.answer_by_reference()]
+    }
+
     /// Looks all of them up and counts those that have addresses.
     pub fn look_up(&self) -> usize {
-        self.names.in_turn(|name| match self.zones.lookup(name) {
-            Lookup::Found { node, .. } => Some(node.v4.len()).filter(|count| *count > 0),
+        let zones = self.views.default_zones();
+        self.names.in_turn(|name| match zones.lookup(name) {
+            Lookup::Found { node, .. } => node.rrset(kind::A).map(|rrset| rrset.data.len()),
             Lookup::Denied { .. } | Lookup::Missing { .. } | Lookup::OutOfZone => None,
         })
     }
 
-    /// Reads, answers and writes all of them, and counts those that have addresses.
+    /// Reads, answers and writes all of them on the common path, and counts those that have addresses.
     pub fn answer(&self) -> usize {
+        let zones = self.views.default_zones();
         self.queries.in_turn(|query| {
-            let query = Message::from_vec(query).ok()?;
-            let response = reference::answer(Some(&self.zones), &query)?;
-            let bytes = black_box(response.to_vec().ok()?);
-            (!response.answers.is_empty()).then_some(bytes.len())
+            let mut out = [0; UDP_PAYLOAD];
+            let answered = wire::answer(zones, query, &mut out).expect("a common query");
+            let n_answers = black_box(&out)[7];
+            (n_answers > 0).then_some(answered.length)
+        })
+    }
+
+    /// The same by way of hickory-proto.
+    pub fn answer_by_reference(&self) -> usize {
+        let (policy, client) = (Policy::default(), IpAddr::from([127, 0, 0, 1]));
+        self.queries.in_turn(|query| {
+            match reference::respond(Some(&self.views), &policy, query, client, Transport::Udp) {
+                Outcome::Answer(answer) => (black_box(&answer.bytes)[7] > 0).then_some(answer.bytes.len()),
+                Outcome::Dropped | Outcome::Forward(_) => None,
+            }
         })
     }
 }
 
 /// Names with addresses of their own.
 fn served(n_names: usize) -> Questions {
-    let questions = questions(routes::three_prefixes(n_names), n_names, routes::host);
-    assert_eq!([questions.look_up(), questions.answer()], [questions.len(); 2], "every name is served");
+    let questions = questions(&claims(n_names, host), n_names, host);
+    assert_eq!(questions.counts(), [questions.len(); 3], "every name is served");
     questions
 }
 
 /// Names that do not exist, beside those that do.
 fn missing(n_names: usize) -> Questions {
-    let questions = questions(routes::three_prefixes(n_names), n_names, |number| routes::host(number + n_names));
-    assert_eq!([questions.look_up(), questions.answer()], [0; 2], "no name is served");
+    let questions = questions(&claims(n_names, host), n_names, |number| host(number + n_names));
+    assert_eq!(questions.counts(), [0; 3], "no name is served");
     questions
 }
 
 /// Names two labels below a wildcard.
 fn below_a_wildcard(n_names: usize) -> Questions {
-    let (listener, _) = routes::wildcards(n_names);
-    let questions = questions(listener, n_names, |number| format!("a.b.{}", routes::host(number)));
-    assert_eq!([questions.look_up(), questions.answer()], [questions.len(); 2], "every name is served");
+    let wildcards = claims(n_names, |number| format!("*.{}", host(number)));
+    let questions = questions(&wildcards, n_names, |number| format!("a.b.{}", host(number)));
+    assert_eq!(questions.counts(), [questions.len(); 3], "every name is served");
     questions
 }
 
-fn questions(listener: Listener, n_names: usize, name: impl Fn(usize) -> String) -> Questions {
-    let zones = Zones::build(&model(listener), &configuration(), 1);
+fn questions(claims: &[NameClaim], n_names: usize, name: impl Fn(usize) -> String) -> Questions {
+    let views = Views::build(claims.to_vec(), &configuration(), 1);
     let mut random = Random::new(2);
     let (mut names, mut queries) = (Pieces::default(), Pieces::default());
     for _ in 0..n_names.max(20_000) {
         let name = name(random.below(n_names));
-        names.push(WireName::from_labels(name.split('.').map(str::as_bytes)).as_bytes());
+        names.push(WireName::from_text(&name).as_bytes());
         let mut query = Message::new(7, MessageType::Query, OpCode::Query);
         query.add_query(Query::query(Name::from_ascii(format!("{name}.")).expect("a name"), RecordType::A));
         queries.push(&query.to_vec().expect("a query"));
     }
-    Questions { zones, names, queries }
+    Questions { views, names, queries }
 }
 
-/// The LAN's door alone.
-pub fn model(listener: Listener) -> Model {
-    let lan = EntryPoint {
-        name: "lan".into(),
-        addresses: vec!["192.168.8.21".parse().expect("an address")],
-        trust: Trust::default(),
-        listeners: vec![listener],
+/// One Ingress for each name, at the LAN's door.
+pub fn claims(n_names: usize, name: impl Fn(usize) -> String) -> Vec<NameClaim> {
+    let claim = |number| NameClaim {
+        name: HostPattern::parse(&name(number), Labels::OneOrMore).expect("a pattern"),
+        object: ObjectName::new("Ingress", "default", &format!("app-{number}")),
+        ttl: None,
+        answer: ClaimedAnswer::EntryPoint {
+            name: "lan".into(),
+            addresses: [IpAddr::from([192, 168, 8, 21])].into(),
+            https: false,
+        },
     };
-    Model { entry_points: vec![lan], ..Model::default() }
+    (0..n_names).map(claim).collect()
 }
 
 /// Questions, one after another in memory.

@@ -1,238 +1,308 @@
-//! Why a name does or does not resolve. Pure; the admin port asks.
+//! Why a name does or does not resolve. Pure; the admin port and `gateway explain` ask.
 
 use std::{
-    sync::Arc,
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
     time::{Duration, UNIX_EPOCH},
 };
 
-use arc_swap::ArcSwapOption;
+use hickory_proto::{
+    op::{Message, MessageType, OpCode, Query, ResponseCode},
+    rr::{Name, RData, Record, RecordType},
+};
 use k8s::{
-    admin::Explain,
-    model::{HostPattern, Labels, Model},
+    model::{ClaimedAnswer, HostPattern, NameClaim},
     telemetry,
 };
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::{
-    SharedZones,
-    zone::{DENIED_TTL, Lookup, Node, WireName, Zone, Zones},
+    reference::{self, Outcome, Policy, Transport},
+    view::Views,
+    zone::{Claim, Lookup, Node, Part, WireName, Zone, Zones, kind, labels},
 };
 
-/// For `/explain?name=grafana.home.example`.
-pub(crate) fn for_admin(zones: SharedZones, model: Arc<ArcSwapOption<Model>>) -> Arc<Explain> {
-    Arc::new(move |query| {
-        let usage = "ask /explain?name=grafana.home.example";
-        let name = query.iter().find(|(key, _)| key == "name").map(|(_, value)| value).ok_or(usage)?;
-        Ok(match (zones.load().as_deref(), model.load().as_deref()) {
-            (Some(zones), Some(model)) => explain(zones, model, name),
-            _ => {
-                json!({"name": name, "answer": "REFUSED", "because": "not ready: waiting for the first complete list of objects"})
-            }
-        })
-    })
+/// What is answered, and why.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Explanation {
+    pub(crate) name: String,
+    /// None where it was asked for addresses of either kind.
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    /// `NOERROR`, `NODATA`, `NXDOMAIN`, `REFUSED`, or `asked of …` where the upstream decides.
+    pub(crate) answer: String,
+    /// The answer's records, as a zone file has them.
+    pub(crate) records: Vec<String>,
+    pub(crate) cached_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<String>,
+    /// Who answers in the name's place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) wildcard: Option<String>,
+    /// The view that the client sees; None for the default one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) view: Option<String>,
+    pub(crate) because: Vec<String>,
+    /// Objects that name it and take no effect, with the reason.
+    pub(crate) withheld: Vec<String>,
+    /// Wildcards that one would expect to cover the name, and that DNS does not let.
+    pub(crate) shadowed: Vec<String>,
+    pub(crate) serial: Option<u32>,
+    /// When anything in any zone has changed last (RFC 3339).
+    pub(crate) changed: Option<String>,
 }
 
-/// What [`reference`](crate::reference) answers to A and AAAA, in words: both follow one [`Lookup`].
-fn explain(zones: &Zones, model: &Model, name: &str) -> Value {
-    let wire = WireName::from_labels(
-        name.trim_end_matches('.').split('.').filter(|label| !label.is_empty()).map(str::as_bytes),
-    );
-    let mut explained = match zones.lookup(wire.as_bytes()) {
-        Lookup::OutOfZone => {
-            let known: Vec<String> = zones.iter().map(|zone| zone.apex.to_string()).collect();
-            json!({"name": name, "answer": "REFUSED", "because": "no zone holds this name", "zones": known})
+/// Who asks for what.
+pub(crate) struct Question<'a> {
+    pub(crate) name: &'a str,
+    /// None asks for addresses of both kinds.
+    pub(crate) kind: Option<RecordType>,
+    /// None is a client that no view names.
+    pub(crate) client: Option<IpAddr>,
+}
+
+impl<'a> Question<'a> {
+    /// From `name`, `type` and `client` as people write them. The error says what is wrong with them.
+    pub(crate) fn parse(name: &'a str, kind: Option<&str>, client: Option<&str>) -> Result<Self, String> {
+        if Name::from_ascii(absolute(name)).is_err() {
+            return Err(format!("{name:?} is no domain name"));
         }
-        Lookup::Denied { .. } => json!({
-            "name": name, "answer": "NXDOMAIN", "cachedSeconds": DENIED_TTL,
-            "because": "no zone holds this name; single labels and reverse names of private addresses are denied rather than refused",
-        }),
-        Lookup::Missing { zone } => json!({
-            "name": name, "zone": zone.apex.to_string(), "answer": "NXDOMAIN", "cachedSeconds": zone.negative_ttl,
-            "because": "no object asks for this name, and no wildcard covers it",
-            "shadowed": shadowed(model, &wire),
-        }),
-        Lookup::Found { zone, node, wildcard } if node.has_addresses() => json!({
-            "name": name, "zone": zone.apex.to_string(), "answer": "NOERROR", "cachedSeconds": zone.ttl,
-            "a": node.v4, "aaaa": node.v6,
-            "wildcard": wildcard.map(ToString::to_string),
-            "because": claims(node),
-        }),
-        Lookup::Found { zone, node, .. } => json!({
-            "name": name, "zone": zone.apex.to_string(), "answer": "NODATA", "cachedSeconds": zone.negative_ttl,
-            "because": without_address(zone, node, &wire),
-            "shadowed": shadowed(model, &wire),
-        }),
+        let kind = kind.map(|text| {
+            let known = text.to_ascii_uppercase().parse::<RecordType>().ok();
+            known.ok_or_else(|| format!("{text:?} is no type of record, such as A, AAAA, HTTPS or TXT"))
+        });
+        let client = client.map(|text| text.parse().map_err(|_| format!("{text:?} is no IP address")));
+        Ok(Self { name, kind: kind.transpose()?, client: client.transpose()? })
+    }
+}
+
+/// `views` is None before the first complete list of objects.
+pub(crate) fn explain(views: Option<&Views>, policy: &Policy, question: &Question<'_>) -> Explanation {
+    let mut explained = Explanation {
+        name: question.name.to_owned(),
+        kind: question.kind.map(|kind| kind.to_string()),
+        ..Explanation::default()
     };
+    let client = question.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    for kind in question.kind.map_or_else(|| vec![RecordType::A, RecordType::AAAA], |kind| vec![kind]) {
+        ask(views, policy, (question.name, kind, client), &mut explained);
+    }
+    let Some(views) = views else {
+        explained.because.push("not ready: waiting for the first complete list of objects".to_owned());
+        return explained;
+    };
+    let (_, view) = views.of(client);
+    explained.view = Some(view.name.clone()).filter(|name| !name.is_empty());
+    let name = WireName::from_text(question.name);
+    because(&view.zones, &name, question.kind, &mut explained);
+    explained.withheld = withheld(views.claims(), &name);
+    if explained.answer != "NOERROR" {
+        explained.shadowed = shadowed(views.claims(), &name);
+    }
     // A serial is the time of the last change, so that a person sees how old this is.
-    explained["serial"] = json!(zones.serial());
-    explained["changed"] = json!(telemetry::rfc3339(UNIX_EPOCH + Duration::from_secs(zones.serial().into())));
+    explained.serial = Some(views.serial());
+    explained.changed = Some(telemetry::rfc3339(UNIX_EPOCH + Duration::from_secs(views.serial().into())));
     explained
 }
 
-fn without_address(zone: &Zone, node: &Node, name: &WireName) -> String {
-    match node.claims.first() {
-        Some(claim) => {
-            format!("{} asks for this name, and entry point {} has no address", claim.object, claim.entry_point)
+/// Puts the question to [`reference`], so that what is explained is what is answered.
+fn ask(
+    views: Option<&Views>,
+    policy: &Policy,
+    (name, kind, client): (&str, RecordType, IpAddr),
+    explained: &mut Explanation,
+) {
+    let Ok(name) = Name::from_ascii(absolute(name)) else { return };
+    let mut query = Message::new(0, MessageType::Query, OpCode::Query);
+    query.add_query(Query::query(name, kind));
+    let Ok(bytes) = query.to_vec() else { return };
+    let answer = match reference::respond(views, policy, &bytes, client, Transport::Tcp) {
+        Outcome::Answer(answer) => Message::from_vec(&answer.bytes).ok(),
+        Outcome::Dropped => None,
+        Outcome::Forward(_) => {
+            "FORWARDED".clone_into(&mut explained.answer);
+            return;
         }
-        None if *name == zone.apex => "the apex has no address: no object asks for it".to_owned(),
-        None if *name == zone.name_server => {
-            "the zone's name server has no address: dns.addresses names none".to_owned()
-        }
-        None => "no object asks for this name; it exists because names below it do".to_owned(),
+    };
+    let Some(answer) = answer else { return };
+    explained.records.extend(answer.answers.iter().map(as_in_a_zone_file));
+    let ttl = answer.answers.iter().chain(&answer.authorities).map(|record| record.ttl).min();
+    let said = match answer.metadata.response_code {
+        ResponseCode::NoError if answer.answers.is_empty() => "NODATA",
+        ResponseCode::NoError => "NOERROR",
+        ResponseCode::NXDomain => "NXDOMAIN",
+        ResponseCode::Refused => "REFUSED",
+        _ => "an error",
+    };
+    // One kind of address is enough to reach it.
+    if explained.answer.is_empty() || said == "NOERROR" {
+        said.clone_into(&mut explained.answer);
+        explained.cached_seconds = ttl;
     }
 }
 
-fn claims(node: &Node) -> Vec<String> {
-    node.claims
-        .iter()
-        .enumerate()
-        .map(|(index, claim)| {
-            let place = if index == 0 { "gives the address" } else { "is served too, but one entry point answers" };
-            format!("{} on entry point {} {place}", claim.object, claim.entry_point)
-        })
-        .collect()
+/// hickory runs the strings of text together, and puts commas between parameters.
+fn as_in_a_zone_file(record: &Record) -> String {
+    let data = match &record.data {
+        RData::TXT(text) => {
+            let strings = text.txt_data.iter().map(|it| format!("{:?}", String::from_utf8_lossy(it)));
+            strings.collect::<Vec<_>>().join(" ")
+        }
+        RData::HTTPS(_) => record.data.to_string().trim_end_matches(',').replace(", ", " "),
+        other => other.to_string(),
+    };
+    format!("{} {} {} {} {data}", record.name, record.ttl, record.dns_class, record.record_type())
 }
 
-/// Wildcards that a reader would expect to cover the name, and that DNS does not let.
-fn shadowed(model: &Model, name: &WireName) -> Vec<String> {
-    let name = name.to_string();
-    let listeners = model.entry_points.iter().flat_map(|entry| &entry.listeners);
-    let mut found: Vec<String> = listeners
-        .flat_map(|listener| listener.routes.iter().map(move |attachment| (listener, attachment)))
-        .flat_map(|(listener, attachment)| {
-            listener.effective_hostnames(attachment).into_iter().map(|host| (host, attachment.route.source.clone()))
-        })
-        .filter_map(|(host, object)| match host {
-            HostPattern::Wildcard { parent, .. } => {
-                let wide = HostPattern::Wildcard { parent, labels: Labels::OneOrMore };
-                wide.covers(&name).then(|| {
-                    format!("{wide} of {object} does not answer here: this name, or one above it, exists (RFC 4592)")
-                })
+fn absolute(name: &str) -> String {
+    format!("{}.", name.trim_end_matches('.'))
+}
+
+fn because(zones: &Zones, name: &WireName, kind: Option<RecordType>, explained: &mut Explanation) {
+    let reasons = &mut explained.because;
+    match zones.lookup(name.as_bytes()) {
+        Lookup::OutOfZone | Lookup::Denied { .. } if explained.answer == "FORWARDED" => {
+            reasons.push("no zone holds this name: dns.forwardTo is asked".to_owned());
+        }
+        Lookup::OutOfZone => {
+            let known: Vec<String> = zones.iter().map(|zone| zone.apex.to_string()).collect();
+            reasons.push(format!("no zone holds this name; the zones are {}", known.join(", ")));
+        }
+        Lookup::Denied { .. } => reasons.push(
+            "no zone holds this name; single labels and reverse names of private addresses are denied rather than refused"
+                .to_owned(),
+        ),
+        Lookup::Missing { zone } => {
+            explained.zone = Some(zone.apex.to_string());
+            reasons.push(match zone.acme_challenge_target(name.as_bytes()) {
+                Some(target) => format!("acmeChallenge of the zone leads _acme-challenge names elsewhere, here to {target}"),
+                None => "no object asks for this name, and no wildcard covers it".to_owned(),
+            });
+        }
+        Lookup::Found { zone, node, wildcard } => {
+            explained.zone = Some(zone.apex.to_string());
+            if wildcard {
+                explained.wildcard = wildcard_over(zone, name).map(|name| name.to_string());
             }
-            HostPattern::Exact(_) => None,
-        })
+            if node.claims.is_empty() {
+                reasons.push(without_claim(zone, name));
+            }
+            reasons.extend(node.claims.iter().map(|claim| of_claim(claim, &node.claims)));
+            reasons.extend(other_types(node, kind));
+        }
+    }
+}
+
+fn wildcard_over(zone: &Zone, name: &WireName) -> Option<WireName> {
+    let all: Vec<&[u8]> = labels(name.as_bytes()).collect();
+    let wildcards = (1..all.len())
+        .map(|skip| WireName::from_labels([b"*".as_slice()].into_iter().chain(all[skip..].iter().copied())));
+    wildcards.into_iter().find(|wildcard| zone.node(wildcard.as_bytes()).is_some())
+}
+
+fn without_claim(zone: &Zone, name: &WireName) -> String {
+    if *name == zone.apex {
+        return "the apex has no address: no object asks for it".to_owned();
+    }
+    if *name == zone.name_server {
+        return "the zone's name server has no address: dns.addresses names none".to_owned();
+    }
+    let mut below: Vec<&WireName> = zone
+        .nodes()
+        .filter(|(other, node)| !node.claims.is_empty() && name.is_at_or_above(other.as_bytes()))
+        .map(|(other, _)| other)
         .collect();
-    found.sort();
-    found.dedup();
-    found
+    below.sort();
+    let example = below.first().map(|name| format!(", such as {name}")).unwrap_or_default();
+    format!("no object asks for this name; it exists because names below it do{example}")
+}
+
+fn of_claim(claim: &Claim, all: &[Claim]) -> String {
+    let Claim { object, entry_point, part } = claim;
+    let place = entry_point.as_ref().map(|name| format!(" on entry point {name}")).unwrap_or_default();
+    let winner = all.iter().find(|claim| claim.part == Part::Answers);
+    match (part, winner) {
+        (Part::Answers, _) => format!("{object}{place} gives the answer"),
+        (Part::NoAddress, _) => format!("{object} asks for this name, and has no address{place}"),
+        (Part::Outranked, Some(winner)) => {
+            format!("{object}{place} is not answered: {} comes before it", winner.object)
+        }
+        (Part::Outranked, None) => format!("{object}{place} is not answered"),
+    }
+}
+
+/// For a question that finds nothing at a name that has something.
+fn other_types(node: &Node, kind: Option<RecordType>) -> Option<String> {
+    let asked = u16::from(kind?);
+    let is_answered = asked == kind::ANY || node.rrset(asked).is_some() || node.rrset(kind::CNAME).is_some();
+    if is_answered || node.rrsets.is_empty() {
+        return None;
+    }
+    let types: Vec<String> = node.rrsets.iter().map(|rrset| RecordType::from(rrset.kind).to_string()).collect();
+    Some(format!("the name has {}, and nothing of type {}", types.join(" and "), RecordType::from(asked)))
+}
+
+fn withheld(claims: &[NameClaim], name: &WireName) -> Vec<String> {
+    let of_claim = |claim: &NameClaim| {
+        let ClaimedAnswer::Withheld(why) = &claim.answer else { return None };
+        let covers = WireName::from(&claim.name) == *name || is_wildcard_over(&claim.name, name);
+        covers.then(|| format!("{} names {}: {why}", claim.object, claim.name))
+    };
+    claims.iter().filter_map(of_claim).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn is_wildcard_over(pattern: &HostPattern, name: &WireName) -> bool {
+    match pattern {
+        HostPattern::Wildcard { parent, .. } => {
+            let parent = WireName::from(parent);
+            parent != *name && parent.is_at_or_above(name.as_bytes())
+        }
+        HostPattern::Exact(_) => false,
+    }
+}
+
+fn shadowed(claims: &[NameClaim], name: &WireName) -> Vec<String> {
+    let of_claim = |claim: &NameClaim| {
+        let is_answered = !matches!(claim.answer, ClaimedAnswer::Withheld(_));
+        (is_answered && is_wildcard_over(&claim.name, name)).then(|| {
+            format!(
+                "{} of {} does not answer here: this name, or one above it, exists (RFC 4592)",
+                claim.name, claim.object
+            )
+        })
+    };
+    claims.iter().filter_map(of_claim).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// For people: one statement a line.
+impl std::fmt::Display for Explanation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = self.kind.as_deref().unwrap_or("address");
+        write!(f, "{} {kind}: {}", self.name, self.answer)?;
+        if let Some(seconds) = self.cached_seconds {
+            write!(f, ", cached for {seconds} s")?;
+        }
+        for record in &self.records {
+            write!(f, "\n  {record}")?;
+        }
+        let lines = [("zone", &self.zone), ("view", &self.view), ("wildcard", &self.wildcard)];
+        for (key, value) in lines {
+            if let Some(value) = value {
+                write!(f, "\n{key}: {value}")?;
+            }
+        }
+        for (key, values) in [("because", &self.because), ("withheld", &self.withheld), ("shadowed", &self.shadowed)] {
+            for value in values {
+                write!(f, "\n{key}: {value}")?;
+            }
+        }
+        if let (Some(serial), Some(changed)) = (self.serial, &self.changed) {
+            write!(f, "\nzones last changed {changed} (serial {serial})")?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use hickory_proto::{
-        op::{Message, MessageType, OpCode, Query, ResponseCode},
-        rr::{Name, Record, RecordType},
-    };
-
-    use super::*;
-    use crate::{fixture, reference};
-
-    fn served() -> (Zones, Model) {
-        let model = fixture::model(&[
-            ("192.168.8.21", "grafana.home.example"),
-            ("192.168.8.23", "grafana.home.example"),
-            ("fd00::21", "six.home.example"),
-            ("192.168.8.21", "*.home.example"),
-            ("192.168.8.21", "a.b.home.example"),
-            ("", "pending.home.example"),
-        ]);
-        let config = fixture::config("zones: [{name: home.example, ttl: 10, negativeTtl: 60}, a.lab.home.example]");
-        (Zones::build(&model, &config, 1_764_000_000), model)
-    }
-
-    /// What a client gets that asks for both kinds of address: the answer in our words, and its TTL.
-    fn answered(zones: &Zones, name: &str) -> (&'static str, Option<u32>) {
-        let ask = |kind| {
-            let mut query = Message::new(7, MessageType::Query, OpCode::Query);
-            query.add_query(Query::query(Name::from_ascii(name).expect("a name"), kind));
-            reference::answer(Some(zones), &query).expect("an answer")
-        };
-        let ttl = |records: &[Record]| records.first().map(|record| record.ttl);
-        let (v4, v6) = (ask(RecordType::A), ask(RecordType::AAAA));
-        match v4.metadata.response_code {
-            ResponseCode::NoError => match ttl(&v4.answers).or_else(|| ttl(&v6.answers)) {
-                Some(ttl) => ("NOERROR", Some(ttl)),
-                None => ("NODATA", ttl(&v4.authorities)),
-            },
-            ResponseCode::NXDomain => ("NXDOMAIN", ttl(&v4.authorities)),
-            ResponseCode::Refused => ("REFUSED", None),
-            other => panic!("{other} for {name}"),
-        }
-    }
-
-    #[test]
-    fn what_is_explained_is_what_is_answered() {
-        let (zones, model) = served();
-        for name in [
-            "grafana.home.example",
-            "GRAFANA.Home.Example.",
-            "six.home.example",
-            "free.home.example",
-            "*.home.example",
-            "b.home.example",
-            "x.b.home.example",
-            "lab.home.example",
-            "x.a.lab.home.example",
-            "pending.home.example",
-            "home.example",
-            "ns.home.example",
-            "nas",
-            "NAS.",
-            "9.8.168.192.in-addr.arpa",
-            "a.example",
-            ".",
-        ] {
-            let said = explain(&zones, &model, name);
-            let seconds = said["cachedSeconds"].as_u64().and_then(|seconds| u32::try_from(seconds).ok());
-            assert_eq!((said["answer"].as_str().unwrap_or_default(), seconds), answered(&zones, name), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_reason_says_what_there_is_to_change() {
-        let (zones, model) = served();
-        for (name, because) in [
-            (
-                "grafana.home.example",
-                json!([
-                    "Ingress default/grafana.home.example on entry point 192.168.8.21 gives the address",
-                    "Ingress default/grafana.home.example on entry point 192.168.8.23 is served too, but one entry point answers"
-                ]),
-            ),
-            (
-                "pending.home.example",
-                json!(
-                    "Ingress default/pending.home.example asks for this name, and entry point nowhere has no address"
-                ),
-            ),
-            ("home.example", json!("the apex has no address: no object asks for it")),
-            ("NS.home.example.", json!("the zone's name server has no address: dns.addresses names none")),
-            ("b.home.example", json!("no object asks for this name; it exists because names below it do")),
-            ("x.b.home.example", json!("no object asks for this name, and no wildcard covers it")),
-            ("a.example", json!("no zone holds this name")),
-        ] {
-            assert_eq!(explain(&zones, &model, name)["because"], because, "{name}");
-        }
-    }
-
-    #[test]
-    fn it_says_since_when() {
-        let (zones, model) = served();
-        for name in ["grafana.home.example", "nothing.b.home.example", "nas", "a.example"] {
-            let said = explain(&zones, &model, name);
-            assert_eq!(
-                (&said["serial"], &said["changed"]),
-                (&json!(1_764_000_000), &json!("2025-11-24T16:00:00.000Z"))
-            );
-        }
-    }
-
-    #[test]
-    fn a_wildcard_that_does_not_answer_is_named_however_the_name_is_written() {
-        let (zones, model) = served();
-        for name in ["b.home.example", "x.b.home.example", "X.B.Home.Example."] {
-            let expected = "*.home.example of Ingress default/*.home.example does not answer here: this name, or one above it, exists (RFC 4592)";
-            assert_eq!(explain(&zones, &model, name)["shadowed"], json!([expected]), "{name}");
-        }
-    }
-}
+mod tests;

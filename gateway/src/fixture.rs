@@ -1,10 +1,10 @@
-//! Small models and zones, for unit tests.
+//! Small sets of claims, and configurations, for unit tests.
 
 use std::sync::Arc;
 
 use k8s::{
     config::{self, Config},
-    model::{Attachment, EntryPoint, HostPattern, Labels, Listener, ListenerProtocol, Model, ObjectName, Route, Trust},
+    model::{ClaimedAnswer, HostPattern, Labels, NameClaim, ObjectName, RecordData},
 };
 
 /// `text` with an entry point, which every configuration must have.
@@ -13,37 +13,55 @@ pub(crate) fn config(text: &str) -> Config {
         .expect("a right configuration")
 }
 
-/// One entry point for each name: (`192.168.8.21 fd00::21`, `grafana.home.example`). Its addresses are
-/// its name too (`nowhere` without one), and the Ingress is called after the host.
-pub(crate) fn model(served: &[(&str, &str)]) -> Model {
-    Model {
-        entry_points: served.iter().map(|(addresses, name)| entry_point(addresses, name)).collect(),
-        ..Model::default()
+/// A claim for each (`192.168.8.21 fd00::21`, `grafana.home.example`). The addresses are the entry point's
+/// name too (`nowhere` without one), unless it stands before them (`default/vpn=192.168.8.23`), and the Ingress
+/// is called after the host. Only hosts with a `+` before them have TLS.
+pub(crate) fn claims(served: &[(&str, &str)]) -> Vec<NameClaim> {
+    served.iter().map(|(addresses, name)| claim(addresses, name)).collect()
+}
+
+fn claim(addresses: &str, name: &str) -> NameClaim {
+    let (name, https) = name.strip_prefix('+').map_or((name, false), |name| (name, true));
+    let entry_point = if addresses.is_empty() { "nowhere" } else { addresses };
+    let (entry_point, addresses) = addresses.split_once('=').unwrap_or((entry_point, addresses));
+    NameClaim {
+        name: pattern(name),
+        object: ObjectName::new("Ingress", "default", name),
+        ttl: None,
+        answer: ClaimedAnswer::EntryPoint {
+            name: entry_point.into(),
+            addresses: addresses
+                .split(' ')
+                .filter(|it| !it.is_empty())
+                .map(|it| it.parse().expect("an address"))
+                .collect(),
+            https,
+        },
     }
 }
 
-fn entry_point(addresses: &str, name: &str) -> EntryPoint {
-    EntryPoint {
-        name: if addresses.is_empty() { "nowhere" } else { addresses }.into(),
-        addresses: addresses.split(' ').filter(|it| !it.is_empty()).map(|it| it.parse().expect("an address")).collect(),
-        trust: Trust::default(),
-        listeners: vec![Listener {
-            name: "http".into(),
-            port: 80,
-            sockets: Vec::new(),
-            protocol: ListenerProtocol::Http { redirect_to_https: None },
-            hostname: None,
-            certificates: Vec::new(),
-            default_certificate: None,
-            routes: vec![Attachment {
-                hostnames: vec![HostPattern::parse(name, Labels::OneOrMore).expect("a pattern")],
-                route: Arc::new(Route {
-                    source: ObjectName::new("Ingress", "default", name),
-                    created: 0,
-                    rules: Vec::new(),
-                    falls_through: false,
-                }),
-            }],
-        }],
+/// A DNSEndpoint of that name with its records.
+pub(crate) fn records(name: &str, data: impl IntoIterator<Item = RecordData>) -> NameClaim {
+    NameClaim {
+        name: pattern(name),
+        object: ObjectName::new("DNSEndpoint", "default", name),
+        ttl: None,
+        answer: ClaimedAnswer::Records(data.into_iter().collect()),
     }
+}
+
+pub(crate) fn alias(name: &str, target: &str) -> NameClaim {
+    records(name, [RecordData::Cname(target.parse().expect("a name"))])
+}
+
+pub(crate) fn text(strings: &[&str]) -> RecordData {
+    RecordData::Txt(strings.iter().map(|text| Arc::from(*text)).collect())
+}
+
+pub(crate) fn withheld(name: &str, why: &str) -> NameClaim {
+    NameClaim { answer: ClaimedAnswer::Withheld(why.into()), ..claim("", name) }
+}
+
+fn pattern(name: &str) -> HostPattern {
+    HostPattern::parse(name, Labels::OneOrMore).expect("a pattern")
 }

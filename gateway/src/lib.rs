@@ -1,14 +1,22 @@
 //! The DNS server: answers with the address where the router serves a name.
 //!
-//! A query's way: `serve` receives → `reference::answer` on one load of the [`zone::Zones`] → `serve` sends.
+//! A query's way: `serve` receives → [`wire::answer`] on one load of the [`view::Views`] → `serve` sends.
+//! What `wire` declines goes to [`reference::respond`], on the same zones.
 
+mod admin;
+mod command;
 mod explain;
+mod forward;
+mod forwarders;
 mod metrics;
+mod records;
 pub mod reference;
 mod serve;
+pub mod view;
+pub mod wire;
 pub mod zone;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use arc_swap::ArcSwapOption;
@@ -16,19 +24,23 @@ use k8s::{
     admin::Admin,
     cli::CommonArgs,
     config::Config,
-    model::Model,
+    model::NameClaim,
     problem::Problem,
     source::{self, Kinds, Source, Update},
     telemetry,
-    translate::translate,
+    translate::{names, translate},
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::{metrics::Metrics, zone::Zones};
+pub use self::{
+    command::{explain_name, list_records},
+    records::Format,
+};
+use crate::{metrics::Metrics, serve::Answering, view::Views};
 
 /// The one shared state; None before the first complete list of objects.
-pub type SharedZones = Arc<ArcSwapOption<Zones>>;
+pub type SharedViews = Arc<ArcSwapOption<Views>>;
 
 /// Names need neither certificates nor endpoints.
 pub const KINDS: Kinds = Kinds { secrets: false, endpoints: false, dns_endpoints: true };
@@ -37,20 +49,19 @@ pub const KINDS: Kinds = Kinds { secrets: false, endpoints: false, dns_endpoints
 pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {
     let registry = telemetry::install_metrics("gateway")?;
     let config = Arc::new(config);
-    let zones = SharedZones::default();
-    let model = Arc::new(ArcSwapOption::<Model>::empty());
-    let explain = explain::for_admin(Arc::clone(&zones), Arc::clone(&model));
-    let admin = Admin::new(registry, explain);
+    let views = SharedViews::default();
+    let metrics = Arc::new(Metrics::new(&config, serve::n_sockets(&config)));
+    let answering = Answering::new(Arc::clone(&views), &config, Arc::clone(&metrics));
+    let admin = Admin::new(registry, admin::pages(&views, &answering.policy, &metrics));
     admin.clone().serve(config.admin.gateway).await?;
 
-    let metrics = Metrics::new();
-    let mut server = serve::open(&config.dns.listen, Arc::clone(&zones), metrics.clone()).await?;
-    for zone in &config.zones {
-        info!(zone = %zone.name, "in Pi-hole: server=/{}/{}", zone.name, pi_hole_target(&config));
+    let mut server = serve::open(&config, &answering).await?;
+    for (resolver, place, lines) in forwarders::snippets(&config) {
+        info!("to have {resolver} ask this gateway ({place}):\n{lines}");
     }
     let state = config.state_directory.as_ref().map(|directory| directory.join("gateway.state"));
     let Source { updates, keeper } = source::open(args.origin(), KINDS, state).await?;
-    let follow = follow(updates, &config, &zones, &model, &admin, &metrics);
+    let follow = follow(updates, &config, &views, &admin, &metrics);
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     tokio::select! {
@@ -62,7 +73,7 @@ pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {
     info!("leaving");
     admin.set_leaving();
     // Queries that are on their way to this replica still get their answer.
-    tokio::time::sleep(std::time::Duration::from_secs(config.drain.delay)).await;
+    tokio::time::sleep(Duration::from_secs(config.drain.delay)).await;
     server.close().await;
     keeper.finish().await;
     Ok(())
@@ -72,41 +83,64 @@ pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {
 async fn follow(
     mut updates: tokio::sync::mpsc::Receiver<Update>,
     config: &Config,
-    zones: &SharedZones,
-    model: &ArcSwapOption<Model>,
+    views: &SharedViews,
     admin: &Admin,
     metrics: &Metrics,
 ) -> anyhow::Result<()> {
     let mut problems: Vec<Problem> = Vec::new();
     while let Some(update) = updates.recv().await {
         let Update::Snapshot(snapshot) = update else { continue };
-        let translation = translate(&snapshot, config);
-        telemetry::report_problems(&problems, &translation.problems);
-        admin.set_problems(translation.problems.clone());
+        let (claims, found) = wanted(&snapshot, config);
+        telemetry::report_problems(&problems, &found);
+        admin.set_problems(found.clone());
         admin.set_as_of(snapshot.as_of);
-        problems = translation.problems;
-        if model.load().as_deref() != Some(&translation.model) {
-            let built = Zones::build(&translation.model, config, next_serial(zones));
-            metrics.names(&built);
-            info!(names = built.names().count(), "zones changed");
-            zones.store(Some(Arc::new(built)));
-            model.store(Some(Arc::new(translation.model)));
+        problems = found;
+        if views.load().as_ref().is_none_or(|views| views.claims() != claims) {
+            let built = Views::build(claims, config, next_serial(views));
+            report(views.load().as_deref(), &built);
+            metrics.changed(&built);
+            views.store(Some(Arc::new(built)));
         }
         admin.set_ready();
     }
     anyhow::bail!("the source of objects has ended")
 }
 
+/// What the objects of a snapshot ask for, and what is wrong with them, sorted.
+pub fn wanted(snapshot: &k8s::snapshot::Snapshot, config: &Config) -> (Vec<NameClaim>, Vec<Problem>) {
+    let translation = translate(snapshot, config);
+    let names = names(snapshot, &translation, config);
+    let mut problems = translation.problems;
+    problems.extend(names.problems);
+    problems.sort();
+    problems.dedup();
+    (names.claims, problems)
+}
+
+/// Says how many names there are, and which new ones keep a wildcard from answering.
+fn report(old: Option<&Views>, new: &Views) {
+    info!(names = records::count(new.default_zones()), "zones changed");
+    let shadowed = |views: &Views| -> Vec<String> {
+        let zones = views.default_zones().iter();
+        zones
+            .flat_map(zone::Zone::shadowed)
+            .map(|(name, wildcard)| {
+                format!("{name} exists because names below it do: {wildcard} does not answer for it, nor for what is below it (RFC 4592)")
+            })
+            .collect()
+    };
+    let known = old.map(shadowed).unwrap_or_default();
+    for text in shadowed(new).into_iter().filter(|text| !known.contains(text)) {
+        warn!("shadowed wildcard: {text}");
+    }
+}
+
 /// The time in seconds, and more than the last one: secondaries and people compare serials (RFC 1982).
-fn next_serial(zones: &SharedZones) -> u32 {
+fn next_serial(views: &SharedViews) -> u32 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_secs());
     // The low 32 bits are what RFC 1982 arithmetic wants.
     let now = (now & u64::from(u32::MAX)) as u32;
-    zones.load().as_ref().map_or(now, |zones| now.max(zones.serial().wrapping_add(1)))
-}
-
-fn pi_hole_target(config: &Config) -> String {
-    config.dns.addresses.first().map_or_else(|| "<address of this gateway>".to_owned(), ToString::to_string)
+    views.load().as_ref().map_or(now, |views| now.max(views.serial().wrapping_add(1)))
 }
 
 #[cfg(test)]

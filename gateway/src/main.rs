@@ -1,6 +1,7 @@
 //! `gateway`: flags, logging, runtime; everything else is in the library.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use gateway::Format;
 use k8s::{cli, config, telemetry};
 
 #[global_allocator]
@@ -8,29 +9,87 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Answers DNS for a cluster's domains with the addresses where the router serves their names
 ///
-/// Pi-hole forwards *.your.domain to it. It reads Ingresses, Gateways and HTTPRoutes from the cluster
-/// (or from a directory of manifests), and answers A and AAAA for every name that the router serves.
+/// Pi-hole forwards *.your.domain to it. It reads Ingresses, routes and Gateways, Services and DNSEndpoints from
+/// the cluster (or from a directory of manifests), and answers for every name that they ask for.
 #[derive(Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Examples:
-  gateway --config doorward.yaml --check              say what is wrong with the file
-  gateway --config doorward.yaml                      follow the cluster
-  gateway --config doorward.yaml --manifests ./apps   follow a directory of YAML files
-
-Ask the admin port why: curl 'http://127.0.0.1:9153/explain?name=grafana.home.example'"
+  gateway --config doorward.yaml --check                        say what is wrong with the file
+  gateway --config doorward.yaml                                follow the cluster
+  gateway --config doorward.yaml --manifests ./apps             follow a directory of YAML files
+  gateway explain grafana.home.example --config doorward.yaml   why the running gateway answers what it answers
+  gateway records --format hosts --config doorward.yaml         all that it answers"
 )]
 struct Args {
     #[command(flatten)]
-    common: cli::CommonArgs,
+    common: Option<cli::CommonArgs>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what a name is answered with, and why, or why not
+    ///
+    /// Asks the gateway that runs with this configuration, by its admin port; with --manifests it reads the directory itself.
+    Explain {
+        /// The name: grafana.home.example
+        name: String,
+        /// The type of record: A, AAAA, HTTPS, TXT …; addresses of both kinds without it
+        #[arg(value_name = "TYPE")]
+        kind: Option<String>,
+        /// For a client with this address, where there are views
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<String>,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        common: cli::CommonArgs,
+    },
+    /// List every name with its records, and whose they are
+    Records {
+        /// table, json, hosts (as in /etc/hosts), dnsmasq (lines of its configuration) or zone (zone files)
+        #[arg(long, value_parser = format, default_value = "table")]
+        format: Format,
+        #[command(flatten)]
+        common: cli::CommonArgs,
+    },
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    Format::parse(text).ok_or_else(|| format!("expected {}", Format::NAMES))
 }
 
 fn main() -> anyhow::Result<()> {
-    let Args { common } = Args::parse();
-    if common.check {
-        return cli::print_check(&common, gateway::KINDS);
+    match Args::parse() {
+        Args { command: Some(Command::Explain { name, kind, client, json, common }), .. } => cli::run(async move {
+            print(&gateway::explain_name(&common, &name, kind.as_deref(), client.as_deref(), json).await?);
+            Ok(())
+        }),
+        Args { command: Some(Command::Records { format, common }), .. } => cli::run(async move {
+            print(&gateway::list_records(&common, format).await?);
+            Ok(())
+        }),
+        Args { common: Some(common), .. } => {
+            if common.check {
+                return cli::print_check(&common, gateway::KINDS, |snapshot, config| {
+                    gateway::wanted(snapshot, config).1
+                });
+            }
+            let config = config::load(&common.config)?;
+            telemetry::log_to_stderr(common.log_format, &common.log_level)?;
+            cli::run(gateway::run(common, config))
+        }
+        // clap asks for --config where there is no command.
+        Args { common: None, command: None } => Ok(()),
     }
-    let config = config::load(&common.config)?;
-    telemetry::log_to_stderr(common.log_format, &common.log_level)?;
-    cli::run(gateway::run(common, config))
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
+fn print(text: &str) {
+    println!("{}", text.trim_end());
 }

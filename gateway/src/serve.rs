@@ -1,80 +1,156 @@
-//! UDP and TCP, through hickory-server.
+//! The sockets, and what every one of them does with a message.
+
+mod not_ready;
+mod tcp;
+mod tls;
+mod udp;
 
 use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
+    net::{IpAddr, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use anyhow::Context;
-use hickory_proto::{
-    op::{Header, HeaderCounts, Message, Metadata, ResponseCode},
-    serialize::binary::BinDecoder,
-};
-use hickory_server::{
-    Server,
-    net::{runtime::Time, xfer::Protocol},
-    server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
-    zone_handler::{MessageResponseBuilder, Queries},
-};
+use ipnet::IpNet;
+use k8s::config::{Config, Strangers};
 use socket2::{Domain, Socket, Type};
-use tokio::{
-    net::{TcpListener, UdpSocket},
-    task::JoinSet,
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use self::tcp::Admission;
+use crate::{
+    SharedViews,
+    forward::Upstream,
+    metrics::Metrics,
+    reference::{self, Outcome, Policy, Transport},
+    view::Views,
 };
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
-
-use crate::{SharedZones, metrics::Metrics, reference};
-
-/// A TCP client that asks nothing for this long is closed (RFC 7766 section 6.2.3).
-const TCP_IDLE: Duration = Duration::from_secs(10);
-/// Answers that may wait for a TCP client to take them.
-const TCP_ANSWERS: usize = 32;
 
 /// The open sockets, answering.
-///
-/// Each has a hickory-server of its own: one for all would end only when the last of its sockets has died.
 pub(crate) struct Listening {
     sockets: JoinSet<anyhow::Result<()>>,
-    closing: Vec<CancellationToken>,
+    is_closing: Arc<AtomicBool>,
 }
 
-/// Opens UDP and TCP on every address. For each UDP address there is one socket per core, so that
-/// the kernel spreads clients over tasks.
-pub(crate) async fn open(addresses: &[SocketAddr], zones: SharedZones, metrics: Metrics) -> anyhow::Result<Listening> {
-    let mut listening = Listening { sockets: JoinSet::new(), closing: Vec::new() };
-    let handler = Handler { zones, metrics };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let speaks_ipv6 = Socket::new(Domain::IPV6, Type::DGRAM, None).is_ok();
-    for address in spoken(addresses, speaks_ipv6)? {
-        let cannot = || {
-            format!(
-                "cannot listen on {address} for DNS; is another server there, or does port {} need CAP_NET_BIND_SERVICE?",
-                address.port()
-            )
-        };
-        for _ in 0..cores {
-            let socket = udp(address).with_context(cannot)?;
-            listening.add(format!("UDP {address}"), &handler, |server| server.register_socket(socket));
+/// What all sockets answer with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Answering {
+    views: SharedViews,
+    pub(crate) policy: Arc<Policy>,
+    upstream: Option<Arc<Upstream>>,
+    clients: Arc<[IpNet]>,
+    strangers: Strangers,
+    metrics: Arc<Metrics>,
+}
+
+impl Answering {
+    pub(crate) fn new(views: SharedViews, config: &Config, metrics: Arc<Metrics>) -> Self {
+        let dns = &config.dns;
+        Self {
+            views,
+            policy: Arc::new(policy(config)),
+            upstream: dns.forward_to.map(|upstream| Arc::new(Upstream::new(upstream))),
+            clients: dns.clients.clone().into(),
+            strangers: dns.strangers,
+            metrics,
         }
-        let listener = tcp(address).with_context(cannot)?;
-        listening.add(format!("TCP {address}"), &handler, |server| {
-            server.register_listener(listener, TCP_IDLE, TCP_ANSWERS);
-        });
+    }
+
+    fn knows(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.clients.iter().any(|network| network.contains(&client))
+    }
+
+    /// What [`reference`] makes of it; a panic there costs one answer.
+    fn respond(&self, views: Option<&Views>, message: &[u8], client: IpAddr, transport: Transport) -> Outcome {
+        catch_unwind(AssertUnwindSafe(|| reference::respond(views, &self.policy, message, client, transport)))
+            .unwrap_or_else(|_| {
+                self.metrics.panics.fetch_add(1, Relaxed);
+                error!(%client, query = ?message, "a query has made the program panic: please report it");
+                Outcome::Dropped
+            })
+    }
+}
+
+pub(crate) fn policy(config: &Config) -> Policy {
+    Policy {
+        forwarders: config.dns.forwarders.clone(),
+        forward_to: config.dns.forward_to.map(|upstream| upstream.ip()),
+        identity: config.dns.identify.then(host_name),
+    }
+}
+
+/// The pod's name in a cluster.
+fn host_name() -> String {
+    let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = std::env::var("HOSTNAME").ok().or_else(kernel).unwrap_or_default();
+    match name.trim() {
+        "" => "doorward".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// UDP sockets on each address: one for each core, so that the kernel spreads clients over threads.
+fn sockets_on_each() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// How many sockets [`open`] opens, each of which counts for itself.
+pub(crate) fn n_sockets(config: &Config) -> usize {
+    config.dns.listen.len() * (sockets_on_each() + 1) + config.dns.tls.iter().map(|tls| tls.listen.len()).sum::<usize>()
+}
+
+/// Opens UDP, TCP and TLS on every address that the configuration names.
+pub(crate) async fn open(config: &Config, answering: &Answering) -> anyhow::Result<Listening> {
+    let is_closing = Arc::new(AtomicBool::new(false));
+    let mut listening = Listening { sockets: JoinSet::new(), is_closing: Arc::clone(&is_closing) };
+    let admission = Arc::new(Admission::new(config.dns.forwarders.clone()));
+    let speaks_ipv6 = Socket::new(Domain::IPV6, Type::DGRAM, None).is_ok();
+    let mut shards = (0..).map(|index| answering.metrics.shard(index));
+    let mut shard = move || shards.next().context("an endless row has no end");
+
+    for address in spoken(&config.dns.listen, speaks_ipv6)? {
+        // TCP first: of two gateways on one address only the second is refused, whose UDP would steal queries.
+        let listener = tcp::bind(address).with_context(|| cannot_listen(address))?;
+        for _ in 0..sockets_on_each() {
+            let socket = udp::bind(address).with_context(|| cannot_listen(address))?;
+            let (answering, shard, is_closing) = (answering.clone(), shard()?, Arc::clone(&is_closing));
+            let runtime = tokio::runtime::Handle::current();
+            listening.sockets.spawn_blocking(move || {
+                udp::serve(socket, &answering, &shard, &runtime, &is_closing)
+                    .with_context(|| format!("UDP {address} has died"))
+            });
+        }
+        let serve = tcp::serve(listener, None, answering.clone(), shard()?, Arc::clone(&admission));
+        listening.sockets.spawn(async move { serve.await.with_context(|| format!("TCP {address} has died")) });
         info!(%address, "DNS open on UDP and TCP");
+    }
+    if let Some(tls) = &config.dns.tls {
+        let acceptor = tls::follow(tls)?;
+        for address in spoken(&tls.listen, speaks_ipv6)? {
+            let listener = tcp::bind(address).with_context(|| cannot_listen(address))?;
+            let serve =
+                tcp::serve(listener, Some(Arc::clone(&acceptor)), answering.clone(), shard()?, Arc::clone(&admission));
+            listening.sockets.spawn(async move { serve.await.with_context(|| format!("TLS {address} has died")) });
+            info!(%address, "DNS open on TLS");
+        }
     }
     Ok(listening)
 }
 
-impl Listening {
-    fn add(&mut self, name: String, handler: &Handler, register: impl FnOnce(&mut Server<Handler>)) {
-        let mut server = Server::new(handler.clone());
-        register(&mut server);
-        self.closing.push(server.shutdown_token().clone());
-        self.sockets.spawn(async move { server.block_until_done().await.with_context(|| format!("{name} has died")) });
-    }
+fn cannot_listen(address: SocketAddr) -> String {
+    format!(
+        "cannot listen on {address} for DNS; is another server there, or does port {} need CAP_NET_BIND_SERVICE?",
+        address.port()
+    )
+}
 
+impl Listening {
     /// Ends with the first socket that has died, which nothing at run time can mend.
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
         match self.sockets.join_next().await {
@@ -85,10 +161,13 @@ impl Listening {
     }
 
     pub(crate) async fn close(mut self) {
-        self.closing.iter().for_each(CancellationToken::cancel);
-        let all = async { while self.sockets.join_next().await.is_some() {} };
-        // The process ends after this, with or without a last packet.
-        let _ = tokio::time::timeout(Duration::from_secs(1), all).await;
+        self.is_closing.store(true, Relaxed);
+        // A thread that waits for a query looks up this often; the process ends then, with or without it.
+        let _ = tokio::time::timeout(udp::LOOK_UP * 2, async {
+            self.sockets.abort_all();
+            while self.sockets.join_next().await.is_some() {}
+        })
+        .await;
     }
 }
 
@@ -104,120 +183,23 @@ fn spoken(addresses: &[SocketAddr], speaks_ipv6: bool) -> anyhow::Result<Vec<Soc
     Ok(spoken)
 }
 
-fn udp(address: SocketAddr) -> anyhow::Result<UdpSocket> {
-    let socket = socket(address, Type::DGRAM)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    Ok(UdpSocket::from_std(socket.into())?)
-}
-
-fn tcp(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let socket = socket(address, Type::STREAM)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    Ok(TcpListener::from_std(socket.into())?)
-}
-
 fn socket(address: SocketAddr, kind: Type) -> anyhow::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
         // 0.0.0.0 and [::] stand beside each other in the default configuration.
         socket.set_only_v6(true)?;
     }
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-#[derive(Clone)]
-struct Handler {
-    zones: SharedZones,
-    metrics: Metrics,
-}
-
-#[async_trait::async_trait]
-impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: Time>(
-        &self,
-        request: &Request,
-        mut response_handle: R,
-    ) -> ResponseInfo {
-        let started = Instant::now();
-        let zones: Option<Arc<_>> = self.zones.load_full();
-        let answer =
-            Message::from_vec(request.as_slice()).ok().and_then(|query| reference::answer(zones.as_deref(), &query));
-        let Some(answer) = answer else { return unanswered(request) };
-        // To read none is how hickory-server makes an empty question section.
-        let none = Queries::read(&mut BinDecoder::new(&[]), 0);
-        let queries = match &none {
-            Ok(none) if answer.queries.is_empty() => none,
-            _ => &request.queries,
-        };
-        let response = MessageResponseBuilder::new(queries, answer.edns.as_ref()).build(
-            answer.metadata,
-            &answer.answers,
-            &answer.authorities,
-            [],
-            &answer.additionals,
-        );
-        let sent = response_handle.send_response(response).await;
-        // What was sent is SERVFAIL, if the answer could not be encoded.
-        let code = sent.as_ref().map_or(answer.metadata.response_code, |sent| sent.response_code);
-        self.metrics.answered(request.protocol() == Protocol::Udp, code, started.elapsed());
-        // Whoever asked is gone, or its socket is full: there is nobody to tell.
-        sent.unwrap_or_else(|_| unanswered(request))
+/// Says at most once a minute what could otherwise fill the log.
+fn now_and_then(last: &mut Option<std::time::Instant>) -> bool {
+    let is_due = last.is_none_or(|last| last.elapsed() > Duration::from_secs(60));
+    if is_due {
+        *last = Some(std::time::Instant::now());
     }
-}
-
-/// What hickory-server wants to know of a request that got no answer.
-fn unanswered(request: &Request) -> ResponseInfo {
-    let mut metadata = Metadata::response_from_request(&request.metadata);
-    metadata.response_code = ResponseCode::ServFail;
-    ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
+    is_due
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn two_addresses() -> Listening {
-        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        open(&[anywhere, anywhere], SharedZones::default(), Metrics::new()).await.expect("free ports")
-    }
-
-    async fn end_of(mut listening: Listening) -> String {
-        let ended = tokio::time::timeout(Duration::from_secs(10), listening.ended()).await;
-        format!("{:#}", ended.expect("the end of one socket is the end"))
-    }
-
-    #[test]
-    fn ipv6_addresses_are_left_out_where_there_is_no_ipv6_and_another_address() {
-        let (v4, v6): (SocketAddr, SocketAddr) = (([0, 0, 0, 0], 53).into(), ([0; 8], 53).into());
-        for (addresses, speaks_ipv6, expected) in [
-            (vec![v4, v6], true, Some(vec![v4, v6])),
-            (vec![v6, v4], false, Some(vec![v4])),
-            (vec![v6], true, Some(vec![v6])),
-            (vec![v6], false, None),
-        ] {
-            assert_eq!(spoken(&addresses, speaks_ipv6).ok(), expected, "{addresses:?} {speaks_ipv6}");
-        }
-    }
-
-    #[tokio::test]
-    async fn one_socket_that_has_died_is_the_end() {
-        let listening = two_addresses().await;
-        listening.closing[1].cancel();
-        assert_eq!(end_of(listening).await, "a DNS socket was closed");
-
-        let mut listening = two_addresses().await;
-        listening.sockets.spawn(async { anyhow::bail!("UDP has died") });
-        assert_eq!(end_of(listening).await, "UDP has died");
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_a_sockets_task_is_the_end() {
-        let mut listening = two_addresses().await;
-        listening.sockets.spawn(async { panic!("on purpose") });
-        assert!(end_of(listening).await.contains("panicked"));
-    }
-}
+mod tests;

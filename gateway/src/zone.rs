@@ -5,17 +5,18 @@
 
 mod build;
 mod name;
+mod record;
+mod reverse;
 
-use std::{
-    collections::HashMap,
-    net::{Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use foldhash::fast::RandomState;
 use k8s::model::ObjectName;
 
-pub use self::name::WireName;
+pub use self::{
+    name::{LONGEST as LONGEST_NAME, WireName, labels},
+    record::{Data, RrSet, SOA_TIMES, Soa, kind},
+};
 
 /// All zones, the longest apex first, so that a zone inside another one is found first.
 #[derive(Debug, Default)]
@@ -27,37 +28,58 @@ pub struct Zones {
 #[derive(Debug)]
 pub struct Zone {
     pub apex: WireName,
-    /// `ns.` below the apex.
     pub name_server: WireName,
+    /// The SOA's RNAME, `hostmaster` below the apex.
+    pub mailbox: WireName,
     pub serial: u32,
     /// TTL of positive answers, in seconds.
     pub ttl: u32,
     /// TTL of negative answers, in seconds, and of the SOA that says so (RFC 2308 section 4).
     pub negative_ttl: u32,
-    nodes: HashMap<WireName, Node, RandomState>,
+    /// Its place in the configuration file; None for a reverse zone, which is made from addresses.
+    pub configured: Option<usize>,
+    /// Where `_acme-challenge.X` of this zone leads: a CNAME to `X` below this domain.
+    pub acme_challenge: Option<WireName>,
+    pub soa: Soa,
+    names: HashMap<WireName, u32, RandomState>,
+    nodes: Vec<Node>,
 }
 
-/// What a name has. A node without addresses is an empty non-terminal, or the apex.
+/// What a name has. A node without records is an empty non-terminal, the apex, or a name without an address yet.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Node {
-    pub v4: Vec<Ipv4Addr>,
-    pub v6: Vec<Ipv6Addr>,
-    /// Who asked for the name, the one whose address is answered first. Empty for empty non-terminals.
+    /// At most one of each type. A CNAME stands alone (RFC 2181 section 10.1).
+    pub rrsets: Vec<RrSet>,
+    /// Who asked for the name, in the order of precedence. Empty for empty non-terminals.
     pub claims: Vec<Claim>,
+    /// `*` below this name.
+    wildcard: Option<u32>,
 }
 
-/// An object that wants a name served at an entry point.
+/// An object that wants a name answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub object: ObjectName,
-    pub entry_point: Arc<str>,
+    /// Where the router serves it; None for records of the object's own.
+    pub entry_point: Option<Arc<str>>,
+    pub part: Part,
+}
+
+/// What a claim has of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Answers,
+    /// Its entry point has no address yet.
+    NoAddress,
+    /// Another claim comes before it.
+    Outranked,
 }
 
 /// What the zones know of a name.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup<'z> {
     /// The name exists; which types it has is the node's to say. `wildcard` is the name that answers in its place.
-    Found { zone: &'z Zone, node: &'z Node, wildcard: Option<&'z WireName> },
+    Found { zone: &'z Zone, node: &'z Node, wildcard: bool },
     /// NXDOMAIN (RFC 8020: nor does anything below it).
     Missing { zone: &'z Zone },
     /// NXDOMAIN in the name of `apex`, which is no zone of ours.
@@ -86,18 +108,23 @@ impl Zones {
         self.zones.iter()
     }
 
-    /// Every name that has addresses, with its zone.
-    pub fn names(&self) -> impl Iterator<Item = (&Zone, &WireName, &Node)> {
-        self.zones.iter().flat_map(|zone| {
-            zone.nodes.iter().filter(|(_, node)| node.has_addresses()).map(move |(name, node)| (zone, name, node))
-        })
+    /// The most specific zone that holds the name.
+    pub fn zone(&self, name: &[u8]) -> Option<&Zone> {
+        self.zones.iter().find(|zone| zone.apex.is_at_or_above(name))
+    }
+
+    /// The zone in which a DS record of this name belongs (RFC 4035 section 3.1.4.1): of an apex that is the zone above.
+    pub fn zone_of_ds(&self, name: &[u8]) -> Option<&Zone> {
+        let mut holding = self.zones.iter().filter(|zone| zone.apex.is_at_or_above(name));
+        let nearest = holding.next()?;
+        if nearest.apex.as_bytes() == name { holding.next().or(Some(nearest)) } else { Some(nearest) }
     }
 
     /// `name` in lower case, as [`WireName`] has it.
     pub fn lookup(&self, name: &[u8]) -> Lookup<'_> {
-        match self.zones.iter().find(|zone| zone.apex.is_at_or_above(name)) {
+        match self.zone(name) {
             Some(zone) => zone.lookup(name),
-            None => match denied_in(name) {
+            None => match reverse::denied_in(name) {
                 Some(apex) => Lookup::Denied { apex },
                 None => Lookup::OutOfZone,
             },
@@ -106,50 +133,86 @@ impl Zones {
 }
 
 impl Zone {
-    fn lookup(&self, name: &[u8]) -> Lookup<'_> {
-        if let Some(node) = self.nodes.get(name) {
-            return Lookup::Found { zone: self, node, wildcard: None };
+    pub fn lookup(&self, name: &[u8]) -> Lookup<'_> {
+        if let Some(node) = self.node(name) {
+            return Lookup::Found { zone: self, node, wildcard: false };
         }
         // RFC 4592 section 3.3.1: the closest encloser is the nearest ancestor that exists; only the
         // wildcard right below it may answer. The apex exists, so the walk ends there.
-        let encloser = name::ancestors(name).find(|ancestor| self.nodes.contains_key(*ancestor));
-        let wildcard = encloser.and_then(|encloser| self.nodes.get_key_value(&*name::wildcard_below(encloser)));
-        match wildcard {
-            Some((wildcard, node)) => Lookup::Found { zone: self, node, wildcard: Some(wildcard) },
+        let encloser = name::ancestors(name).find_map(|ancestor| self.node(ancestor));
+        match encloser.and_then(|encloser| self.nodes.get(encloser.wildcard? as usize)) {
+            Some(node) => Lookup::Found { zone: self, node, wildcard: true },
             None => Lookup::Missing { zone: self },
         }
     }
 
     pub fn node(&self, name: &[u8]) -> Option<&Node> {
-        self.nodes.get(name)
+        self.nodes.get(*self.names.get(name)? as usize)
+    }
+
+    /// Every name with its node, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = (&WireName, &Node)> {
+        self.names.iter().filter_map(|(name, index)| Some((name, self.nodes.get(*index as usize)?)))
+    }
+
+    /// Names that exist only because names below them do, where otherwise a wildcard would answer (RFC 4592
+    /// section 2.2.2), each with that wildcard.
+    pub fn shadowed(&self) -> Vec<(&WireName, WireName)> {
+        let covering = |name: &WireName| {
+            for ancestor in name::ancestors(name.as_bytes()) {
+                let node = self.node(ancestor)?;
+                if node.wildcard.is_some() {
+                    return Some(WireName::from_wire(&name::wildcard_below(ancestor)));
+                }
+                // What somebody asks for stays, and keeps wildcards above it from names below it.
+                if !node.is_empty_non_terminal() {
+                    return None;
+                }
+            }
+            None
+        };
+        let mut found: Vec<(&WireName, WireName)> = self
+            .nodes()
+            .filter(|(name, node)| node.is_empty_non_terminal() && **name != self.apex)
+            .filter_map(|(name, _)| Some((name, covering(name)?)))
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// `X` below the challenge domain for `_acme-challenge.X` of this zone, whether X exists or not.
+    pub fn acme_challenge_target(&self, name: &[u8]) -> Option<WireName> {
+        let domain = self.acme_challenge.as_ref()?;
+        let mut labels: Vec<&[u8]> = labels(name).collect();
+        labels.truncate(labels.len().checked_sub(labels_in(&self.apex))?);
+        let (b"_acme-challenge", below) = labels.split_first().map(|(first, rest)| (*first, rest))? else {
+            return None;
+        };
+        let target = WireName::from_labels(below.iter().copied().chain(self::labels(domain.as_bytes())));
+        (target.as_bytes().len() <= name::LONGEST).then_some(target)
     }
 }
 
-/// The zone in whose name a single label or a private address is denied: the root, or the reverse
-/// zone (RFC 6303). Pi-hole's conditional forwarding sends these to us alone. Refusing them for
-/// ever would make it give us up for the names that we do have.
-fn denied_in(name: &[u8]) -> Option<WireName> {
-    let labels: Vec<&[u8]> = name::labels(name).collect();
-    let n_labels = match *labels {
-        [_] => 0,
-        [.., b"10", b"in-addr", b"arpa"] => 3,
-        [.., b"168", b"192", b"in-addr", b"arpa"] => 4,
-        [.., second, b"172", b"in-addr", b"arpa"] if is_private_below_172(second) => 4,
-        [.., b"d", b"f", b"ip6", b"arpa"] => 4,
-        _ => return None,
-    };
-    Some(WireName::from_labels(labels.iter().copied().skip(labels.len() - n_labels)))
-}
-
-/// 172.16.0.0/12.
-fn is_private_below_172(label: &[u8]) -> bool {
-    let second = std::str::from_utf8(label).ok().and_then(|label| label.parse().ok());
-    second.is_some_and(|second: u8| (16..32).contains(&second))
+fn labels_in(name: &WireName) -> usize {
+    labels(name.as_bytes()).count()
 }
 
 impl Node {
-    pub fn has_addresses(&self) -> bool {
-        !self.v4.is_empty() || !self.v6.is_empty()
+    /// Nobody asks for it: names below it do (RFC 4592 section 2.2.2).
+    pub fn is_empty_non_terminal(&self) -> bool {
+        self.claims.is_empty()
+    }
+
+    pub fn rrset(&self, kind: u16) -> Option<&RrSet> {
+        self.rrsets.iter().find(|rrset| rrset.kind == kind)
+    }
+
+    /// The name that this one is an alias of.
+    pub fn alias(&self) -> Option<WireName> {
+        match self.rrset(kind::CNAME)?.data.first()? {
+            Data::Record(k8s::model::RecordData::Cname(target)) => Some(target.into()),
+            Data::Record(_) | Data::Https { .. } => None,
+        }
     }
 }
 

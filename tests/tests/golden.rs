@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use gateway::zone::Zones;
+use gateway::zone::{Claim, Part, Zones};
 use k8s::{
     config,
     model::{
@@ -66,7 +66,7 @@ fn check(root: &Path, case: &Path) -> Result<(), String> {
     let found = [
         ("routes.txt", routes),
         ("names.txt", claims.iter().map(of_claim).collect()),
-        ("zone.txt", zone(&translation.model, &config)),
+        ("zone.txt", zone(&claims, &config)),
         ("problems.txt", problems.iter().map(|problem| format!("{problem}\n")).collect()),
     ];
     let mut differences = String::new();
@@ -224,18 +224,27 @@ fn of_claim(claim: &NameClaim) -> String {
     format!("{name}  ({object}{ttl})  {answer}\n")
 }
 
-/// `grafana.home.example 192.168.8.21  (Ingress default/grafana on lan)`, sorted.
-fn zone(model: &Model, config: &config::Config) -> String {
-    let zones = Zones::build(model, config, 1);
+/// `grafana.home.example A 192.168.8.21  (Ingress default/grafana on lan)`, sorted. Without what the zones hold of themselves.
+fn zone(claims: &[NameClaim], config: &config::Config) -> String {
+    let zones = Zones::build(claims, config, None, 1);
+    let claim = |claim: &Claim| {
+        let place = claim.entry_point.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
+        let part = match claim.part {
+            Part::Answers => "",
+            Part::NoAddress => " without an address",
+            Part::Outranked => " outranked",
+        };
+        format!("{}{place}{part}", claim.object)
+    };
     let mut lines: Vec<String> = zones
-        .names()
-        .filter(|(zone, name, _)| **name != zone.name_server)
+        .iter()
+        .flat_map(|zone| zone.nodes().map(move |(name, node)| (zone, name, node)))
+        .filter(|(zone, name, node)| **name != zone.name_server && !node.claims.is_empty())
         .map(|(_, name, node)| {
-            let addresses: Vec<String> =
-                node.v4.iter().map(ToString::to_string).chain(node.v6.iter().map(ToString::to_string)).collect();
-            let claims: Vec<String> =
-                node.claims.iter().map(|claim| format!("{} on {}", claim.object, claim.entry_point)).collect();
-            format!("{name} {}  ({})\n", addresses.join(" "), claims.join(", "))
+            let data: Vec<String> =
+                node.rrsets.iter().flat_map(|rrset| rrset.data.iter().map(ToString::to_string)).collect();
+            let claims: Vec<String> = node.claims.iter().map(claim).collect();
+            format!("{name} {}  ({})\n", data.join(" "), claims.join(", "))
         })
         .collect();
     lines.sort();

@@ -22,6 +22,10 @@ const PURE: &[&str] = &[
     "gateway/src/zone",
     "gateway/src/wire",
     "gateway/src/reference",
+    "gateway/src/view",
+    "gateway/src/records",
+    "gateway/src/forwarders",
+    "gateway/src/explain",
 ];
 
 const BORDERS: &[Border] = &[

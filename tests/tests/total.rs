@@ -151,7 +151,7 @@ proptest! {
         for problem in translation.problems.iter().chain(&names.problems) {
             prop_assert!(!problem.to_string().is_empty());
         }
-        let zones = Zones::build(&translation.model, config, 1);
+        let zones = Zones::build(&names.claims, config, None, 1);
         prop_assert_eq!(zones.serial(), 1);
         for entry_point in &translation.model.entry_points {
             let listeners: Vec<_> = entry_point.listeners.iter().collect();

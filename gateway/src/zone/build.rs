@@ -1,32 +1,44 @@
-//! Model to zones: which names exist, and which address each gets.
+//! Claims to zones: which names exist, and what each is answered with.
 
-use std::{net::IpAddr, sync::Arc};
-
-use k8s::{
-    config::{Config, ZoneConfig},
-    model::{EntryPoint, Model, ObjectName},
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
-use super::{Claim, Node, WireName, Zone, Zones, name};
+use k8s::{
+    config::{Config, ViewConfig, ZoneConfig},
+    model::{ClaimedAnswer, HostName, HostPattern, NameClaim, ObjectName, RecordData},
+};
+
+use super::{Claim, Data, Node, Part, RrSet, Soa, WireName, Zone, Zones, kind, name, reverse};
 
 impl Zones {
-    /// Every name the router serves inside a zone gets the addresses of one entry point: the first,
-    /// in the model's order, that serves it. Two doors in one answer would send half of the
-    /// requests to the one that does not know the name.
-    pub fn build(model: &Model, config: &Config, serial: u32) -> Self {
-        let mut zones: Vec<Zone> = config.zones.iter().map(|zone| empty(zone, serial)).collect();
+    /// What clients of `view` are answered; without one, everybody.
+    ///
+    /// Of the claims on a name the first that has an address gives all its addresses: two doors in one
+    /// answer would send half of the requests to the one that does not know the name. A view puts
+    /// entry points of its own before the others. Other types of records are merged.
+    pub fn build(claims: &[NameClaim], config: &Config, view: Option<&ViewConfig>, serial: u32) -> Self {
+        let mut zones: Vec<Zone> = config.zones.iter().enumerate().map(|(at, zone)| empty(zone, at, serial)).collect();
+        let mut own = Vec::new();
+        if config.dns.reverse {
+            own = reverse_claims(claims, config);
+            zones.extend(reverse_zones(&own, config, serial));
+        }
         zones.sort_by_key(|zone| std::cmp::Reverse(name::labels(zone.apex.as_bytes()).count()));
         place_inner_zones(&mut zones);
-        for entry_point in &model.entry_points {
-            for listener in &entry_point.listeners {
-                for attachment in &listener.routes {
-                    for pattern in listener.effective_hostnames(attachment) {
-                        let name = WireName::from(&pattern);
-                        if let Some(zone) = zones.iter_mut().find(|zone| zone.apex.is_at_or_above(name.as_bytes())) {
-                            claim(zone, name, entry_point, &attachment.route.source);
-                        }
-                    }
-                }
+
+        let mut by_name: BTreeMap<WireName, Vec<&NameClaim>> = BTreeMap::new();
+        for claim in claims.iter().chain(&own).filter(|claim| !matches!(claim.answer, ClaimedAnswer::Withheld(_))) {
+            by_name.entry(WireName::from(&claim.name)).or_default().push(claim);
+        }
+        for (name, mut claims) in by_name {
+            claims.sort_by_key(|claim| place_in_view(claim, view));
+            if let Some(zone) = zones.iter_mut().find(|zone| zone.apex.is_at_or_above(name.as_bytes())) {
+                let (rrsets, claims) = settle(&claims, zone.ttl, config.dns.https_records);
+                let node = node(zone, &name);
+                (node.rrsets, node.claims) = (rrsets, claims);
             }
         }
         for zone in &mut zones {
@@ -36,17 +48,108 @@ impl Zones {
     }
 }
 
-/// A zone with its apex.
-fn empty(config: &ZoneConfig, serial: u32) -> Zone {
-    let apex = WireName::from(&config.name);
-    Zone {
-        name_server: WireName::from_labels(std::iter::once(b"ns".as_slice()).chain(name::labels(apex.as_bytes()))),
-        serial,
-        ttl: config.ttl,
-        negative_ttl: config.negative_ttl,
-        nodes: std::iter::once((apex.clone(), Node::default())).collect(),
-        apex,
+/// Static records first, then the view's entry points in its order, then everything as it comes.
+fn place_in_view(claim: &NameClaim, view: Option<&ViewConfig>) -> usize {
+    let preferred = view.map(|view| view.entry_points.as_slice()).unwrap_or_default();
+    match &claim.answer {
+        ClaimedAnswer::EntryPoint { name, .. } => {
+            1 + preferred.iter().position(|it| it == name).unwrap_or(preferred.len())
+        }
+        ClaimedAnswer::Records(_) if claim.object == ObjectName::new(CONFIGURATION, "", STATIC_RECORDS) => 0,
+        ClaimedAnswer::Records(_) | ClaimedAnswer::Withheld(_) => 1 + preferred.len(),
     }
+}
+
+/// The kind of the object behind what the configuration file itself asks for …
+const CONFIGURATION: &str = "Configuration";
+/// … and its name for the administrator's own records.
+const STATIC_RECORDS: &str = "dns.records";
+
+/// What all claims on one name come to.
+fn settle(claims: &[&NameClaim], zone_ttl: u32, https_records: bool) -> (Vec<RrSet>, Vec<Claim>) {
+    let mut types: BTreeMap<u16, (u32, Vec<Data>)> = BTreeMap::new();
+    // Whose addresses they are: an entry point's, or an object's own.
+    let mut winner: Option<Result<&Arc<str>, &ObjectName>> = None;
+    let mut settled: Vec<Claim> = Vec::new();
+    for claim in claims {
+        let (entry_point, data, has_https) = match &claim.answer {
+            ClaimedAnswer::EntryPoint { name, addresses, https } => {
+                (Some(name), addresses.iter().map(|it| RecordData::from(*it)).collect(), *https)
+            }
+            ClaimedAnswer::Records(data) => (None, data.clone(), false),
+            ClaimedAnswer::Withheld(_) => continue,
+        };
+        let who = entry_point.ok_or(&claim.object);
+        let is_new = |data: &RecordData| {
+            let kind = Data::Record(data.clone()).kind();
+            match kind {
+                kind::CNAME => types.is_empty(),
+                kind::A | kind::AAAA => !types.contains_key(&kind::CNAME) && winner.is_none_or(|winner| winner == who),
+                _ => !types.contains_key(&kind::CNAME),
+            }
+        };
+        let taken: Vec<RecordData> = data.iter().filter(|data| is_new(data)).cloned().collect();
+        let part = match (data.is_empty(), taken.is_empty()) {
+            (true, _) => Part::NoAddress,
+            (false, true) => Part::Outranked,
+            (false, false) => Part::Answers,
+        };
+        let ttl = claim.ttl.unwrap_or(zone_ttl);
+        for data in taken {
+            if matches!(data, RecordData::A(_) | RecordData::Aaaa(_)) {
+                winner.get_or_insert(who);
+            }
+            let data = Data::Record(data);
+            let (least, all) = types.entry(data.kind()).or_insert_with(|| (ttl, Vec::new()));
+            *least = ttl.min(*least);
+            all.push(data);
+        }
+        if https_records && has_https && winner == Some(who) {
+            let (v4, v6) = by_family(&data);
+            types.entry(kind::HTTPS).or_insert_with(|| (ttl, vec![Data::Https { v4, v6 }]));
+        }
+        // Several endpoints of one object, or several listeners of one door, are one claim to a reader.
+        let claim = Claim { object: claim.object.clone(), entry_point: entry_point.cloned(), part };
+        if !settled.contains(&claim) {
+            settled.push(claim);
+        }
+    }
+    (types.into_values().map(|(ttl, data)| RrSet::new(ttl, data)).collect(), settled)
+}
+
+fn by_family(data: &[RecordData]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
+    let v4 = data.iter().filter_map(|data| if let RecordData::A(v4) = data { Some(*v4) } else { None });
+    let v6 = data.iter().filter_map(|data| if let RecordData::Aaaa(v6) = data { Some(*v6) } else { None });
+    (v4.collect(), v6.collect())
+}
+
+/// A zone with its apex.
+fn empty(config: &ZoneConfig, place: usize, serial: u32) -> Zone {
+    let apex = WireName::from(&config.name);
+    let (name_server, mailbox) = (below(&apex, "ns"), below(&apex, "hostmaster"));
+    let zone = bare(apex, name_server, mailbox, (config.ttl, config.negative_ttl), serial);
+    Zone { configured: Some(place), acme_challenge: config.acme_challenge.as_ref().map(WireName::from), ..zone }
+}
+
+fn bare(apex: WireName, name_server: WireName, mailbox: WireName, ttls: (u32, u32), serial: u32) -> Zone {
+    let (ttl, negative_ttl) = ttls;
+    Zone {
+        soa: Soa::new(&apex, &name_server, &mailbox, serial, negative_ttl),
+        serial,
+        ttl,
+        negative_ttl,
+        configured: None,
+        acme_challenge: None,
+        names: std::iter::once((apex.clone(), 0)).collect(),
+        nodes: vec![Node::default()],
+        apex,
+        name_server,
+        mailbox,
+    }
+}
+
+fn below(apex: &WireName, label: &str) -> WireName {
+    WireName::from_labels(std::iter::once(label.as_bytes()).chain(name::labels(apex.as_bytes())))
 }
 
 /// A zone's apex is a name of the zone around it too. Without it the names above it would be
@@ -57,19 +160,8 @@ fn place_inner_zones(zones: &mut [Zone]) {
         let Some(Zone { apex, .. }) = inner.last() else { continue };
         // The longest apex first: the first that holds it is the nearest.
         if let Some(outer) = outer.iter_mut().find(|zone| zone.apex.is_at_or_above(apex.as_bytes())) {
-            node(outer, apex.clone());
+            node(outer, apex);
         }
-    }
-}
-
-fn claim(zone: &mut Zone, name: WireName, entry_point: &EntryPoint, object: &ObjectName) {
-    let node = node(zone, name);
-    if node.claims.is_empty() {
-        (node.v4, node.v6) = by_family(&entry_point.addresses);
-    }
-    let claim = Claim { object: object.clone(), entry_point: Arc::clone(&entry_point.name) };
-    if !node.claims.contains(&claim) {
-        node.claims.push(claim);
     }
 }
 
@@ -77,35 +169,115 @@ fn claim(zone: &mut Zone, name: WireName, entry_point: &EntryPoint, object: &Obj
 /// nothing that forwards to us asks where the name server is.
 fn place_name_server(zone: &mut Zone, addresses: &[IpAddr]) {
     let name_server = zone.name_server.clone();
-    let node = node(zone, name_server);
-    if !node.claims.is_empty() || addresses.is_empty() {
+    if !zone.apex.is_at_or_above(name_server.as_bytes()) {
         return;
     }
-    (node.v4, node.v6) = by_family(addresses);
-    let object = ObjectName::new("Configuration", "", "dns.addresses");
-    node.claims.push(Claim { object, entry_point: "gateway".into() });
+    let ttl = zone.ttl;
+    let host = name_server.to_string().parse();
+    let node = node(zone, &name_server);
+    if let (true, false, Ok(host)) = (node.claims.is_empty(), addresses.is_empty(), host) {
+        let claim = configured("dns.addresses", host, addresses.iter().map(|it| RecordData::from(*it)).collect());
+        (node.rrsets, node.claims) = settle(&[&claim], ttl, false);
+    }
 }
 
 /// The node of a name, made if need be.
-fn node(zone: &mut Zone, name: WireName) -> &mut Node {
+fn node<'z>(zone: &'z mut Zone, name: &WireName) -> &'z mut Node {
     // Everything between the name and the apex exists once the name does (RFC 4592 section 2.2.2).
-    let missing: Vec<WireName> = name::ancestors(name.as_bytes())
+    let mut missing: Vec<WireName> = name::ancestors(name.as_bytes())
         .take_while(|ancestor| *ancestor != zone.apex.as_bytes())
-        .filter(|ancestor| !zone.nodes.contains_key(*ancestor))
+        .filter(|ancestor| !zone.names.contains_key(*ancestor))
         .map(|ancestor| WireName::from_labels(name::labels(ancestor)))
         .collect();
-    zone.nodes.extend(missing.into_iter().map(|ancestor| (ancestor, Node::default())));
-    zone.nodes.entry(name).or_default()
+    missing.insert(0, name.clone());
+    // From the top, so that a wildcard finds the name it stands below.
+    for name in missing.into_iter().rev() {
+        insert(zone, name);
+    }
+    let index = zone.names.get(name).map_or(0, |index| *index as usize);
+    &mut zone.nodes[index]
 }
 
-fn by_family(addresses: &[IpAddr]) -> (Vec<std::net::Ipv4Addr>, Vec<std::net::Ipv6Addr>) {
-    let v4 = addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
+fn insert(zone: &mut Zone, name: WireName) {
+    let next = u32::try_from(zone.nodes.len()).unwrap_or(u32::MAX);
+    let parent = name.is_wildcard().then(|| name::ancestors(name.as_bytes()).next()).flatten();
+    let parent = parent.and_then(|parent| zone.names.get(parent)).map(|index| *index as usize);
+    if let std::collections::hash_map::Entry::Vacant(free) = zone.names.entry(name) {
+        free.insert(next);
+        zone.nodes.push(Node::default());
+        if let Some(parent) = parent.and_then(|index| zone.nodes.get_mut(index)) {
+            parent.wildcard = Some(next);
+        }
+    }
+}
+
+fn configured(key: &str, name: HostName, data: Vec<RecordData>) -> NameClaim {
+    NameClaim {
+        name: HostPattern::Exact(name),
+        object: ObjectName::new(CONFIGURATION, "", key),
+        ttl: None,
+        answer: ClaimedAnswer::Records(data),
+    }
+}
+
+/// Names for the addresses, and the addresses' own names (PTR): an entry point is called after itself
+/// in the first zone (`lan.home.example`), everything else by the first name that has the address.
+fn reverse_claims(claims: &[NameClaim], config: &Config) -> Vec<NameClaim> {
+    let Some(zone) = config.zones.first() else { return Vec::new() };
+    let mut named: BTreeMap<IpAddr, HostName> = BTreeMap::new();
+    let mut forward = Vec::new();
+    let doors = config.entry_points.iter().map(|entry| (&*entry.name, entry.addresses.as_slice()));
+    let gateways = claims.iter().filter_map(|claim| match &claim.answer {
+        // `namespace/name`.
+        ClaimedAnswer::EntryPoint { name, addresses, .. } => Some((name.split_once('/')?.1, &**addresses)),
+        ClaimedAnswer::Records(_) | ClaimedAnswer::Withheld(_) => None,
     });
-    let v6 = addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(v6) => Some(*v6),
+    let of_gateway = std::iter::once(("ns", config.dns.addresses.as_slice()));
+    for (label, addresses) in of_gateway.chain(doors).chain(gateways) {
+        let Ok(name) = format!("{label}.{}", zone.name).parse::<HostName>() else { continue };
+        let new: Vec<IpAddr> = addresses.iter().copied().filter(|it| !named.contains_key(it)).collect();
+        if new.is_empty() || named.values().any(|taken| *taken == name) {
+            continue;
+        }
+        named.extend(new.iter().map(|address| (*address, name.clone())));
+        if label != "ns" {
+            forward.push(configured("dns.reverse", name, new.into_iter().map(RecordData::from).collect()));
+        }
+    }
+    for claim in claims {
+        let (ClaimedAnswer::Records(data), HostPattern::Exact(name)) = (&claim.answer, &claim.name) else { continue };
+        for data in data {
+            let address = match data {
+                RecordData::A(v4) => IpAddr::V4(*v4),
+                RecordData::Aaaa(v6) => IpAddr::V6(*v6),
+                _ => continue,
+            };
+            named.entry(address).or_insert_with(|| name.clone());
+        }
+    }
+    // Forward names come after every object's own claim.
+    let pointers = named.into_iter().filter_map(|(address, name)| {
+        let owner = reverse::name_of(address).to_string().parse().ok()?;
+        Some(configured("dns.reverse", owner, vec![RecordData::Ptr(name)]))
     });
-    (v4.collect(), v6.collect())
+    forward.into_iter().chain(pointers).collect()
+}
+
+/// One for each network of the addresses that have names.
+fn reverse_zones(claims: &[NameClaim], config: &Config, serial: u32) -> Vec<Zone> {
+    let Some(first) = config.zones.first() else { return Vec::new() };
+    let apex = WireName::from(&first.name);
+    let (name_server, mailbox) = (below(&apex, "ns"), below(&apex, "hostmaster"));
+    let mut apexes: Vec<WireName> = claims
+        .iter()
+        .filter(|claim| matches!(&claim.answer, ClaimedAnswer::Records(data) if matches!(**data, [RecordData::Ptr(_)])))
+        .map(|claim| reverse::network_of(&WireName::from(&claim.name)))
+        .filter(|apex| !config.zones.iter().any(|zone| WireName::from(&zone.name) == *apex))
+        .collect();
+    apexes.sort();
+    apexes.dedup();
+    apexes
+        .into_iter()
+        .map(|apex| bare(apex, name_server.clone(), mailbox.clone(), (first.ttl, first.negative_ttl), serial))
+        .collect()
 }

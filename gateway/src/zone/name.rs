@@ -4,6 +4,9 @@ use std::{borrow::Borrow, fmt};
 
 use k8s::model::{HostName, HostPattern};
 
+/// Bytes of the longest name, the root's zero included (RFC 1035 section 3.1).
+pub const LONGEST: usize = 255;
+
 /// Length-prefixed labels in lower case, with the root's zero at the end.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WireName(Box<[u8]>);
@@ -20,6 +23,21 @@ impl WireName {
         Self(bytes.into())
     }
 
+    /// `text` is a domain with dots, as people write it.
+    pub fn from_text(text: &str) -> Self {
+        Self::from_labels(text.split('.').filter(|label| !label.is_empty()).map(str::as_bytes))
+    }
+
+    /// `bytes` are a name in wire form and lower case.
+    pub fn from_wire(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// `*.parent`.
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with(b"\x01*")
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -30,7 +48,8 @@ impl WireName {
 
     /// Whether `name` (wire form, lower case) is this name or lies below it.
     pub fn is_at_or_above(&self, name: &[u8]) -> bool {
-        name == &*self.0 || ancestors(name).any(|ancestor| ancestor == &*self.0)
+        // Most names end otherwise, which is seen at once; what ends alike may still begin amid a label.
+        name.ends_with(&self.0) && (name.len() == self.0.len() || ancestors(name).any(|ancestor| ancestor == &*self.0))
     }
 }
 
@@ -78,7 +97,8 @@ impl fmt::Debug for WireName {
     }
 }
 
-pub(super) fn labels(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The labels of a name in wire form, without the root's.
+pub fn labels(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = name;
     std::iter::from_fn(move || {
         let (length, tail) = rest.split_first()?;

@@ -8,20 +8,20 @@ use crate::fixture;
 /// Zones that serve `names` (each `entry-point-address name`).
 fn zones(domains: &str, served: &[(&str, &str)]) -> Zones {
     let config = fixture::config(&format!("zones: [{domains}]\ndns: {{addresses: [192.168.8.22]}}"));
-    Zones::build(&fixture::model(served), &config, 1)
+    Zones::build(&fixture::claims(served), &config, None, 1)
 }
 
 fn wire(name: &str) -> WireName {
-    WireName::from_labels(name.split('.').filter(|label| !label.is_empty()).map(str::as_bytes))
+    WireName::from_text(name)
 }
 
 /// `a 192.168.8.21`, `nodata`, `nxdomain` or `out of zone`.
 fn said(zones: &Zones, name: &str) -> String {
     match zones.lookup(wire(name).as_bytes()) {
-        Lookup::Found { node, .. } if node.has_addresses() => {
-            let addresses: Vec<String> =
-                node.v4.iter().map(ToString::to_string).chain(node.v6.iter().map(ToString::to_string)).collect();
-            format!("a {}", addresses.join(" "))
+        Lookup::Found { node, .. } if !node.rrsets.is_empty() => {
+            let data: Vec<String> =
+                node.rrsets.iter().flat_map(|rrset| rrset.data.iter().map(ToString::to_string)).collect();
+            data.join(" ").replace("A ", "a ")
         }
         Lookup::Found { .. } => "nodata".to_owned(),
         Lookup::Missing { .. } => "nxdomain".to_owned(),

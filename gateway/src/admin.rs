@@ -1,0 +1,40 @@
+//! The pages of the admin port that are `gateway`'s own: `/explain`, `/records`, and its part of `/metrics`.
+
+use std::sync::Arc;
+
+use k8s::admin::{Content, OwnPages, Parameters};
+
+use crate::{
+    SharedViews,
+    explain::{Question, explain},
+    metrics::Metrics,
+    records::{self, Format},
+    reference::Policy,
+};
+
+const USAGE: &str = "ask /explain?name=grafana.home.example, and where it matters &type=HTTPS and &client=192.168.8.7";
+
+pub(crate) fn pages(views: &SharedViews, policy: &Arc<Policy>, metrics: &Arc<Metrics>) -> OwnPages {
+    let (metrics, policy) = (Arc::clone(metrics), Arc::clone(policy));
+    let (explained, listed) = (Arc::clone(views), Arc::clone(views));
+    let explain_page = move |query: &Parameters| {
+        let name = query.first("name").ok_or(USAGE)?;
+        let question = Question::parse(name, query.first("type"), query.first("client"))?;
+        let explained = explain(explained.load().as_deref(), &policy, &question);
+        match query.first("format") {
+            Some("text") => Ok(Content::Text(format!("{explained}\n"))),
+            _ => serde_json::to_value(explained).map(Content::Json).map_err(|error| error.to_string()),
+        }
+    };
+    let records_page = move |query: &Parameters| {
+        let text = query.first("format").unwrap_or("table");
+        let format = Format::parse(text).ok_or_else(|| format!("{text:?} is no format: ask for {}", Format::NAMES))?;
+        let views = listed.load();
+        let views = views.as_deref().ok_or("not ready: waiting for the first complete list of objects")?;
+        Ok(Content::Text(records::list(views.default_zones(), format)))
+    };
+    OwnPages {
+        pages: vec![("/explain", Box::new(explain_page)), ("/records", Box::new(records_page))],
+        metrics: Some(Box::new(move || metrics.render())),
+    }
+}

@@ -1,0 +1,55 @@
+//! `gateway explain` and `gateway records`: of a directory of manifests, or of the gateway that runs.
+
+use k8s::{
+    admin,
+    cli::CommonArgs,
+    config::{self, Config},
+    source::directory,
+};
+
+use crate::{
+    KINDS,
+    explain::{Question, explain},
+    records::{self, Format},
+    serve,
+    view::Views,
+    wanted,
+};
+
+/// # Errors
+/// When the question cannot be read, or the running gateway does not answer.
+pub async fn explain_name(
+    args: &CommonArgs,
+    name: &str,
+    kind: Option<&str>,
+    client: Option<&str>,
+    json: bool,
+) -> anyhow::Result<String> {
+    let config = config::load(&args.config)?;
+    let question = Question::parse(name, kind, client).map_err(anyhow::Error::msg)?;
+    let Some(views) = of_directory(args, &config)? else {
+        let format = if json { "json" } else { "text" };
+        let parameters = [("name", Some(name)), ("type", kind), ("client", client), ("format", Some(format))];
+        return admin::ask(config.admin.gateway, "/explain", &parameters).await;
+    };
+    let explained = explain(Some(&views), &serve::policy(&config), &question);
+    Ok(if json { serde_json::to_string_pretty(&explained)? } else { explained.to_string() })
+}
+
+/// # Errors
+/// When the running gateway does not answer.
+pub async fn list_records(args: &CommonArgs, format: Format) -> anyhow::Result<String> {
+    let config = config::load(&args.config)?;
+    match of_directory(args, &config)? {
+        Some(views) => Ok(records::list(views.default_zones(), format)),
+        None => admin::ask(config.admin.gateway, "/records", &[("format", Some(format.name()))]).await,
+    }
+}
+
+/// What a gateway would answer from the directory; None where none is named.
+fn of_directory(args: &CommonArgs, config: &Config) -> anyhow::Result<Option<Views>> {
+    let Some(directory) = &args.manifests else { return Ok(None) };
+    let files = directory::read_all(directory, &directory::Files::default())?;
+    let (claims, _) = wanted(&directory::snapshot(&files, KINDS), config);
+    Ok(Some(Views::build(claims, config, 1)))
+}

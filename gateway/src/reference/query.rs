@@ -1,0 +1,105 @@
+//! A query read from its bytes, or the answer to one that cannot be.
+
+use hickory_proto::{
+    op::{self, Edns, ResponseCode},
+    rr::{
+        DNSClass, Name, Record, RecordType,
+        rdata::opt::{ClientSubnet, EdnsCode, EdnsOption},
+    },
+    serialize::binary::{BinDecodable, BinDecoder},
+};
+
+use crate::wire::Question;
+
+pub(super) struct Query {
+    pub(super) id: u16,
+    pub(super) recursion_desired: bool,
+    pub(super) question: Question,
+    /// The question's, as the client wrote it.
+    pub(super) name: Name,
+    pub(super) edns: Option<Edns>,
+}
+
+/// A message that is no query which could be answered.
+pub(super) enum Unreadable {
+    Drop,
+    /// A header alone.
+    Answer {
+        header: [u8; 12],
+        rcode: ResponseCode,
+    },
+}
+
+impl Query {
+    pub(super) fn read(message: &[u8]) -> Result<Self, Unreadable> {
+        let Some(&[id_high, id_low, flags, _, counts @ ..]) = message.first_chunk::<12>() else {
+            return Err(Unreadable::Drop);
+        };
+        let is_response = flags & 0x80 != 0;
+        if is_response {
+            return Err(Unreadable::Drop);
+        }
+        let answer = |rcode: ResponseCode| {
+            // A response with the query's opcode and RD, and nothing else.
+            let header = [id_high, id_low, 0x80 | (flags & 0x79), rcode.low(), 0, 0, 0, 0, 0, 0, 0, 0];
+            Err(Unreadable::Answer { header, rcode })
+        };
+        if flags & 0x78 != 0 {
+            // RFC 8906 section 8.1.4: whatever follows is for those who know the opcode.
+            return answer(ResponseCode::NotImp);
+        }
+        let [questions_high, questions_low, answers_high, answers_low, authority_high, authority_low, rest @ ..] =
+            counts;
+        // RFC 9619: exactly one question; and nothing that only responses have.
+        let has_one_question = [questions_high, questions_low] == [0, 1];
+        if !has_one_question || [answers_high, answers_low, authority_high, authority_low] != [0; 4] {
+            return answer(ResponseCode::FormErr);
+        }
+        let Some(question) = Question::read(message) else { return answer(ResponseCode::FormErr) };
+        let n_additional = u16::from_be_bytes(rest);
+        match read_rest(message, &question, n_additional) {
+            Some((name, edns)) => Ok(Self {
+                id: u16::from_be_bytes([id_high, id_low]),
+                recursion_desired: flags & 0x01 != 0,
+                question,
+                name,
+                edns,
+            }),
+            None => answer(ResponseCode::FormErr),
+        }
+    }
+
+    pub(super) fn as_hickory(&self) -> op::Query {
+        let mut query = op::Query::query(self.name.clone(), RecordType::from(self.question.kind));
+        query.set_query_class(DNSClass::from(self.question.class));
+        query
+    }
+
+    /// For whom a resolver asks (RFC 7871).
+    pub(super) fn subnet(&self) -> Option<ClientSubnet> {
+        match self.edns.as_ref()?.option(EdnsCode::Subnet)? {
+            EdnsOption::Subnet(subnet) => Some(*subnet),
+            _ => None,
+        }
+    }
+}
+
+/// The question's name, and the OPT record. None where something is wrong with the records, or follows them.
+fn read_rest(message: &[u8], question: &Question, n_additional: u16) -> Option<(Name, Option<Edns>)> {
+    let mut decoder = BinDecoder::new(message);
+    decoder.read_slice(12).ok()?;
+    let name = Name::read(&mut decoder).ok()?;
+    decoder.read_slice(question.end.checked_sub(decoder.index())?).ok()?;
+    let mut edns = None;
+    for _ in 0..n_additional {
+        let record = Record::read(&mut decoder).ok()?;
+        if record.record_type() == RecordType::OPT {
+            // RFC 6891 section 6.1.1: one, whose owner is the root.
+            if edns.is_some() || !record.name.is_root() {
+                return None;
+            }
+            edns = Some(Edns::from(&record));
+        }
+    }
+    decoder.is_empty().then_some((name, edns))
+}

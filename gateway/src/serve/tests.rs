@@ -1,0 +1,50 @@
+//! Sockets that die, and addresses that cannot be opened.
+
+use super::*;
+
+async fn two_addresses() -> Listening {
+    let text =
+        "entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}\ndns: {listen: ['127.0.0.1:0', '127.0.0.1:0']}";
+    let config = k8s::config::parse(text).expect("a right file");
+    let metrics = Arc::new(Metrics::new(&config, n_sockets(&config)));
+    let answering = Answering::new(SharedViews::default(), &config, metrics);
+    open(&config, &answering).await.expect("free ports")
+}
+
+async fn end_of(mut listening: Listening) -> String {
+    let ended = tokio::time::timeout(Duration::from_secs(10), listening.ended()).await;
+    let text = format!("{:#}", ended.expect("the end of one socket is the end"));
+    listening.close().await;
+    text
+}
+
+#[test]
+fn ipv6_addresses_are_left_out_where_there_is_no_ipv6_and_another_address() {
+    let (v4, v6): (SocketAddr, SocketAddr) = (([0, 0, 0, 0], 53).into(), ([0; 8], 53).into());
+    for (addresses, speaks_ipv6, expected) in [
+        (vec![v4, v6], true, Some(vec![v4, v6])),
+        (vec![v6, v4], false, Some(vec![v4])),
+        (vec![v6], true, Some(vec![v6])),
+        (vec![v6], false, None),
+    ] {
+        assert_eq!(spoken(&addresses, speaks_ipv6).ok(), expected, "{addresses:?} {speaks_ipv6}");
+    }
+}
+
+#[tokio::test]
+async fn one_socket_that_has_died_is_the_end() {
+    let listening = two_addresses().await;
+    listening.is_closing.store(true, Relaxed);
+    assert_eq!(end_of(listening).await, "a DNS socket was closed");
+
+    let mut listening = two_addresses().await;
+    listening.sockets.spawn(async { anyhow::bail!("UDP has died") });
+    assert_eq!(end_of(listening).await, "UDP has died");
+}
+
+#[tokio::test]
+async fn a_panic_in_a_sockets_task_is_the_end() {
+    let mut listening = two_addresses().await;
+    listening.sockets.spawn_blocking(|| panic!("on purpose"));
+    assert!(end_of(listening).await.contains("panicked"));
+}
