@@ -3,7 +3,10 @@
 //! The fixtures are the seeds. Values in them are swapped for odd ones, taken away or doubled, so
 //! that what comes out is still close enough to an object to get far.
 
-use std::{path::Path, sync::LazyLock};
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use gateway::zone::Zones;
 use k8s::{
@@ -60,13 +63,19 @@ fn change() -> impl Strategy<Value = Change> {
         json!("192.168.8.21"),
         json!("::ffff:10.0.0.1"),
         json!("99h99m99s99ms"),
+        json!("LoadBalancer"),
+        json!("TLS"),
+        json!("CNAME"),
+        json!("TXT"),
+        json!("a.cfargotunnel.com"),
+        json!("a,*.b,,*"),
     ]);
     let what = prop_oneof![8 => odd.prop_map(What::Set), 1 => Just(What::Remove), 1 => Just(What::Double)];
     (any::<prop::sample::Index>(), what).prop_map(|(place, what)| Change { place, what })
 }
 
 /// The documents of every fixture, and the configuration that they are read with.
-static FIXTURES: LazyLock<(Vec<Vec<Value>>, Config)> = LazyLock::new(|| {
+static FIXTURES: LazyLock<Vec<(Vec<Value>, Config)>> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let mut all = Vec::new();
     for entry in std::fs::read_dir(&root).expect("the fixtures are here").flatten() {
@@ -76,8 +85,12 @@ static FIXTURES: LazyLock<(Vec<Vec<Value>>, Config)> = LazyLock::new(|| {
     }
     all.sort_by(|a, b| a.0.cmp(&b.0));
     assert!(all.len() > 30, "the fixtures are here");
-    let config = config::load(&root.join("config.yaml")).expect("a right configuration");
-    (all.into_iter().map(|(_, documents)| documents).collect(), config)
+    let with_config = |(case, documents): (PathBuf, Vec<Value>)| {
+        let own = case.join("config.yaml");
+        let config = if own.exists() { own } else { root.join("config.yaml") };
+        (documents, config::load(&config).expect("a right configuration"))
+    };
+    all.into_iter().map(with_config).collect()
 });
 
 fn count(value: &Value) -> usize {
@@ -131,8 +144,8 @@ proptest! {
         fixture in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), change()), 1..6),
     ) {
-        let (fixtures, config) = &*FIXTURES;
-        let mut values = fixture.get(fixtures).clone();
+        let (documents, config) = fixture.get(&*FIXTURES);
+        let mut values = documents.clone();
         for (document, Change { place, what }) in &changes {
             let n_documents = values.len();
             let document = &mut values[document.index(n_documents)];

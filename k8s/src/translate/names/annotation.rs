@@ -14,11 +14,11 @@ pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a 
     metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Why an object's names are withheld by its label.
-pub(super) fn ignored(metadata: &ObjectMeta) -> Option<String> {
+/// The label of an object that keeps its names out of DNS.
+pub(super) fn ignoring_label(metadata: &ObjectMeta) -> Option<String> {
     let labels = metadata.labels.as_ref()?;
     let key = IGNORE.iter().find(|key| labels.get(**key).is_some_and(|value| value == "true"))?;
-    Some(format!("it has the label {key}: \"true\""))
+    Some(format!("{key}: \"true\""))
 }
 
 impl Work<'_> {
@@ -28,9 +28,13 @@ impl Work<'_> {
         let none = BTreeMap::new();
         let labels = metadata.labels.as_ref().unwrap_or(&none);
         let is_selected = selectors.is_empty() || selectors.iter().any(|selector| selector.selects(labels));
-        ignored(metadata).or_else(|| {
-            (!is_selected).then(|| "dns.filter.labels of the configuration does not select its labels".to_owned())
-        })
+        match ignoring_label(metadata) {
+            Some(label) => Some(format!("it has the label {label}")),
+            None if !is_selected => {
+                Some("dns.filter.labels of the configuration does not select its labels".to_owned())
+            }
+            None => None,
+        }
     }
 
     /// The lifetime that an object gives its names.

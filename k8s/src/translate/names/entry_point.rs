@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Work,
-    annotation::ignored,
+    annotation::ignoring_label,
     as_in_dns,
     asker::{Asker, By},
     withheld,
@@ -82,14 +82,13 @@ fn left_out(work: &Work<'_>, gateway: &Gateway) -> Option<String> {
     let class = gateway.spec.gateway_class_name.as_str();
     let classes = work.config.dns.filter.gateway_classes.as_ref();
     let is_listed = classes.is_none_or(|classes| classes.iter().any(|listed| **listed == *class));
-    let by_class = || {
-        format!(
+    match ignoring_label(&gateway.metadata) {
+        Some(label) => Some(format!("its Gateway {namespace}/{name} has the label {label}")),
+        None if !is_listed => Some(format!(
             "its Gateway {namespace}/{name} is of class {class}, which is not in dns.filter.gatewayClasses of the configuration"
-        )
-    };
-    ignored(&gateway.metadata)
-        .map(|why| format!("of its Gateway {namespace}/{name}: {why}"))
-        .or_else(|| (!is_listed).then(by_class))
+        )),
+        None => None,
+    }
 }
 
 /// Those that have TLS on the port where browsers expect it.
