@@ -144,7 +144,7 @@ proptest! {
         fixture in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), change()), 1..6),
     ) {
-        let (documents, config) = fixture.get(&*FIXTURES);
+        let (documents, config) = fixture.get(&FIXTURES);
         let mut values = documents.clone();
         for (document, Change { place, what }) in &changes {
             let n_documents = values.len();
