@@ -115,6 +115,21 @@ fn check(routes: &[&[&str]], target: &str, expected: Option<&str>) {
 }
 
 #[test]
+fn a_route_without_rules_changes_nothing_for_others() {
+    let with_rules: &[&[&str]] = &[&["a.example", "prefix /a"], &["*.example", "prefix /"], &["", "exact /none"]];
+    for host in ["a.example", "*.example", ""] {
+        for place in 0..=with_rules.len() {
+            let mut routes = with_rules.to_vec();
+            let silent = [host];
+            routes.insert(place, &silent);
+            let shifted = |number: usize| format!("r{}.0", if place <= number { number + 1 } else { number });
+            check(&routes, "/a", Some(&shifted(0)));
+            check(&routes, "/b", Some(&shifted(1)));
+        }
+    }
+}
+
+#[test]
 fn exact_path_beats_equal_prefix_and_prefixes_go_by_elements() {
     let routes: &[&[&str]] = &[&["a.example", "prefix /a", "exact /a", "prefix /", "prefix /a/b"]];
     check(routes, "/a", Some("r0.1"));
