@@ -6,7 +6,8 @@
 //! source::{cluster, directory}   watch, and hand over every change in order
 //!   └─ snapshot::Snapshot        all watched objects at one instant
 //!        └─ translate()          pure: references resolved, problems found
-//!             └─ model::Model    plain data that `gateway` and `router` compile
+//!             ├─ model::Model    plain data that `gateway` and `router` compile
+//!             └─ translate::names()   pure: what DNS is asked for, and what becomes of it
 //! ```
 
 pub mod admin;
