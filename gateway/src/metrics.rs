@@ -251,7 +251,7 @@ impl Metrics {
         });
         family(out, DURATION, "histogram", "Seconds from a query's arrival to its answer");
         self.each_cell(|cells, labels| {
-            histogram(out, DURATION, labels, cells.iter().map(|cell| &cell.duration), NANOSECONDS, 1e-9);
+            histogram(out, DURATION, labels, cells.iter().map(|cell| &cell.duration), NANOSECONDS, 1e9);
         });
         family(out, REQUEST_SIZE, "histogram", "Bytes of requests");
         self.each_cell(|cells, labels| {
@@ -324,14 +324,14 @@ fn line(out: &mut String, name: &str, labels: &str, value: u64) {
     };
 }
 
-/// Nothing for what has never happened. `unit` is what one of the recorded values is of the metric's unit.
+/// Nothing for what has never happened. `scale` of the recorded values are one of the metric's unit.
 fn histogram<'a, const N: usize>(
     out: &mut String,
     name: &str,
     labels: &str,
     parts: impl Iterator<Item = &'a Histogram<N>>,
     bounds: &[u64],
-    unit: f64,
+    scale: f64,
 ) {
     let (mut buckets, mut sum) = ([0; N], 0);
     for part in parts {
@@ -345,9 +345,9 @@ fn histogram<'a, const N: usize>(
     let mut cumulative = 0;
     for (bound, bucket) in bounds.iter().zip(&buckets) {
         cumulative += bucket;
-        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {cumulative}", *bound as f64 * unit);
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {cumulative}", *bound as f64 / scale);
     }
     let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
-    let _ = writeln!(out, "{name}_sum{{{labels}}} {}", sum as f64 * unit);
+    let _ = writeln!(out, "{name}_sum{{{labels}}} {}", sum as f64 / scale);
     let _ = writeln!(out, "{name}_count{{{labels}}} {count}");
 }

@@ -92,14 +92,32 @@ fn read_rest(message: &[u8], question: &Question, n_additional: u16) -> Option<(
     decoder.read_slice(question.end.checked_sub(decoder.index())?).ok()?;
     let mut edns = None;
     for _ in 0..n_additional {
+        let start = decoder.index();
         let record = Record::read(&mut decoder).ok()?;
         if record.record_type() == RecordType::OPT {
             // RFC 6891 section 6.1.1: one, whose owner is the root.
-            if edns.is_some() || !record.name.is_root() {
+            let is_right = edns.is_none() && record.name.is_root();
+            if !is_right || !are_options(message.get(start + OPT_HEADER..decoder.index())?) {
                 return None;
             }
             edns = Some(Edns::from(&record));
         }
     }
     decoder.is_empty().then_some((name, edns))
+}
+
+/// Before the options: the root, type, size, extended code, version and flags, length.
+const OPT_HEADER: usize = 11;
+
+/// Whether the options (RFC 6891 section 6.1.2) end where the record does, which hickory does not look at.
+fn are_options(data: &[u8]) -> bool {
+    let mut rest = data;
+    while let [_, _, high, low, tail @ ..] = rest {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        match tail.get(length..) {
+            Some(tail) => rest = tail,
+            None => return false,
+        }
+    }
+    rest.is_empty()
 }
