@@ -7,6 +7,7 @@ package_of() {
   cc) echo build-essential ;;
   dnsmasq) echo dnsmasq-base ;;
   ip) echo iproute2 ;;
+  knotd) echo knot ;;
   kubectl) echo kubernetes-client ;;
   nsenter | unshare) echo util-linux ;;
   pgrep) echo procps ;;

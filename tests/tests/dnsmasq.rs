@@ -1,0 +1,49 @@
+//! `gateway` behind dnsmasq, as Pi-hole asks it. Each test names what a person at home would notice.
+
+/// "No such name" and "no such record": how long they are believed, and what they must not hide.
+#[path = "dnsmasq/negative.rs"]
+mod negative;
+/// What the Internet says of the same names.
+#[path = "dnsmasq/public.rs"]
+mod public;
+/// Private addresses from an upstream server, where those are suspected.
+#[path = "dnsmasq/rebind.rs"]
+mod rebind;
+/// Answers that are served after their time.
+#[path = "dnsmasq/stale.rs"]
+mod stale;
+/// Long answers, and what dnsmasq may add to its queries.
+#[path = "dnsmasq/transport.rs"]
+mod transport;
+
+use std::net::SocketAddr;
+
+use tests::{
+    Home,
+    dnsmasq::Gateway,
+    home::{classes, ingress, service},
+};
+
+/// A home that serves `grafana`, `photos` and a wildcard.
+fn home() -> Home {
+    let home = Home::new();
+    let apps = [
+        classes(),
+        service("web", &[]),
+        ingress("grafana", "grafana.home.example", "web"),
+        ingress("photos", "photos.home.example", "web"),
+        ingress("apps", "*.apps.home.example", "web"),
+    ];
+    home.apply("apps.yaml", &apps.concat());
+    home
+}
+
+/// What stands in Pi-hole's `misc.dnsmasq_lines`, for each gateway.
+fn forward(gateways: &[&Gateway]) -> Vec<String> {
+    gateways.iter().map(|gateway| format!("server=/home.example/{}", at(gateway.address()))).collect()
+}
+
+/// As dnsmasq writes a socket.
+fn at(address: SocketAddr) -> String {
+    format!("{}#{}", address.ip(), address.port())
+}
