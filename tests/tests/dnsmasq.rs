@@ -1,11 +1,17 @@
 //! `gateway` behind dnsmasq, as Pi-hole asks it. Each test names what a person at home would notice.
 
+/// Two gateways, one of them gone.
+#[path = "dnsmasq/failover.rs"]
+mod failover;
 /// "No such name" and "no such record": how long they are believed, and what they must not hide.
 #[path = "dnsmasq/negative.rs"]
 mod negative;
 /// What the Internet says of the same names.
 #[path = "dnsmasq/public.rs"]
 mod public;
+/// Before a gateway has its objects, and the moment it has them.
+#[path = "dnsmasq/readiness.rs"]
+mod readiness;
 /// Private addresses from an upstream server, where those are suspected.
 #[path = "dnsmasq/rebind.rs"]
 mod rebind;
@@ -41,6 +47,12 @@ fn home() -> Home {
 /// What stands in Pi-hole's `misc.dnsmasq_lines`, for each gateway.
 fn forward(gateways: &[&Gateway]) -> Vec<String> {
     gateways.iter().map(|gateway| format!("server=/home.example/{}", at(gateway.address()))).collect()
+}
+
+/// What Pi-hole's conditional forwarding emits for a network, a server and a domain.
+fn conditional_forward(to: SocketAddr) -> [String; 3] {
+    let to = at(to);
+    [format!("rev-server=192.168.8.0/24,{to}"), format!("server=/home.example/{to}"), format!("server=//{to}")]
 }
 
 /// As dnsmasq writes a socket.
