@@ -1,5 +1,8 @@
 //! `gateway` behind dnsmasq, as Pi-hole asks it. Each test names what a person at home would notice.
 
+/// Validation of DNSSEC, while the public zone of the same name is signed.
+#[path = "dnsmasq/dnssec.rs"]
+mod dnssec;
 /// Two gateways, one of them gone.
 #[path = "dnsmasq/failover.rs"]
 mod failover;
@@ -21,6 +24,9 @@ mod stale;
 /// Long answers, and what dnsmasq may add to its queries.
 #[path = "dnsmasq/transport.rs"]
 mod transport;
+/// Queries for what nobody told us of: single labels and addresses of the LAN.
+#[path = "dnsmasq/unasked.rs"]
+mod unasked;
 
 use std::net::SocketAddr;
 
