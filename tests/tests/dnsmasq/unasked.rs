@@ -34,6 +34,43 @@ fn single_labels_and_addresses_of_the_lan_are_denied_at_once_and_disturb_nothing
 }
 
 #[test]
+fn the_zone_resolves_after_a_thousand_questions_that_we_refuse() {
+    let home = home();
+    let gateway = Gateway::start(&home, 22);
+    let theirs = format!("server=/elsewhere.example/{}", at(gateway.address()));
+    let dnsmasq = Dnsmasq::start(&home, 53, &[forward(&[&gateway]), vec![theirs]].concat());
+    for number in 0..1000 {
+        let question = format!("app-{number}.elsewhere.example A");
+        assert_eq!(dnsmasq.ask(&question), "REFUSED", "{question}\n{}", dnsmasq.last_words());
+        if number % 100 == 0 {
+            let question = format!("app-{number}.apps.home.example A");
+            assert_eq!(dnsmasq.ask(&question), format!("NOERROR {LAN}"), "{question}\n{}", dnsmasq.last_words());
+        }
+    }
+    assert_eq!(dnsmasq.ask("grafana.home.example A"), format!("NOERROR {LAN}"));
+    let packets = dnsmasq.sent_to(gateway.address()).len();
+    assert!(packets <= 2100, "{packets} for a little more than a thousand questions");
+}
+
+#[test]
+fn addresses_of_the_lan_are_denied_behind_a_dnsmasq_that_validates() {
+    let home = home();
+    let internet = SignedInternet::start(&home, 9);
+    let gateway = Gateway::start(&home, 22);
+    let settings = [vec![internet.line()], internet.validation().to_vec()].concat();
+    // Pi-hole sets it, so that no such question leaves the house.
+    let settings = [settings, vec!["bogus-priv".to_owned()], conditional_forward(gateway.address()).to_vec()].concat();
+    let dnsmasq = Dnsmasq::start(&home, 53, &settings);
+    for number in 1..50 {
+        let question = format!("{number}.8.168.192.in-addr.arpa PTR");
+        for client in [PATIENT, VALIDATING] {
+            let answer = client.ask(dnsmasq.address(), &question);
+            assert_eq!(answer, "NXDOMAIN", "{question}\n{}", dnsmasq.last_words());
+        }
+    }
+}
+
+#[test]
 fn top_level_domains_still_validate() {
     let home = home();
     let internet = SignedInternet::start(&home, 9);
