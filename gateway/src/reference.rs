@@ -247,8 +247,8 @@ fn fill(
             answer(zones, found, query, response);
         }
         Lookup::Denied { .. } | Lookup::OutOfZone if forwards => return Filled::ByUpstream,
-        // DS of a single label is a top-level domain's, and not ours to deny.
-        Lookup::Denied { apex } if !(apex.is_root() && asked == kind::DS) => {
+        // DS and DNSKEY of a single label are a top-level domain's, and not ours to deny.
+        Lookup::Denied { apex } if !(apex.is_root() && matches!(asked, kind::DS | kind::DNSKEY)) => {
             let apex = hickory(&apex);
             response.metadata.authoritative = true;
             response.metadata.response_code = ResponseCode::NXDomain;

@@ -321,6 +321,7 @@ fn single_labels_and_reverse_names_of_private_addresses_are_denied() {
         ("NAS AAAA +edns=1232", &["NXDOMAIN aa", root, "edns 1232"]),
         // A top-level domain's, and not ours to deny.
         ("com DS +edns=1232", &["REFUSED", "edns 1232 ede 20"]),
+        ("com DNSKEY +edns=1232", &["REFUSED", "edns 1232 ede 20"]),
     ]);
     for (name, apex) in [
         ("9.7.168.192.in-addr.arpa", "168.192.in-addr.arpa"),

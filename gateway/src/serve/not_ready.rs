@@ -1,8 +1,11 @@
 //! Who asks the same again and again while there is nothing to answer with.
+//!
+//! A resolver asks each of its own questions from a port of its own. The same question from the same port is one
+//! that it cannot let go (dnsmasq 2.93 with a server that refuses); from other ports it is other clients'.
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -20,11 +23,11 @@ pub(super) struct Repeated {
 }
 
 /// Who, and what.
-type Asked = (IpAddr, Box<[u8]>);
+type Asked = (SocketAddr, Box<[u8]>);
 
 impl Repeated {
     /// Counts a refusal, and says whether it is one too many.
-    pub(super) fn is_too_much(&mut self, client: IpAddr, message: &[u8], now: Instant) -> bool {
+    pub(super) fn is_too_much(&mut self, client: SocketAddr, message: &[u8], now: Instant) -> bool {
         if self.asked.len() >= MOST {
             self.asked.clear();
         }
@@ -48,9 +51,12 @@ mod tests {
     #[test]
     fn the_fourth_time_in_a_second_is_too_much_and_the_next_second_begins_anew() {
         let (mut repeated, start) = (Repeated::default(), Instant::now());
-        let pi_hole = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let mut ask =
-            |message: &[u8], after: u64| repeated.is_too_much(pi_hole, message, start + Duration::from_millis(after));
+        let mut ask_from = |port: u16, message: &[u8], after: u64| {
+            let pi_hole = (Ipv4Addr::LOCALHOST, port).into();
+            repeated.is_too_much(pi_hole, message, start + Duration::from_millis(after))
+        };
+        assert!((100..120).all(|port| !ask_from(port, b"1-a", 0)), "each from a port of its own");
+        let mut ask = |message: &[u8], after: u64| ask_from(99, message, after);
         assert_eq!([ask(b"1-a", 0), ask(b"2-a", 1), ask(b"3-a", 2), ask(b"4-a", 3)], [false, false, false, true]);
         assert!(!ask(b"5-b", 4), "another question");
         assert!(!ask(b"6-a", 1_500), "another second");
@@ -60,7 +66,7 @@ mod tests {
     fn it_does_not_grow_without_end() {
         let mut repeated = Repeated::default();
         for number in 0..10 * MOST {
-            let client = IpAddr::from(Ipv4Addr::from(u32::try_from(number).expect("small")));
+            let client = (Ipv4Addr::from(u32::try_from(number).expect("small")), 53).into();
             repeated.is_too_much(client, b"..a", Instant::now());
             assert!(repeated.asked.len() <= MOST);
         }

@@ -153,7 +153,7 @@ impl Thread<'_> {
         match self.answering.respond(views, message, client, Transport::Udp) {
             Outcome::Dropped => self.shard.dropped(Dropped::NoQuery),
             // dnsmasq 2.93 asks a server that refuses again and again; silence ends that.
-            Outcome::Answer(_) if views.is_none() && self.repeated.is_too_much(client, message, started) => {
+            Outcome::Answer(_) if views.is_none() && self.repeated.is_too_much(peer.client, message, started) => {
                 self.shard.dropped(Dropped::NotReady);
             }
             Outcome::Answer(answer) => {

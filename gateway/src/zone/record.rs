@@ -21,6 +21,7 @@ pub mod kind {
     pub const AAAA: u16 = 28;
     pub const SRV: u16 = 33;
     pub const DS: u16 = 43;
+    pub const DNSKEY: u16 = 48;
     pub const HTTPS: u16 = 65;
     pub const IXFR: u16 = 251;
     pub const AXFR: u16 = 252;

@@ -117,7 +117,7 @@ current-context: c
     /// How many queries it has answered.
     pub fn answered(&self) -> u64 {
         let metrics = self.admin("/metrics");
-        let counts = metrics.lines().filter(|line| line.starts_with("doorward_dns_responses_total{"));
+        let counts = metrics.lines().filter(|line| line.starts_with("coredns_dns_responses_total{"));
         counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
