@@ -55,8 +55,8 @@ impl Questions {
     /// Reads, answers and writes all of them on the common path, and counts those that have addresses.
     pub fn answer(&self) -> usize {
         let zones = self.views.default_zones();
+        let mut out = [0; UDP_PAYLOAD];
         self.queries.in_turn(|query| {
-            let mut out = [0; UDP_PAYLOAD];
             let answered = wire::answer(zones, query, &mut out).expect("a common query");
             let n_answers = black_box(&out)[7];
             (n_answers > 0).then_some(answered.length)
@@ -142,7 +142,7 @@ impl Pieces {
     /// Counts the answers. Each question begins where the answer to the one before it says, as with
     /// [`Requests`](crate::requests::Requests): otherwise the processor works on several at once. (With names that
     /// are missing it does: a branch says so, and the processor foresees it.)
-    fn in_turn(&self, ask: impl Fn(&[u8]) -> Option<usize>) -> usize {
+    fn in_turn(&self, mut ask: impl FnMut(&[u8]) -> Option<usize>) -> usize {
         let mut start = 0;
         let mut found = 0;
         for length in &self.lengths {

@@ -107,7 +107,7 @@ fn random_id() -> [u8; 2] {
 /// A response with the query's id and question.
 fn is_answer(answer: &[u8], query: &[u8]) -> bool {
     let same_question = match (Question::read(answer), Question::read(query)) {
-        (Some(a), Some(b)) => (a.name(), a.kind, a.class) == (b.name(), b.kind, b.class),
+        (Some(a), Some(b)) => a.name.eq_ignore_ascii_case(b.name) && (a.kind, a.class) == (b.kind, b.class),
         _ => false,
     };
     answer.get(..2) == query.get(..2) && answer.get(2).is_some_and(|flags| flags & 0x80 != 0) && same_question

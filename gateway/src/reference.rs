@@ -149,7 +149,7 @@ pub fn server_failure(message: &[u8]) -> Vec<u8> {
 }
 
 /// The response without an answer yet.
-fn begin(query: &Query, policy: &Policy, transport: Transport) -> Message {
+fn begin(query: &Query<'_>, policy: &Policy, transport: Transport) -> Message {
     let mut response = Message::response(query.id, OpCode::Query);
     response.metadata.recursion_desired = query.recursion_desired;
     response.add_query(query.as_hickory());
@@ -177,7 +177,7 @@ fn explain(error: ExtendedError, response: &mut Message) {
 
 /// Cuts what does not fit: first what is only additional, and then everything, which tells the
 /// client to come by TCP (RFC 2181 section 9).
-fn finish(response: &mut Message, query: &Query, transport: Transport, about: About) -> Outcome {
+fn finish(response: &mut Message, query: &Query<'_>, transport: Transport, about: About) -> Outcome {
     let limit = match (transport, &query.edns) {
         (Transport::Tcp, _) => usize::from(u16::MAX),
         (Transport::Udp, None) => UDP_PAYLOAD_WITHOUT_EDNS,
@@ -213,7 +213,7 @@ fn fill(
     zones: Option<&Zones>,
     policy: &Policy,
     forwards: bool,
-    query: &Query,
+    query: &Query<'_>,
     response: &mut Message,
     about: &mut About,
 ) -> Filled {
@@ -235,7 +235,7 @@ fn fill(
         response.metadata.response_code = ResponseCode::Refused;
         return Filled::Because(ExtendedError::NotReady);
     };
-    let name = query.question.name();
+    let name = query.lower.as_bytes();
     let found = match asked {
         kind::DS => zones.zone_of_ds(name).map_or_else(|| zones.lookup(name), |zone| zone.lookup(name)),
         _ => zones.lookup(name),
@@ -263,10 +263,10 @@ fn fill(
 }
 
 /// Answers what is asked of a name in a zone, and of those that it is an alias of.
-fn answer(zones: &Zones, found: Lookup<'_>, query: &Query, response: &mut Message) {
+fn answer(zones: &Zones, found: Lookup<'_>, query: &Query<'_>, response: &mut Message) {
     let mut found = found;
     let mut owner = query.name.clone();
-    let mut name: WireName = WireName::from_wire(query.question.name());
+    let mut name = query.lower.clone();
     for _ in 0..ALIASES {
         let (zone, node) = match found {
             Lookup::Found { zone, node, .. } => (zone, Some(node)),
@@ -311,7 +311,7 @@ fn of_node(
     node: &Node,
     name: &WireName,
     owner: &Name,
-    query: &Query,
+    query: &Query<'_>,
     response: &mut Message,
 ) {
     let is_apex = *name == zone.apex;
@@ -392,9 +392,9 @@ fn rdata(data: &Data) -> RData {
 }
 
 /// `version.bind` and `id.server` (RFC 4892). False where the question is another one, or nobody's business.
-fn answer_identity(policy: &Policy, query: &Query, response: &mut Message) -> bool {
+fn answer_identity(policy: &Policy, query: &Query<'_>, response: &mut Message) -> bool {
     let Some(identity) = policy.identity.as_deref() else { return false };
-    let text = match WireName::from_wire(query.question.name()).to_string().as_str() {
+    let text = match query.lower.to_string().as_str() {
         "version.bind" | "version.server" => concat!("doorward ", env!("CARGO_PKG_VERSION")),
         "id.server" | "hostname.bind" => identity,
         _ => return false,

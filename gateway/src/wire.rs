@@ -30,26 +30,20 @@ pub struct Answered {
 }
 
 /// A query's question, as its bytes have it.
-#[derive(Debug)]
-pub struct Question {
-    /// The name in lower case, in the first `length` bytes.
-    name: [u8; LONGEST_NAME],
-    length: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question<'q> {
+    /// In wire form, in the case it was asked in.
+    pub name: &'q [u8],
     pub kind: u16,
     pub class: u16,
     /// Where the question ends in the message.
     pub end: usize,
 }
 
-impl Question {
-    /// In lower case.
-    pub fn name(&self) -> &[u8] {
-        &self.name[..self.length]
-    }
-
+impl<'q> Question<'q> {
     /// The first question of a message. None where there is none that can be read, or where its name is
     /// compressed: there is nothing before it that a pointer could mean.
-    pub fn read(message: &[u8]) -> Option<Self> {
+    pub fn read(message: &'q [u8]) -> Option<Self> {
         let rest = message.get(HEADER..)?;
         let mut at = 0;
         let length = loop {
@@ -61,19 +55,27 @@ impl Question {
                 _ => return None,
             }
         };
-        let mut name = [0; LONGEST_NAME];
-        let target = name.get_mut(..length)?;
-        target.copy_from_slice(rest.get(..length)?);
-        // Lengths of labels are smaller than any letter.
-        target.make_ascii_lowercase();
-        let &[kind_high, kind_low, class_high, class_low] = rest.get(length..length + AFTER_NAME)? else { return None };
+        let (name, after) = rest.split_at_checked(length)?;
+        let &[kind_high, kind_low, class_high, class_low, ..] = after else { return None };
         Some(Self {
             name,
-            length,
             kind: u16::from_be_bytes([kind_high, kind_low]),
             class: u16::from_be_bytes([class_high, class_low]),
             end: HEADER + length + AFTER_NAME,
         })
+    }
+
+    /// Hands on the name in lower case, which it mostly is already. Lengths of labels are smaller than any letter.
+    #[inline]
+    fn in_lower_case<T>(&self, then: impl FnOnce(&[u8]) -> T) -> T {
+        let has_capitals = self.name.iter().fold(false, |any, byte| any | byte.is_ascii_uppercase());
+        if !has_capitals {
+            return then(self.name);
+        }
+        let mut folded = [0; LONGEST_NAME];
+        let folded = &mut folded[..self.name.len().min(LONGEST_NAME)];
+        folded.iter_mut().zip(self.name).for_each(|(to, from)| *to = from.to_ascii_lowercase());
+        then(folded)
     }
 }
 
@@ -103,13 +105,13 @@ pub fn answer(zones: &Zones, query: &[u8], out: &mut [u8; UDP_PAYLOAD]) -> Optio
     }
     let limit = edns.map_or(UDP_PAYLOAD_WITHOUT_EDNS, |(size, _)| size.clamp(UDP_PAYLOAD_WITHOUT_EDNS, UDP_PAYLOAD));
 
-    let (zone, node) = match zones.lookup(question.name()) {
+    let (zone, node) = match question.in_lower_case(|name| zones.lookup(name)) {
         Lookup::Found { zone, node, .. } if node.rrset(kind::CNAME).is_none() => (zone, Some(node)),
         Lookup::Missing { zone } if zone.acme_challenge.is_none() => (zone, None),
         Lookup::Found { .. } | Lookup::Missing { .. } | Lookup::Denied { .. } | Lookup::OutOfZone => return None,
     };
     let rrset = node.and_then(|node| node.rrset(question.kind));
-    out.get_mut(HEADER..question.end)?.copy_from_slice(query.get(HEADER..question.end)?);
+    out.get_mut(..question.end)?.copy_from_slice(query.get(..question.end)?);
     let mut end = question.end;
     let (n_answers, n_authority) = match rrset {
         Some(rrset) => {
@@ -129,7 +131,7 @@ pub fn answer(zones: &Zones, query: &[u8], out: &mut [u8; UDP_PAYLOAD]) -> Optio
             (u16::try_from(rrset.data.len()).ok()?, 0)
         }
         None => {
-            end += zone.soa.write(question.length, out.get_mut(end..)?)?;
+            end += zone.soa.write(question.name.len(), out.get_mut(end..)?)?;
             (0, 1)
         }
     };

@@ -9,14 +9,16 @@ use hickory_proto::{
     serialize::binary::{BinDecodable, BinDecoder},
 };
 
-use crate::wire::Question;
+use crate::{wire::Question, zone::WireName};
 
-pub(super) struct Query {
+pub(super) struct Query<'q> {
     pub(super) id: u16,
     pub(super) recursion_desired: bool,
-    pub(super) question: Question,
+    pub(super) question: Question<'q>,
     /// The question's, as the client wrote it.
     pub(super) name: Name,
+    /// The same in lower case.
+    pub(super) lower: WireName,
     pub(super) edns: Option<Edns>,
 }
 
@@ -30,8 +32,8 @@ pub(super) enum Unreadable {
     },
 }
 
-impl Query {
-    pub(super) fn read(message: &[u8]) -> Result<Self, Unreadable> {
+impl<'q> Query<'q> {
+    pub(super) fn read(message: &'q [u8]) -> Result<Self, Unreadable> {
         let Some(&[id_high, id_low, flags, _, counts @ ..]) = message.first_chunk::<12>() else {
             return Err(Unreadable::Drop);
         };
@@ -61,6 +63,7 @@ impl Query {
             Some((name, edns)) => Ok(Self {
                 id: u16::from_be_bytes([id_high, id_low]),
                 recursion_desired: flags & 0x01 != 0,
+                lower: WireName::from_wire(&question.name.to_ascii_lowercase()),
                 question,
                 name,
                 edns,
@@ -85,7 +88,7 @@ impl Query {
 }
 
 /// The question's name, and the OPT record. None where something is wrong with the records, or follows them.
-fn read_rest(message: &[u8], question: &Question, n_additional: u16) -> Option<(Name, Option<Edns>)> {
+fn read_rest(message: &[u8], question: &Question<'_>, n_additional: u16) -> Option<(Name, Option<Edns>)> {
     let mut decoder = BinDecoder::new(message);
     decoder.read_slice(12).ok()?;
     let name = Name::read(&mut decoder).ok()?;

@@ -96,7 +96,15 @@ pub(super) fn serve(
     is_closing: &AtomicBool,
 ) -> anyhow::Result<()> {
     let socket = Arc::new(socket);
-    let mut thread = Thread { socket, answering, shard, runtime, repeated: Repeated::default(), warned: None };
+    let mut thread = Thread {
+        socket,
+        answering,
+        shard,
+        runtime,
+        out: [0; UDP_PAYLOAD],
+        repeated: Repeated::default(),
+        warned: None,
+    };
     let mut views = Cache::new(Arc::clone(&answering.views));
     // The kernel may hand over many datagrams of one sender at once.
     let mut buffer = vec![0; usize::from(u16::MAX)];
@@ -125,6 +133,8 @@ struct Thread<'a> {
     answering: &'a Answering,
     shard: &'a Arc<Shard>,
     runtime: &'a Handle,
+    /// For answers, one after the other.
+    out: [u8; UDP_PAYLOAD],
     repeated: Repeated,
     warned: Option<Instant>,
 }
@@ -136,14 +146,14 @@ impl Thread<'_> {
         if !self.answering.knows(client) {
             return self.answer_stranger(message, peer);
         }
-        let mut out = [0; UDP_PAYLOAD];
+        let out = &mut self.out;
         let common = views.and_then(|views| {
             let (view, found) = views.of(client);
-            let answered = wire::answer(&found.zones, message, &mut out)?;
+            let answered = wire::answer(&found.zones, message, out)?;
             Some((view, answered))
         });
         if let Some((view, answered)) = common {
-            let bytes = out.get(..answered.length).unwrap_or_default();
+            let bytes = self.out.get(..answered.length).unwrap_or_default();
             self.socket.send(peer, bytes);
             let about = About { kind: answered.kind, zone: answered.zone, view };
             let rcode = if answered.is_name_error { 3 } else { 0 };

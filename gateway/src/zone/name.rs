@@ -48,8 +48,15 @@ impl WireName {
 
     /// Whether `name` (wire form, lower case) is this name or lies below it.
     pub fn is_at_or_above(&self, name: &[u8]) -> bool {
-        // Most names end otherwise, which is seen at once; what ends alike may still begin amid a label.
-        name.ends_with(&self.0) && (name.len() == self.0.len() || ancestors(name).any(|ancestor| ancestor == &*self.0))
+        let Some(own) = name.len().checked_sub(self.0.len()) else { return false };
+        // What ends alike may still begin amid a label.
+        name.ends_with(&self.0) && {
+            let mut at = 0;
+            while at < own {
+                at += 1 + name.get(at).map_or(0, |length| usize::from(*length));
+            }
+            at == own
+        }
     }
 }
 
