@@ -33,6 +33,10 @@ demo:
 bench:
     benches/run
 
+# gateway beside other DNS servers
+dns-bench:
+    benches/dns
+
 # Licences, advisories, duplicates (needs cargo-deny)
 deny:
     cargo deny check

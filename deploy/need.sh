@@ -9,7 +9,7 @@ package_of() {
   ip) echo iproute2 ;;
   knotd) echo knot ;;
   kubectl) echo kubernetes-client ;;
-  nsenter | unshare) echo util-linux ;;
+  nsenter | setpriv | taskset | unshare) echo util-linux ;;
   pgrep) echo procps ;;
   *) echo "$1" ;;
   esac
@@ -18,7 +18,7 @@ package_of() {
 is_there() {
   case $1 in
   python3-venv) python3 -c 'import ensurepip' 2>/dev/null ;;
-  *) command -v "$1" >/dev/null ;;
+  *) PATH=$PATH:/usr/sbin command -v "$1" >/dev/null ;; # servers lie where only root looks
   esac
 }
 

@@ -1,0 +1,53 @@
+//! What a server takes, its child processes included.
+
+use std::{fs, time::Duration};
+
+/// The unit of /proc/PID/stat, on every Linux that Rust's standard library is built for here.
+const TICK: Duration = Duration::from_millis(10);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Processor {
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
+}
+
+/// The process and all that it started.
+pub(crate) fn family(process: u32) -> Vec<u32> {
+    let all: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .expect("Linux")
+        .filter_map(|entry| {
+            let id = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            Some((id, field(id, 1)?.try_into().ok()?))
+        })
+        .collect();
+    let mut family = vec![process];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        family.extend(all.iter().filter(|(_, its)| *its == parent).map(|(id, _)| id));
+        next += 1;
+    }
+    family
+}
+
+pub(crate) fn processor(family: &[u32]) -> Processor {
+    let ticks = |field_number| {
+        let ticks: u64 = family.iter().filter_map(|process| field(*process, field_number)).sum();
+        TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
+    };
+    Processor { user: ticks(11), system: ticks(12) }
+}
+
+/// In bytes. What several processes share counts for each.
+pub(crate) fn resident(family: &[u32]) -> u64 {
+    let kibibytes = |process: &u32| -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+    };
+    family.iter().filter_map(kibibytes).sum::<u64>() * 1024
+}
+
+/// Of /proc/PID/stat, counted from after the name, which may have blanks in it.
+fn field(process: u32, number: usize) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(number)?.parse().ok()
+}
