@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// The servers take turns, so that what disturbs the machine disturbs all of them alike.
-const ROUNDS: usize = 5;
-const BUSY: (usize, Pace) = (200_000, Pace::Window(96));
+const ROUNDS: usize = 21;
+const BUSY: (usize, Pace) = (50_000, Pace::Window(96));
 /// Far less than any of them can take.
-const CALM: (usize, Pace) = (10_000, Pace::Every(Duration::from_micros(100)));
+const CALM: (usize, Pace) = (2_500, Pace::Every(Duration::from_micros(100)));
 const MEBIBYTE: f64 = (1 << 20) as f64;
 
 fn main() {
@@ -39,7 +39,8 @@ fn main() {
 struct Round {
     queries_per_second: f64,
     processor: f64,
-    user: f64,
+    /// In all.
+    user: Duration,
     busy: Outcome,
     calm: Outcome,
 }
@@ -81,7 +82,7 @@ fn compare(coredns: &str, given: &[&str]) {
             peer.name,
             median(|round| round.queries_per_second),
             median(|round| round.processor),
-            median(|round| round.user),
+            user(its),
             ratio(its, &rounds[knot]),
             usage::resident(&peer.family) as f64 / MEBIBYTE,
             median(|round| microseconds(round.calm.latency(0.5))),
@@ -111,15 +112,19 @@ fn round(peer: &Peer, queries: &[Query]) -> Round {
     let busy = ask(BUSY);
     let after = usage::processor(&peer.family);
     let calm = ask(CALM);
-    let each = |time: Duration| microseconds(time) / busy.answered as f64;
-    let (user, system) = (after.user - before.user, after.system - before.system);
     Round {
         queries_per_second: busy.answered as f64 / busy.took.as_secs_f64(),
-        processor: each(user + system),
-        user: each(user),
+        processor: microseconds(after.total - before.total) / busy.answered as f64,
+        user: after.user - before.user,
         busy,
         calm,
     }
+}
+
+/// For one query. The ticks of one round are too few to tell.
+fn user(rounds: &[Round]) -> f64 {
+    let time = rounds.iter().map(|round| round.user).sum();
+    microseconds(time) / rounds.iter().map(|round| round.busy.answered).sum::<usize>() as f64
 }
 
 /// Of the processor's time; each round against the other's of the same number.
@@ -155,7 +160,7 @@ fn soak(millions: usize) {
         let after = usage::processor(&peer.family);
         sizes.push(resident());
         n_failed += outcome.lost + outcome.wrong;
-        let processor = microseconds(after.user + after.system - before.user - before.system) / outcome.answered as f64;
+        let processor = microseconds(after.total - before.total) / outcome.answered as f64;
         println!(
             "{:<10} {:>8.1} {processor:>8.2} {:>6} {:>6}",
             million * 1_000_000,
