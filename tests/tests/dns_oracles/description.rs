@@ -86,10 +86,7 @@ pub(crate) fn names() -> Vec<(String, Door)> {
 /// What the configuration says by itself: name, type, TTL and data, all in absolute names.
 pub(crate) type Static = (&'static str, &'static str, Option<u32>, &'static [&'static str]);
 
-/// For when `dns.records` is a key of the configuration: until then, none.
-pub(crate) const RECORDS_ARE_SERVED: bool = false;
-
-const RECORDS: &[Static] = &[
+pub(crate) const RECORDS: &[Static] = &[
     ("txt.home.example", "TXT", Some(60), &["v=spf1 -all", "Second; with \\ and blanks"]),
     ("mail.home.example", "MX", None, &["10 grafana.home.example", "20 mx.example.org"]),
     ("_http._tcp.home.example", "SRV", Some(120), &["0 5 80 grafana.home.example", "1 5 8080 nowhere.home.example"]),
@@ -108,15 +105,10 @@ const RECORDS: &[Static] = &[
     ("static.home.example", "TXT", None, &["beside addresses"]),
 ];
 
-pub(crate) fn records() -> &'static [Static] {
-    if RECORDS_ARE_SERVED { RECORDS } else { &[] }
-}
-
 /// Every name that exists by itself; empty non-terminals are above them.
 pub(crate) fn owners() -> Vec<String> {
     let apexes = ZONES.iter().flat_map(|zone| [(*zone).to_owned(), format!("ns.{zone}")]);
     let routed = names().into_iter().map(|(name, _)| name);
-    // Asked for even where it is not served: then nobody has it.
     let by_itself = RECORDS.iter().map(|(name, ..)| (*name).to_owned());
     apexes.chain(routed).chain(by_itself).collect()
 }
@@ -141,10 +133,10 @@ pub(crate) fn give_to(home: &Home) {
     let _ = writeln!(text, "ingress: {{classes: {{{classes}}}}}\ndrain: {{delay: 0}}");
     let _ = writeln!(text, "admin: {{gateway: '{address}:9150', router: '{address}:9151'}}");
     let _ = writeln!(text, "dns:\n  listen: ['{address}:5353']\n  addresses: ['192.168.8.22', 'fd00::53']");
-    if !records().is_empty() {
+    if !RECORDS.is_empty() {
         text.push_str("  records:\n");
     }
-    for (name, kind, ttl, data) in records() {
+    for (name, kind, ttl, data) in RECORDS {
         let ttl = ttl.map(|ttl| format!(", ttl: {ttl}")).unwrap_or_default();
         let data: Vec<String> = data.iter().map(|it| format!("'{it}'")).collect();
         let _ = writeln!(text, "  - {{name: '{name}', type: {kind}, targets: [{}]{ttl}}}", data.join(", "));
@@ -175,7 +167,7 @@ pub(crate) fn zone_file(zone: &str, apex: &[String]) -> String {
             let _ = writeln!(text, "{name}. IN {kind} {address}");
         }
     }
-    for (name, kind, ttl, data) in records().iter().filter(|(name, ..)| inside(name)) {
+    for (name, kind, ttl, data) in RECORDS.iter().filter(|(name, ..)| inside(name)) {
         for data in *data {
             let data = match *kind {
                 "CNAME" | "MX" | "SRV" => format!("{data}."),
