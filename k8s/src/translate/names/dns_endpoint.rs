@@ -70,7 +70,8 @@ fn records(
         Err(why)
     };
     if !RecordData::KINDS.contains(&kind) {
-        return refuse(work, Reason::Unsupported { field: format!("{of} recordType"), value: kind.to_owned() });
+        let expected = format!("one of {}", RecordData::KINDS.join(", "));
+        return refuse(work, invalid(&format!("{of} recordType"), kind, &expected));
     }
     if kind == "CNAME" && work.config.zones.iter().any(|zone| *name == HostPattern::Exact(zone.name.clone())) {
         let expected = "A or AAAA, as the name of a zone can have no CNAME";
