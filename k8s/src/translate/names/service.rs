@@ -19,8 +19,11 @@ pub(super) fn claim(work: &mut Work<'_>) {
     for service in &work.snapshot.services {
         let texts =
             HOSTNAME.iter().find_map(|key| annotation(&service.metadata, key).filter(|it| !it.trim().is_empty()));
-        let Some(texts) = texts else { continue };
         let object = object_name("Service", &service.metadata);
+        let Some(texts) = texts else {
+            claim_automatic(work, &object, service);
+            continue;
+        };
         let left_out = work.left_out(&service.metadata);
         let names = if left_out.is_some() { right_names(work, texts) } else { names(work, &object, texts) };
         // Whatever is wrong with names in other people's zones is their business.
@@ -34,6 +37,29 @@ pub(super) fn claim(work: &mut Work<'_>) {
             work.claim(&name, &object, ttl, answer.clone());
         }
     }
+}
+
+/// `name.namespace` of each zone, which k8s_gateway answers for every load balancer, and which nobody has asked for
+/// here: every namespace would become a name, and keep wildcards from answering for it.
+fn claim_automatic(work: &mut Work<'_>, object: &ObjectName, service: &Service) {
+    if !is_load_balancer(service) {
+        return;
+    }
+    let config = work.config;
+    for zone in &config.zones {
+        let text = format!("{}.{}.{}", object.name, object.namespace, zone.name);
+        let Ok(name) = HostPattern::parse(&text, Labels::OneOrMore) else { continue };
+        let answer = withheld(format!("only names in its annotation {} are answered: write it there", HOSTNAME[0]));
+        work.claim(&name, object, None, answer);
+    }
+}
+
+fn type_of(service: &Service) -> &str {
+    service.spec.as_ref().and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP")
+}
+
+fn is_load_balancer(service: &Service) -> bool {
+    type_of(service) == "LoadBalancer"
 }
 
 /// What is no name is a problem.
@@ -72,8 +98,8 @@ fn answer(work: &mut Work<'_>, object: &ObjectName, service: &Service) -> Claime
             "it asks for the addresses of its pods ({RESOLVE_ENDPOINTS}), which is not supported: remove the annotation, and the address of its load balancer is answered"
         ));
     }
-    let kind = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP");
-    if kind != "LoadBalancer" {
+    if !is_load_balancer(service) {
+        let kind = type_of(service);
         return withheld(format!("it is of type {kind}, and only one of type LoadBalancer has an address for clients"));
     }
     let addresses = match addresses(work, object, service) {
@@ -101,7 +127,7 @@ fn addresses(work: &mut Work<'_>, object: &ObjectName, service: &Service) -> Res
             Some(hostname) => format!(
                 "its load balancer has given it the name {hostname} and no address: name the address in spec.externalIPs"
             ),
-            None => "has no address yet: no load balancer has given it one".to_owned(),
+            None => "it has no address yet: no load balancer has given it one".to_owned(),
         });
     }
     let mut found = Vec::new();
