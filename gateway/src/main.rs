@@ -35,6 +35,7 @@ enum Command {
     /// Say what a name is answered with, and why, or why not
     ///
     /// Asks the gateway that runs with this configuration, by its admin port; with --manifests it reads the directory itself.
+    #[command(mut_arg("check", of_no_use), mut_arg("log_format", of_no_use), mut_arg("log_level", of_no_use))]
     Explain {
         /// The name: grafana.home.example
         name: String,
@@ -51,6 +52,7 @@ enum Command {
         common: cli::CommonArgs,
     },
     /// List every name with its records, and whose they are
+    #[command(mut_arg("check", of_no_use), mut_arg("log_format", of_no_use), mut_arg("log_level", of_no_use))]
     Records {
         /// table, json, hosts (as in /etc/hosts), dnsmasq (lines of its configuration) or zone (zone files)
         #[arg(long, value_parser = format, default_value = "table")]
@@ -58,6 +60,11 @@ enum Command {
         #[command(flatten)]
         common: cli::CommonArgs,
     },
+}
+
+/// What only a program that goes on running has a use for.
+fn of_no_use(arg: clap::Arg) -> clap::Arg {
+    arg.hide(true)
 }
 
 fn format(text: &str) -> Result<Format, String> {
