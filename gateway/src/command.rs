@@ -4,12 +4,13 @@ use k8s::{
     admin,
     cli::CommonArgs,
     config::{self, Config},
+    problem::Problem,
     source::directory,
 };
 
 use crate::{
     KINDS,
-    explain::{Question, explain},
+    explain::{Known, Question, explain},
     records::{self, Format},
     serve,
     view::Views,
@@ -27,12 +28,14 @@ pub async fn explain_name(
 ) -> anyhow::Result<String> {
     let config = config::load(&args.config)?;
     let question = Question::parse(name, kind, client).map_err(anyhow::Error::msg)?;
-    let Some(views) = of_directory(args, &config)? else {
+    let Some((views, problems)) = of_directory(args, &config)? else {
         let format = if json { "json" } else { "text" };
         let parameters = [("name", Some(name)), ("type", kind), ("client", client), ("format", Some(format))];
         return admin::ask(config.admin.gateway, "/explain", &parameters).await;
     };
-    let explained = explain(Some(&views), &serve::policy(&config), &question);
+    let policy = serve::policy(&config);
+    let known = Known { views: Some(&views), config: &config, policy: &policy, problems: &problems, objects: None };
+    let explained = explain(&known, &question);
     Ok(if json { serde_json::to_string_pretty(&explained)? } else { explained.to_string() })
 }
 
@@ -41,15 +44,15 @@ pub async fn explain_name(
 pub async fn list_records(args: &CommonArgs, format: Format) -> anyhow::Result<String> {
     let config = config::load(&args.config)?;
     match of_directory(args, &config)? {
-        Some(views) => Ok(records::list(views.default_zones(), format)),
+        Some((views, _)) => Ok(records::list(views.default_zones(), format)),
         None => admin::ask(config.admin.gateway, "/records", &[("format", Some(format.name()))]).await,
     }
 }
 
-/// What a gateway would answer from the directory; None where none is named.
-fn of_directory(args: &CommonArgs, config: &Config) -> anyhow::Result<Option<Views>> {
+/// What a gateway would answer from the directory, and what is wrong with it; None where none is named.
+fn of_directory(args: &CommonArgs, config: &Config) -> anyhow::Result<Option<(Views, Vec<Problem>)>> {
     let Some(directory) = &args.manifests else { return Ok(None) };
     let files = directory::read_all(directory, &directory::Files::default())?;
-    let (claims, _) = wanted(&directory::snapshot(&files, KINDS), config);
-    Ok(Some(Views::build(claims, config, 1)))
+    let (claims, problems) = wanted(&directory::snapshot(&files, KINDS), config);
+    Ok(Some((Views::build(claims, config, 1), problems)))
 }

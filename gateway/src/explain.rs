@@ -11,15 +11,18 @@ use hickory_proto::{
     rr::{Name, RData, Record, RecordType},
 };
 use k8s::{
+    admin::Objects,
+    config::{Config, Strangers},
     model::{ClaimedAnswer, HostPattern, NameClaim},
+    problem::{Problem, Reason},
     telemetry,
 };
 use serde::Serialize;
 
 use crate::{
     reference::{self, Outcome, Policy, Transport},
-    view::Views,
-    zone::{Claim, Lookup, Node, Part, WireName, Zone, Zones, kind, labels},
+    view::{View, Views},
+    zone::{Claim, Lookup, Node, Part, WireName, Zone, Zones, kind, labels, name_of_address},
 };
 
 /// What is answered, and why.
@@ -30,7 +33,7 @@ pub(crate) struct Explanation {
     /// None where it was asked for addresses of either kind.
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
-    /// `NOERROR`, `NODATA`, `NXDOMAIN`, `REFUSED`, or `asked of …` where the upstream decides.
+    /// `NOERROR`, `NODATA`, `NXDOMAIN`, `REFUSED`, or `FORWARDED` where the upstream decides.
     pub(crate) answer: String,
     /// The answer's records, as a zone file has them.
     pub(crate) records: Vec<String>,
@@ -48,62 +51,138 @@ pub(crate) struct Explanation {
     pub(crate) withheld: Vec<String>,
     /// Wildcards that one would expect to cover the name, and that DNS does not let.
     pub(crate) shadowed: Vec<String>,
+    /// Mistakes that may have cost the name: objects that cannot be read, and hosts much like it that are none.
+    pub(crate) mistakes: Vec<String>,
+    /// Addresses that other views have for it.
+    pub(crate) elsewhere: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) serial: Option<u32>,
     /// When anything in any zone has changed last (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) changed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) objects: Option<AsOf>,
+}
+
+/// How old the objects are that all this is made from.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AsOf {
+    /// They are the last known state, and nothing has been heard of the cluster since the start.
+    pub(crate) restored: bool,
+    /// When they changed last, or were written down (RFC 3339).
+    pub(crate) time: String,
 }
 
 /// Who asks for what.
-pub(crate) struct Question<'a> {
-    pub(crate) name: &'a str,
+pub(crate) struct Question {
+    /// As it was asked; the name of the address where that was asked.
+    pub(crate) name: String,
     /// None asks for addresses of both kinds.
     pub(crate) kind: Option<RecordType>,
     /// None is a client that no view names.
     pub(crate) client: Option<IpAddr>,
 }
 
-impl<'a> Question<'a> {
+impl Question {
     /// From `name`, `type` and `client` as people write them. The error says what is wrong with them.
-    pub(crate) fn parse(name: &'a str, kind: Option<&str>, client: Option<&str>) -> Result<Self, String> {
-        if Name::from_ascii(absolute(name)).is_err() {
-            return Err(format!("{name:?} is no domain name"));
-        }
+    pub(crate) fn parse(name: &str, kind: Option<&str>, client: Option<&str>) -> Result<Self, String> {
         let kind = kind.map(|text| {
             let known = text.to_ascii_uppercase().parse::<RecordType>().ok();
             known.ok_or_else(|| format!("{text:?} is no type of record, such as A, AAAA, HTTPS or TXT"))
         });
         let client = client.map(|text| text.parse().map_err(|_| format!("{text:?} is no IP address")));
-        Ok(Self { name, kind: kind.transpose()?, client: client.transpose()? })
+        let (kind, client) = (kind.transpose()?, client.transpose()?);
+        if let Ok(address) = name.parse() {
+            let kind = kind.or(Some(RecordType::PTR));
+            return Ok(Self { name: name_of_address(address).to_string(), kind, client });
+        }
+        let is_url = name.contains('/');
+        if is_url || Name::from_ascii(absolute(name)).is_err() {
+            return Err(format!("{name:?} is no domain name, such as grafana.home.example"));
+        }
+        Ok(Self { name: name.to_owned(), kind, client })
     }
 }
 
-/// `views` is None before the first complete list of objects.
-pub(crate) fn explain(views: Option<&Views>, policy: &Policy, question: &Question<'_>) -> Explanation {
+/// What there is to explain with.
+pub(crate) struct Known<'a> {
+    /// None before the first complete list of objects.
+    pub(crate) views: Option<&'a Views>,
+    pub(crate) config: &'a Config,
+    pub(crate) policy: &'a Policy,
+    pub(crate) problems: &'a [Problem],
+    /// None where they are not followed.
+    pub(crate) objects: Option<Objects>,
+}
+
+pub(crate) fn explain(known: &Known<'_>, question: &Question) -> Explanation {
     let mut explained = Explanation {
-        name: question.name.to_owned(),
+        name: question.name.clone(),
         kind: question.kind.map(|kind| kind.to_string()),
+        objects: known.objects.map(as_of),
         ..Explanation::default()
     };
     let client = question.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    for kind in question.kind.map_or_else(|| vec![RecordType::A, RecordType::AAAA], |kind| vec![kind]) {
-        ask(views, policy, (question.name, kind, client), &mut explained);
+    for kind in kinds(question) {
+        ask(known.views, known.policy, (&question.name, kind, client), &mut explained);
     }
-    let Some(views) = views else {
+    explained.because.extend(question.client.and_then(|client| stranger(client, known.config)));
+    let Some(views) = known.views else {
         explained.because.push("not ready: waiting for the first complete list of objects".to_owned());
         return explained;
     };
-    let (_, view) = views.of(client);
+    let (place, view) = views.of(client);
     explained.view = Some(view.name.clone()).filter(|name| !name.is_empty());
-    let name = WireName::from_text(question.name);
-    because(&view.zones, &name, question.kind, &mut explained);
-    explained.withheld = withheld(views.claims(), &name);
-    if explained.answer != "NOERROR" {
-        explained.shadowed = shadowed(views.claims(), &name);
+    because(known, (views, view), question, &mut explained);
+    let others = views.all().iter().enumerate().filter(|(other, _)| *other != place);
+    explained.elsewhere = others.filter_map(|(_, other)| differs(&question.name, view, other)).collect();
+    if known.objects.is_some() {
+        // A serial is the time of the last change, so that a person sees how old this is.
+        explained.serial = Some(views.serial());
+        explained.changed = Some(telemetry::rfc3339(UNIX_EPOCH + Duration::from_secs(views.serial().into())));
     }
-    // A serial is the time of the last change, so that a person sees how old this is.
-    explained.serial = Some(views.serial());
-    explained.changed = Some(telemetry::rfc3339(UNIX_EPOCH + Duration::from_secs(views.serial().into())));
     explained
+}
+
+fn kinds(question: &Question) -> Vec<RecordType> {
+    question.kind.map_or_else(|| vec![RecordType::A, RecordType::AAAA], |kind| vec![kind])
+}
+
+fn as_of(objects: Objects) -> AsOf {
+    match objects {
+        Objects::Followed { changed } => AsOf { restored: false, time: telemetry::rfc3339(changed) },
+        Objects::Restored { as_of } => AsOf { restored: true, time: telemetry::rfc3339(as_of) },
+    }
+}
+
+/// What a client gets that is none of those who are answered.
+fn stranger(client: IpAddr, config: &Config) -> Option<String> {
+    let canonical = client.to_canonical();
+    if config.dns.clients.iter().any(|network| network.contains(&canonical)) {
+        return None;
+    }
+    let gets = match config.dns.strangers {
+        Strangers::Drop => "gets no answer at all",
+        Strangers::Refuse => "is refused",
+    };
+    Some(format!("{client} is not in dns.clients: whoever asks from there {gets}"))
+}
+
+/// The addresses of a name in another view, where they are others.
+fn differs(name: &str, here: &View, there: &View) -> Option<String> {
+    let name = WireName::from_text(name);
+    let addresses = |view: &View| -> Vec<String> {
+        let Lookup::Found { node, .. } = view.zones.lookup(name.as_bytes()) else { return Vec::new() };
+        let rrsets = node.rrsets.iter().filter(|rrset| matches!(rrset.kind, kind::A | kind::AAAA));
+        rrsets.flat_map(|rrset| rrset.data.iter().map(ToString::to_string)).collect()
+    };
+    let (ours, theirs) = (addresses(here), addresses(there));
+    let view = if there.name.is_empty() { "the default view".to_owned() } else { format!("view {}", there.name) };
+    (ours != theirs).then(|| match &*theirs {
+        [] => format!("{view} has no address"),
+        some => format!("{view} has {}", some.join(" and ")),
+    })
 }
 
 /// Puts the question to [`reference`], so that what is explained is what is answered.
@@ -126,17 +205,24 @@ fn ask(
         }
     };
     let Some(answer) = answer else { return };
-    explained.records.extend(answer.answers.iter().map(as_in_a_zone_file));
+    for record in answer.answers.iter().map(as_in_a_zone_file) {
+        // An alias is in the answer to either kind of address.
+        if !explained.records.contains(&record) {
+            explained.records.push(record);
+        }
+    }
     let ttl = answer.answers.iter().chain(&answer.authorities).map(|record| record.ttl).min();
+    // What is denied has an SOA record, at the end of aliases too (RFC 2308 section 2).
+    let is_denied = answer.authorities.iter().any(|record| record.record_type() == RecordType::SOA);
     let said = match answer.metadata.response_code {
-        ResponseCode::NoError if answer.answers.is_empty() => "NODATA",
+        ResponseCode::NoError if is_denied => "NODATA",
         ResponseCode::NoError => "NOERROR",
         ResponseCode::NXDomain => "NXDOMAIN",
         ResponseCode::Refused => "REFUSED",
         _ => "an error",
     };
     // One kind of address is enough to reach it.
-    if explained.answer.is_empty() || said == "NOERROR" {
+    if explained.answer.is_empty() || (said == "NOERROR" && explained.answer != said) {
         said.clone_into(&mut explained.answer);
         explained.cached_seconds = ttl;
     }
@@ -159,37 +245,90 @@ fn absolute(name: &str) -> String {
     format!("{}.", name.trim_end_matches('.'))
 }
 
-fn because(zones: &Zones, name: &WireName, kind: Option<RecordType>, explained: &mut Explanation) {
-    let reasons = &mut explained.because;
-    match zones.lookup(name.as_bytes()) {
+/// Aliases that are followed, as in an answer.
+const ALIASES: usize = 8;
+
+/// Why, for the name and for each that it is an alias of.
+fn because(known: &Known<'_>, (views, view): (&Views, &View), question: &Question, explained: &mut Explanation) {
+    let mut name = WireName::from_text(&question.name);
+    let follows = !matches!(question.kind, Some(RecordType::CNAME | RecordType::ANY));
+    for step in 0..=ALIASES {
+        let found = view.zones.lookup(name.as_bytes());
+        let withheld = withheld(views.claims(), &name);
+        let reasons = reasons(known.config, &view.zones, &found, (&name, question.kind), &withheld, explained);
+        let of_whom = if step == 0 { String::new() } else { format!("{name}: ") };
+        explained.because.extend(reasons.into_iter().map(|reason| format!("{of_whom}{reason}")));
+        let is_unanswered = match found {
+            Lookup::Found { node, .. } => node.is_empty_non_terminal(),
+            Lookup::Missing { .. } | Lookup::Denied { .. } | Lookup::OutOfZone => true,
+        };
+        if is_unanswered {
+            explained.shadowed.extend(shadowed(views.claims(), &view.zones, &name));
+            if withheld.is_empty() {
+                explained.mistakes.extend(mistakes(known.problems, &name));
+            }
+        }
+        explained.withheld.extend(withheld);
+        let Lookup::Found { node, .. } = found else { return };
+        match node.alias().filter(|_| follows) {
+            Some(target) => name = target,
+            None => return,
+        }
+    }
+}
+
+fn reasons(
+    config: &Config,
+    zones: &Zones,
+    found: &Lookup<'_>,
+    (name, kind): (&WireName, Option<RecordType>),
+    withheld: &[String],
+    explained: &mut Explanation,
+) -> Vec<String> {
+    let nobody =
+        if withheld.is_empty() { "no object asks for this name" } else { "all that asks for this name is withheld" };
+    match found {
         Lookup::OutOfZone | Lookup::Denied { .. } if explained.answer == "FORWARDED" => {
-            reasons.push("no zone holds this name: dns.forwardTo is asked".to_owned());
+            vec!["no zone holds this name: dns.forwardTo is asked".to_owned()]
         }
         Lookup::OutOfZone => {
-            let known: Vec<String> = zones.iter().map(|zone| zone.apex.to_string()).collect();
-            reasons.push(format!("no zone holds this name; the zones are {}", known.join(", ")));
+            let known: Vec<String> = config.zones.iter().map(|zone| zone.name.to_string()).collect();
+            vec![format!("no zone holds this name; the zones are {}", known.join(", "))]
         }
-        Lookup::Denied { .. } => reasons.push(
-            "no zone holds this name; single labels and reverse names of private addresses are denied rather than refused"
-                .to_owned(),
-        ),
+        Lookup::Denied { apex } if apex.is_root() => {
+            let example =
+                config.zones.first().map(|zone| format!(": ask for {name}.{}", zone.name)).unwrap_or_default();
+            vec![format!("a single label lies in no zone{example}")]
+        }
+        Lookup::Denied { .. } => {
+            let why = if config.dns.reverse {
+                "no name is answered with an address of its network"
+            } else {
+                "dns.reverse is off"
+            };
+            vec![format!("{why}; reverse names of private addresses are denied rather than refused")]
+        }
+        Lookup::Missing { zone } if zone.configured.is_none() => {
+            explained.zone.get_or_insert_with(|| zone.apex.to_string());
+            vec!["no name is answered with this address".to_owned()]
+        }
         Lookup::Missing { zone } => {
-            explained.zone = Some(zone.apex.to_string());
-            reasons.push(match zone.acme_challenge_target(name.as_bytes()) {
-                Some(target) => format!("acmeChallenge of the zone leads _acme-challenge names elsewhere, here to {target}"),
-                None => "no object asks for this name, and no wildcard covers it".to_owned(),
-            });
+            explained.zone.get_or_insert_with(|| zone.apex.to_string());
+            vec![match zone.acme_challenge_target(name.as_bytes()) {
+                Some(target) => {
+                    format!("acmeChallenge of the zone leads _acme-challenge names elsewhere, here to {target}")
+                }
+                None => format!("{nobody}, and no wildcard covers it"),
+            }]
         }
         Lookup::Found { zone, node, wildcard } => {
-            explained.zone = Some(zone.apex.to_string());
-            if wildcard {
+            explained.zone.get_or_insert_with(|| zone.apex.to_string());
+            if *wildcard && explained.wildcard.is_none() {
                 explained.wildcard = wildcard_over(zone, name).map(|name| name.to_string());
             }
-            if node.claims.is_empty() {
-                reasons.push(without_claim(zone, name));
-            }
-            reasons.extend(node.claims.iter().map(|claim| of_claim(claim, &node.claims)));
-            reasons.extend(other_types(node, kind));
+            let without = node.is_empty_non_terminal().then(|| without_claim(zones, zone, name, nobody));
+            let claims = node.claims.iter().map(|claim| of_claim(claim, &node.claims));
+            without.into_iter().chain(claims).chain(other_types(node, kind)).collect()
         }
     }
 }
@@ -201,9 +340,9 @@ fn wildcard_over(zone: &Zone, name: &WireName) -> Option<WireName> {
     wildcards.into_iter().find(|wildcard| zone.node(wildcard.as_bytes()).is_some())
 }
 
-fn without_claim(zone: &Zone, name: &WireName) -> String {
+fn without_claim(zones: &Zones, zone: &Zone, name: &WireName, nobody: &str) -> String {
     if *name == zone.apex {
-        return "the apex has no address: no object asks for it".to_owned();
+        return format!("the name of a zone has an address only where an object asks for it: {nobody}");
     }
     if *name == zone.name_server {
         return "the zone's name server has no address: dns.addresses names none".to_owned();
@@ -214,8 +353,10 @@ fn without_claim(zone: &Zone, name: &WireName) -> String {
         .map(|(other, _)| other)
         .collect();
     below.sort();
-    let example = below.first().map(|name| format!(", such as {name}")).unwrap_or_default();
-    format!("no object asks for this name; it exists because names below it do{example}")
+    let inner = zones.iter().find(|inner| inner.apex != zone.apex && name.is_at_or_above(inner.apex.as_bytes()));
+    let below = below.first().map(ToString::to_string).or_else(|| inner.map(|zone| zone.apex.to_string()));
+    let example = below.map(|name| format!(", such as {name}")).unwrap_or_default();
+    format!("{nobody}; it exists because names below it do{example}")
 }
 
 fn of_claim(claim: &Claim, all: &[Claim]) -> String {
@@ -262,18 +403,39 @@ fn is_wildcard_over(pattern: &HostPattern, name: &WireName) -> bool {
     }
 }
 
-fn shadowed(claims: &[NameClaim], name: &WireName) -> Vec<String> {
+fn shadowed(claims: &[NameClaim], zones: &Zones, name: &WireName) -> Vec<String> {
+    let Some(zone) = zones.zone(name.as_bytes()) else { return Vec::new() };
+    let all: Vec<&[u8]> = labels(name.as_bytes()).collect();
+    let mut ending = (0..all.len()).map(|skip| WireName::from_labels(all[skip..].iter().copied()));
+    let Some(exists) = ending.find(|name| zone.node(name.as_bytes()).is_some()) else { return Vec::new() };
     let of_claim = |claim: &NameClaim| {
         let is_answered = !matches!(claim.answer, ClaimedAnswer::Withheld(_));
-        (is_answered && is_wildcard_over(&claim.name, name)).then(|| {
+        // Not what is held by a zone inside its own: there it has never been.
+        let is_here = zones.zone(WireName::from(&claim.name).as_bytes()).is_some_and(|holder| holder.apex == zone.apex);
+        (is_answered && is_here && is_wildcard_over(&claim.name, name)).then(|| {
             format!(
-                "{} of {} does not answer here: this name, or one above it, exists (RFC 4592)",
+                "{} of {} does not answer here, as {exists} exists: a wildcard covers nothing that exists, nor what is below it (RFC 4592)",
                 claim.name, claim.object
             )
         })
     };
     claims.iter().filter_map(of_claim).collect::<BTreeSet<_>>().into_iter().collect()
 }
+
+/// What may be why nobody asks for a name.
+fn mistakes(problems: &[Problem], name: &WireName) -> Vec<String> {
+    let name = name.to_string();
+    let first_label = |text: &str| text.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let is_near = |problem: &&Problem| match &problem.reason {
+        Reason::Unreadable { .. } => true,
+        Reason::InvalidHost { text, .. } => text.is_empty() || first_label(text).contains(&first_label(&name)),
+        _ => false,
+    };
+    problems.iter().filter(is_near).map(ToString::to_string).take(MISTAKES).collect()
+}
+
+/// More say nothing of one name.
+const MISTAKES: usize = 5;
 
 /// For people: one statement a line.
 impl std::fmt::Display for Explanation {
@@ -292,15 +454,27 @@ impl std::fmt::Display for Explanation {
                 write!(f, "\n{key}: {value}")?;
             }
         }
-        for (key, values) in [("because", &self.because), ("withheld", &self.withheld), ("shadowed", &self.shadowed)] {
+        for (key, values) in [
+            ("because", &self.because),
+            ("withheld", &self.withheld),
+            ("shadowed", &self.shadowed),
+            ("a mistake that may be why", &self.mistakes),
+            ("elsewhere", &self.elsewhere),
+        ] {
             for value in values {
                 write!(f, "\n{key}: {value}")?;
             }
         }
         if let (Some(serial), Some(changed)) = (self.serial, &self.changed) {
-            write!(f, "\nzones last changed {changed} (serial {serial})")?;
+            write!(f, "\nzones: last changed {changed} (serial {serial})")?;
         }
-        Ok(())
+        match &self.objects {
+            Some(AsOf { restored: true, time }) => {
+                write!(f, "\nobjects: the last known state, of {time}: the cluster was not reached since the start")
+            }
+            Some(AsOf { restored: false, time }) => write!(f, "\nobjects: last changed {time}"),
+            None => Ok(()),
+        }
     }
 }
 

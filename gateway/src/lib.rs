@@ -52,7 +52,7 @@ pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {
     let views = SharedViews::default();
     let metrics = Arc::new(Metrics::new(&config, serve::n_sockets(&config)));
     let answering = Answering::new(Arc::clone(&views), &config, Arc::clone(&metrics));
-    let admin = Admin::new(registry, admin::pages(&views, &answering.policy, &metrics));
+    let admin = Admin::new(registry, admin::pages(&views, &config, &answering.policy, &metrics));
     admin.clone().serve(config.admin.gateway).await?;
 
     let mut server = serve::open(&config, &answering).await?;

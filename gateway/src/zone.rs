@@ -16,6 +16,7 @@ use k8s::model::ObjectName;
 pub use self::{
     name::{LONGEST as LONGEST_NAME, WireName, labels},
     record::{Data, RrSet, SOA_TIMES, Soa, kind},
+    reverse::name_of as name_of_address,
 };
 
 /// All zones, the longest apex first, so that a zone inside another one is found first.

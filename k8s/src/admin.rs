@@ -33,10 +33,19 @@ pub struct Admin {
     is_ready: Arc<AtomicBool>,
     /// For good, whatever else happens.
     is_leaving: Arc<AtomicBool>,
-    as_of: Arc<ArcSwapOption<SystemTime>>,
+    objects: Arc<ArcSwapOption<Objects>>,
     problems: Arc<ArcSwap<Vec<Problem>>>,
     metrics: PrometheusHandle,
     own: Arc<OwnPages>,
+}
+
+/// Of when the objects are that are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objects {
+    /// They are followed, and the last change of them came then.
+    Followed { changed: SystemTime },
+    /// They are the last known state, and nothing has been heard of them since the program was started.
+    Restored { as_of: SystemTime },
 }
 
 /// What one program shows, and the other does not.
@@ -48,8 +57,9 @@ pub struct OwnPages {
     pub metrics: Option<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
-/// From the query of a page (`name=…` or `url=…`) to what it shows. The error says what to ask instead.
-pub type Page = dyn Fn(&Parameters) -> Result<Content, String> + Send + Sync;
+/// From the query of a page (`name=…` or `url=…`), and what all pages know, to what it shows. The error says what
+/// to ask instead.
+pub type Page = dyn Fn(&Parameters, &Admin) -> Result<Content, String> + Send + Sync;
 
 pub enum Content {
     Json(serde_json::Value),
@@ -75,7 +85,7 @@ impl Admin {
         Self {
             is_ready: Arc::default(),
             is_leaving: Arc::default(),
-            as_of: Arc::default(),
+            objects: Arc::default(),
             problems: Arc::new(ArcSwap::from_pointee(Vec::new())),
             metrics,
             own: Arc::new(own),
@@ -94,11 +104,23 @@ impl Admin {
 
     /// Of when is what is served, where it is the last known state ([`Snapshot::as_of`](crate::snapshot::Snapshot::as_of)).
     pub fn set_as_of(&self, as_of: Option<SystemTime>) {
-        self.as_of.store(as_of.map(Arc::new));
+        let objects = match as_of {
+            Some(as_of) => Objects::Restored { as_of },
+            None => Objects::Followed { changed: SystemTime::now() },
+        };
+        self.objects.store(Some(Arc::new(objects)));
     }
 
     pub fn as_of(&self) -> Option<SystemTime> {
-        self.as_of.load().as_deref().copied()
+        match self.objects()? {
+            Objects::Restored { as_of } => Some(as_of),
+            Objects::Followed { .. } => None,
+        }
+    }
+
+    /// None before there are any.
+    pub fn objects(&self) -> Option<Objects> {
+        self.objects.load().as_deref().copied()
     }
 
     /// The error says what is waited for.
@@ -118,6 +140,10 @@ impl Admin {
 
     pub fn set_problems(&self, problems: Vec<Problem>) {
         self.problems.store(Arc::new(problems));
+    }
+
+    pub fn problems(&self) -> Arc<Vec<Problem>> {
+        self.problems.load_full()
     }
 
     /// Binds at once, so that `/livez` answers while the first list is still coming; serves in the background.
@@ -178,7 +204,7 @@ impl Admin {
             "/problems" => self.list_problems(request),
             "/" => text(StatusCode::OK, format!("{}\n", self.paths())),
             path => match self.own.pages.iter().find(|(own, _)| *own == path) {
-                Some((_, page)) => match page(&parameters(request.uri().query().unwrap_or_default())) {
+                Some((_, page)) => match page(&parameters(request.uri().query().unwrap_or_default()), self) {
                     Ok(Content::Json(value)) => json(&value),
                     Ok(Content::Text(body)) => text(StatusCode::OK, body),
                     Err(usage) => text(StatusCode::BAD_REQUEST, format!("{usage}\n")),
@@ -315,7 +341,7 @@ mod tests {
 
     fn admin() -> Admin {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let explain = |query: &Parameters| {
+        let explain = |query: &Parameters, _: &Admin| {
             query.first("name").map(|name| Content::Json(name.into())).ok_or_else(|| "ask ?name=".to_owned())
         };
         let own = OwnPages {

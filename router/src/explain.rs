@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use k8s::admin::{Content, OwnPages, Parameters};
+use k8s::admin::{Admin, Content, OwnPages, Parameters};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +15,7 @@ const USAGE: &str = "ask /explain?url=https://grafana.home.example/login, and wh
 
 /// For `/explain?url=https://grafana.home.example/login`.
 pub fn for_admin(dataplane: SharedDataplane) -> OwnPages {
-    let page = move |query: &Parameters| explain(&dataplane.load(), query).map(Content::Json);
+    let page = move |query: &Parameters, _: &Admin| explain(&dataplane.load(), query).map(Content::Json);
     OwnPages { pages: vec![("/explain", Box::new(page))], metrics: None }
 }
 

@@ -1,12 +1,21 @@
 //! The reason says what there is to change, and what is explained is what is answered.
 
+use k8s::model::ObjectName;
+
 use super::*;
 use crate::fixture;
 
-fn views() -> Views {
+fn config() -> Config {
+    fixture::config(
+        "zones: [{name: home.example, ttl: 10, negativeTtl: 60, acmeChallenge: acme.example}, a.lab.home.example]
+dns: {clients: [192.168.0.0/16, 10.0.0.0/8], views: [{name: vpn, sources: [10.8.0.0/24], entryPoints: [default/vpn]}, {name: same, sources: [10.9.0.0/24], entryPoints: [lan]}]}",
+    )
+}
+
+fn views(config: &Config) -> Views {
     let mut claims = fixture::claims(&[
         ("lan=192.168.8.21", "grafana.home.example"),
-        ("tunnel=192.168.8.23", "grafana.home.example"),
+        ("default/vpn=192.168.8.23", "grafana.home.example"),
         ("lan=fd00::21", "six.home.example"),
         ("lan=192.168.8.21", "*.home.example"),
         ("lan=192.168.8.21", "a.b.home.example"),
@@ -14,19 +23,37 @@ fn views() -> Views {
     ]);
     claims.extend([
         fixture::alias("alias.home.example", "grafana.home.example"),
+        fixture::alias("second.home.example", "x.b.home.example"),
+        fixture::alias("gone.home.example", "www.example.net"),
         fixture::records("grafana.home.example", [fixture::text(&["hello"])]),
         fixture::withheld("old.home.example", "its IngressClass nginx belongs to another controller"),
+        fixture::withheld("y.b.home.example", "its IngressClass nginx belongs to another controller"),
         fixture::withheld("*.lab.home.example", "label doorward.dev/ignore is true"),
     ]);
-    let config = fixture::config(
-        "zones: [{name: home.example, ttl: 10, negativeTtl: 60, acmeChallenge: acme.example}, a.lab.home.example]\ndns: {views: [{name: vpn, sources: [10.8.0.0/24], entryPoints: [default/vpn]}]}",
-    );
-    Views::build(claims, &config, 1_764_000_000)
+    Views::build(claims, config, 1_764_000_000)
+}
+
+fn explained_to(name: &str, kind: Option<&str>, client: Option<&str>) -> Explanation {
+    let config = config();
+    let problem = |text: &str| {
+        let error = text.parse::<k8s::model::HostName>().expect_err("no name");
+        Problem::new(
+            &ObjectName::new("Ingress", "default", "odd"),
+            Reason::InvalidHost { text: text.to_owned(), error },
+        )
+    };
+    let known = Known {
+        views: Some(&views(&config)),
+        config: &config,
+        policy: &Policy::default(),
+        problems: &[problem("spa ce.home.example"), problem("")],
+        objects: Some(Objects::Followed { changed: UNIX_EPOCH }),
+    };
+    explain(&known, &Question::parse(name, kind, client).expect("a right question"))
 }
 
 fn explained(name: &str, kind: Option<&str>) -> Explanation {
-    let question = Question::parse(name, kind, None).expect("a right question");
-    explain(Some(&views()), &Policy::default(), &question)
+    explained_to(name, kind, None)
 }
 
 #[test]
@@ -39,11 +66,27 @@ fn what_is_explained_is_what_is_answered() {
         ("six.home.example", None, "NOERROR", Some(10), &["six.home.example. 10 IN AAAA fd00::21"]),
         (
             "alias.home.example",
-            Some("A"),
+            None,
             "NOERROR",
             Some(10),
             &["alias.home.example. 10 IN CNAME grafana.home.example.", "grafana.home.example. 10 IN A 192.168.8.21"],
         ),
+        (
+            "alias.home.example",
+            Some("CNAME"),
+            "NOERROR",
+            Some(10),
+            &["alias.home.example. 10 IN CNAME grafana.home.example."],
+        ),
+        (
+            "alias.home.example",
+            Some("AAAA"),
+            "NODATA",
+            Some(10),
+            &["alias.home.example. 10 IN CNAME grafana.home.example."],
+        ),
+        ("second.home.example", None, "NXDOMAIN", Some(10), &["second.home.example. 10 IN CNAME x.b.home.example."]),
+        ("gone.home.example", None, "NOERROR", Some(10), &["gone.home.example. 10 IN CNAME www.example.net."]),
         ("free.home.example", Some("A"), "NOERROR", Some(10), &["free.home.example. 10 IN A 192.168.8.21"]),
         ("b.home.example", None, "NODATA", Some(60), &[]),
         ("x.b.home.example", None, "NXDOMAIN", Some(60), &[]),
@@ -66,7 +109,7 @@ fn the_reason_says_what_there_is_to_change() {
             None,
             &[
                 "Ingress default/grafana.home.example on entry point lan gives the answer",
-                "Ingress default/grafana.home.example on entry point tunnel is not answered: Ingress default/grafana.home.example comes before it",
+                "Ingress default/grafana.home.example on entry point default/vpn is not answered: Ingress default/grafana.home.example comes before it",
                 "DNSEndpoint default/grafana.home.example gives the answer",
             ][..],
         ),
@@ -83,7 +126,34 @@ fn the_reason_says_what_there_is_to_change() {
                 "the name has AAAA, and nothing of type A",
             ],
         ),
-        ("home.example", None, &["the apex has no address: no object asks for it"]),
+        (
+            "home.example",
+            None,
+            &["the name of a zone has an address only where an object asks for it: no object asks for this name"],
+        ),
+        (
+            "second.home.example",
+            None,
+            &[
+                "DNSEndpoint default/second.home.example gives the answer",
+                "x.b.home.example: no object asks for this name, and no wildcard covers it",
+            ],
+        ),
+        (
+            "gone.home.example",
+            None,
+            &[
+                "DNSEndpoint default/gone.home.example gives the answer",
+                "www.example.net: no zone holds this name; the zones are home.example, a.lab.home.example",
+            ],
+        ),
+        ("y.b.home.example", None, &["all that asks for this name is withheld, and no wildcard covers it"]),
+        ("nas", None, &["a single label lies in no zone: ask for nas.home.example"]),
+        (
+            "192.168.8.9",
+            None,
+            &["dns.reverse is off; reverse names of private addresses are denied rather than refused"],
+        ),
         (
             "b.home.example",
             None,
@@ -95,7 +165,7 @@ fn the_reason_says_what_there_is_to_change() {
             Some("TXT"),
             &["acmeChallenge of the zone leads _acme-challenge names elsewhere, here to b.b.acme.example"],
         ),
-        ("a.example", None, &["no zone holds this name; the zones are a.lab.home.example, home.example"]),
+        ("a.example", None, &["no zone holds this name; the zones are home.example, a.lab.home.example"]),
     ] {
         assert_eq!(explained(name, kind).because, because, "{name}");
     }
@@ -122,8 +192,26 @@ fn objects_that_name_it_in_vain_are_told_with_the_reason() {
 fn a_wildcard_that_answers_and_one_that_does_not_are_named_however_the_name_is_written() {
     assert_eq!(explained("Free.Home.Example.", None).wildcard.as_deref(), Some("*.home.example"));
     for name in ["b.home.example", "x.b.home.example", "X.B.Home.Example."] {
-        let expected = "*.home.example of Ingress default/*.home.example does not answer here: this name, or one above it, exists (RFC 4592)";
+        let expected = "*.home.example of Ingress default/*.home.example does not answer here, as b.home.example exists: a wildcard covers nothing that exists, nor what is below it (RFC 4592)";
         assert_eq!(explained(name, None).shadowed, [expected], "{name}");
+    }
+    for (name, kind) in
+        [("grafana.home.example", Some("AAAA")), ("pending.home.example", None), ("free.home.example", None)]
+    {
+        assert!(explained(name, kind).shadowed.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn mistakes_that_may_have_cost_a_name_are_shown_where_nobody_asks_for_it() {
+    let all = [
+        "Ingress default/odd: host \"spa ce.home.example\" has the character ' ', which no host name may have",
+        "Ingress default/odd: host \"\" is empty",
+    ];
+    assert_eq!(explained("spa.b.home.example", None).mistakes, all);
+    assert_eq!(explained("x.b.home.example", None).mistakes, all[1..]);
+    for name in ["grafana.home.example", "y.b.home.example"] {
+        assert!(explained(name, None).mistakes.is_empty(), "{name}");
     }
 }
 
@@ -131,14 +219,26 @@ fn a_wildcard_that_answers_and_one_that_does_not_are_named_however_the_name_is_w
 fn it_says_since_when_and_for_whom() {
     let said = explained("grafana.home.example", None);
     assert_eq!((said.serial, said.changed.as_deref()), (Some(1_764_000_000), Some("2025-11-24T16:00:00.000Z")));
-    let question = Question::parse("grafana.home.example", None, Some("10.8.0.9")).expect("a right question");
-    assert_eq!(explain(Some(&views()), &Policy::default(), &question).view.as_deref(), Some("vpn"));
+    assert_eq!(said.elsewhere, ["view vpn has A 192.168.8.23"]);
+    let said = explained_to("grafana.home.example", None, Some("10.8.0.9"));
+    assert_eq!(said.view.as_deref(), Some("vpn"));
+    assert_eq!(said.elsewhere, ["the default view has A 192.168.8.21", "view same has A 192.168.8.21"]);
+    assert!(explained("six.home.example", None).elsewhere.is_empty());
+}
+
+#[test]
+fn a_client_that_nobody_answers_is_told_first() {
+    let said = explained_to("grafana.home.example", None, Some("203.0.113.7"));
+    assert_eq!(said.because[0], "203.0.113.7 is not in dns.clients: whoever asks from there gets no answer at all");
+    let said = explained_to("grafana.home.example", None, Some("::ffff:192.168.8.7"));
+    assert!(said.because[0].starts_with("Ingress"), "{:?}", said.because);
 }
 
 #[test]
 fn questions_that_are_none_are_refused_with_what_is_wrong() {
     for (name, kind, client, expected) in [
         ("a..b", None, None, "is no domain name"),
+        ("https://a.example/b", None, None, "is no domain name, such as grafana.home.example"),
         ("a.example", Some("AAA"), None, "is no type of record"),
         ("a.example", None, Some("lan"), "is no IP address"),
     ] {
@@ -150,7 +250,9 @@ fn questions_that_are_none_are_refused_with_what_is_wrong() {
 #[test]
 fn before_the_first_list_it_says_what_is_waited_for() {
     let question = Question::parse("grafana.home.example", None, None).expect("a right question");
-    let said = explain(None, &Policy::default(), &question);
+    let config = config();
+    let known = Known { views: None, config: &config, policy: &Policy::default(), problems: &[], objects: None };
+    let said = explain(&known, &question);
     assert_eq!(said.answer, "REFUSED");
     assert!(said.because[0].contains("waiting for the first complete list"));
 }
@@ -163,7 +265,16 @@ fn people_read_it_line_by_line() {
         "b.home.example address: NODATA, cached for 60 s
 zone: home.example
 because: no object asks for this name; it exists because names below it do, such as a.b.home.example
-shadowed: *.home.example of Ingress default/*.home.example does not answer here: this name, or one above it, exists (RFC 4592)
-zones last changed 2025-11-24T16:00:00.000Z (serial 1764000000)"
+shadowed: *.home.example of Ingress default/*.home.example does not answer here, as b.home.example exists: a wildcard covers nothing that exists, nor what is below it (RFC 4592)
+a mistake that may be why: Ingress default/odd: host \"\" is empty
+zones: last changed 2025-11-24T16:00:00.000Z (serial 1764000000)
+objects: last changed 1970-01-01T00:00:00.000Z"
     );
+    let restored = Explanation {
+        objects: Some(as_of(Objects::Restored { as_of: UNIX_EPOCH })),
+        ..explained("grafana.home.example", None)
+    };
+    let expected =
+        "objects: the last known state, of 1970-01-01T00:00:00.000Z: the cluster was not reached since the start";
+    assert_eq!(restored.to_string().lines().last(), Some(expected));
 }

@@ -27,7 +27,7 @@ fn is_private_below_172(label: &[u8]) -> bool {
 }
 
 /// The name of an address.
-pub(super) fn name_of(address: IpAddr) -> WireName {
+pub fn name_of(address: IpAddr) -> WireName {
     let (texts, suffix): (Vec<String>, &[u8]) = match address {
         IpAddr::V4(v4) => (v4.octets().iter().rev().map(u8::to_string).collect(), b"in-addr"),
         IpAddr::V6(v6) => {
