@@ -47,7 +47,7 @@ pub(crate) fn pages(
         let format = Format::parse(text).ok_or_else(|| format!("{text:?} is no format: ask for {}", Format::NAMES))?;
         let views = listed.load();
         let views = views.as_deref().ok_or("not ready: waiting for the first complete list of objects")?;
-        Ok(Content::Text(records::list(views.default_zones(), format)))
+        records::list(views.default_zones(), format, query.first("zone")).map(Content::Text)
     };
     OwnPages {
         pages: vec![("/explain", Box::new(explain_page)), ("/records", Box::new(records_page))],

@@ -40,12 +40,15 @@ pub async fn explain_name(
 }
 
 /// # Errors
-/// When the running gateway does not answer.
-pub async fn list_records(args: &CommonArgs, format: Format) -> anyhow::Result<String> {
+/// When there is no such zone, or the running gateway does not answer.
+pub async fn list_records(args: &CommonArgs, format: Format, zone: Option<&str>) -> anyhow::Result<String> {
     let config = config::load(&args.config)?;
     match of_directory(args, &config)? {
-        Some((views, _)) => Ok(records::list(views.default_zones(), format)),
-        None => admin::ask(config.admin.gateway, "/records", &[("format", Some(format.name()))]).await,
+        Some((views, _)) => records::list(views.default_zones(), format, zone).map_err(anyhow::Error::msg),
+        None => {
+            let parameters = [("format", Some(format.name())), ("zone", zone)];
+            admin::ask(config.admin.gateway, "/records", &parameters).await
+        }
     }
 }
 

@@ -57,6 +57,9 @@ enum Command {
         /// table, json, hosts (as in /etc/hosts), dnsmasq (lines of its configuration) or zone (zone files)
         #[arg(long, value_parser = format, default_value = "table")]
         format: Format,
+        /// Of this zone alone
+        #[arg(long)]
+        zone: Option<String>,
         #[command(flatten)]
         common: cli::CommonArgs,
     },
@@ -77,8 +80,8 @@ fn main() -> anyhow::Result<()> {
             print(&gateway::explain_name(&common, &name, kind.as_deref(), client.as_deref(), json).await?);
             Ok(())
         }),
-        Args { command: Some(Command::Records { format, common }), .. } => cli::run(async move {
-            print(&gateway::list_records(&common, format).await?);
+        Args { command: Some(Command::Records { format, zone, common }), .. } => cli::run(async move {
+            print(&gateway::list_records(&common, format, zone.as_deref()).await?);
             Ok(())
         }),
         Args { common: Some(common), .. } => {

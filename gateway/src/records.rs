@@ -52,18 +52,25 @@ struct Row {
     object: String,
 }
 
-pub(crate) fn list(zones: &Zones, format: Format) -> String {
-    match format {
-        Format::Table => table(&rows(zones)),
-        Format::Json => serde_json::to_string_pretty(&rows(zones)).unwrap_or_default() + "\n",
-        Format::Hosts => hosts(zones),
-        Format::Dnsmasq => dnsmasq(zones),
-        Format::Zone => zones.iter().map(zone_file).collect(),
+/// Of one zone, where it is named. The error says which there are.
+pub(crate) fn list(zones: &Zones, format: Format, only: Option<&str>) -> Result<String, String> {
+    let only = only.map(WireName::from_text);
+    let chosen: Vec<&Zone> = zones.iter().filter(|zone| only.as_ref().is_none_or(|only| *only == zone.apex)).collect();
+    if let (Some(only), []) = (only, &*chosen) {
+        let known: Vec<String> = zones.iter().map(|zone| zone.apex.to_string()).collect();
+        return Err(format!("there is no zone {only}; the zones are {}", known.join(", ")));
     }
+    Ok(match format {
+        Format::Table => table(&rows(&chosen)),
+        Format::Json => serde_json::to_string_pretty(&rows(&chosen)).unwrap_or_default() + "\n",
+        Format::Hosts => hosts(&chosen),
+        Format::Dnsmasq => dnsmasq(&chosen),
+        Format::Zone => chosen.into_iter().map(zone_file).collect(),
+    })
 }
 
 /// Of all zones, by name. What a zone holds of itself (SOA, NS) is not among them.
-fn rows(zones: &Zones) -> Vec<Row> {
+fn rows(zones: &[&Zone]) -> Vec<Row> {
     let mut rows: Vec<Row> = records(zones)
         .map(|(zone, name, ttl, data)| {
             let claims = zone.node(name.as_bytes()).map(|node| node.claims.as_slice()).unwrap_or_default();
@@ -83,8 +90,8 @@ fn rows(zones: &Zones) -> Vec<Row> {
     rows
 }
 
-fn records(zones: &Zones) -> impl Iterator<Item = (&Zone, &WireName, u32, &Data)> {
-    zones.iter().flat_map(|zone| {
+fn records<'z>(zones: &[&'z Zone]) -> impl Iterator<Item = (&'z Zone, &'z WireName, u32, &'z Data)> {
+    zones.iter().copied().flat_map(|zone| {
         zone.nodes().flat_map(move |(name, node)| {
             node.rrsets.iter().flat_map(move |rrset| rrset.data.iter().map(move |data| (zone, name, rrset.ttl, data)))
         })
@@ -109,7 +116,7 @@ fn table(rows: &[Row]) -> String {
         .collect()
 }
 
-fn hosts(zones: &Zones) -> String {
+fn hosts(zones: &[&Zone]) -> String {
     let mut lines: Vec<String> = records(zones)
         .filter(|(_, name, _, _)| !name.is_wildcard())
         .filter_map(|(_, name, _, data)| Some(format!("{} {name}\n", address(data)?)))
@@ -123,8 +130,10 @@ fn address(data: &Data) -> Option<String> {
     text.strip_prefix("A ").or_else(|| text.strip_prefix("AAAA ")).map(str::to_owned)
 }
 
-/// `host-record` answers a name alone, `address=/name/` everything below it too, as the wildcard does.
-fn dnsmasq(zones: &Zones) -> String {
+/// `host-record` answers a name alone, `address=/*.name/` what is below it. What a zone has nothing for is not asked
+/// of anybody else (`local`), except names of addresses: others may have some of a network too.
+fn dnsmasq(zones: &[&Zone]) -> String {
+    let whole = zones.iter().filter(|zone| zone.configured.is_some()).map(|zone| format!("local=/{}/\n", zone.apex));
     let mut lines: Vec<String> = records(zones)
         .filter_map(|(_, name, ttl, data)| {
             let text = data.to_string();
@@ -150,6 +159,7 @@ fn dnsmasq(zones: &Zones) -> String {
                 _ => return None,
             })
         })
+        .chain(whole)
         .collect();
     lines.sort();
     lines.concat()

@@ -7,8 +7,11 @@ use crate::fixture;
 
 fn zones() -> Zones {
     let host = |name: &str| name.parse().expect("a name");
-    let mut claims =
-        fixture::claims(&[("192.168.8.21 fd00::21", "+grafana.home.example"), ("192.168.8.21", "*.apps.home.example")]);
+    let mut claims = fixture::claims(&[
+        ("192.168.8.21 fd00::21", "+grafana.home.example"),
+        ("192.168.8.21", "*.apps.home.example"),
+        ("192.168.8.21", "app.lab.example"),
+    ]);
     claims.extend([
         fixture::alias("alias.home.example", "grafana.home.example"),
         fixture::records("text.home.example", [fixture::text(&["a", "say \"b\""])]),
@@ -18,13 +21,14 @@ fn zones() -> Zones {
             [RecordData::Srv { priority: 0, weight: 5, port: 389, target: host("grafana.home.example") }],
         ),
     ]);
-    let config = fixture::config("zones: [home.example]\ndns: {addresses: [192.168.8.22], httpsRecords: true}");
+    let config =
+        fixture::config("zones: [home.example, lab.example]\ndns: {addresses: [192.168.8.22], httpsRecords: true}");
     Zones::build(&claims, &config, None, 7)
 }
 
 fn check(format: &str, expected: &str) {
     let format = Format::parse(format).expect("a format");
-    let found = list(&zones(), format);
+    let found = list(&zones(), format, Some("Home.Example.")).expect("a zone");
     assert_eq!(found.trim_end(), expected, "{format:?}\n{found}");
 }
 
@@ -55,6 +59,7 @@ cname=alias.home.example,grafana.home.example,30
 host-record=grafana.home.example,192.168.8.21,30
 host-record=grafana.home.example,fd00::21,30
 host-record=ns.home.example,192.168.8.22,30
+local=/home.example/
 mx-host=home.example,grafana.home.example,10
 srv-host=_ldap._tcp.home.example,grafana.home.example,389,0,5
 txt-record=text.home.example,\"a\",\"say \\\"b\\\"\"",
@@ -82,11 +87,19 @@ text.home.example. 30 IN TXT \"a\" \"say \\\"b\\\"\"",
 
 #[test]
 fn json_for_programs() {
-    let text = list(&zones(), Format::Json);
+    let text = list(&zones(), Format::Json, None).expect("all zones");
     let rows: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(rows.as_array().map(Vec::len), Some(9));
+    assert_eq!(rows.as_array().map(Vec::len), Some(11));
     assert_eq!(
-        rows[3],
+        rows[4],
         serde_json::json!({"name": "grafana.home.example", "type": "A", "data": "192.168.8.21", "ttl": 30, "object": "Ingress default/grafana.home.example"})
     );
+}
+
+#[test]
+fn one_zone_is_listed_alone_and_one_that_is_none_is_told() {
+    let lab = list(&zones(), Format::Hosts, Some("lab.example"));
+    assert_eq!(lab.as_deref(), Ok("192.168.8.21 app.lab.example\n192.168.8.22 ns.lab.example\n"));
+    let error = list(&zones(), Format::Hosts, Some("lab.exmaple")).expect_err("no zone");
+    assert_eq!(error, "there is no zone lab.exmaple; the zones are home.example, lab.example");
 }
