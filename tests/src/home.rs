@@ -68,14 +68,23 @@ impl Home {
     /// # Panics
     /// When the file cannot be written, as all that writes here.
     pub fn configure(&self, more: &str) {
+        self.configure_dns("home.example", "", more);
+    }
+
+    /// Two doors, these zones (`home.example, {name: lab.example, ttl: 5}`), what else there is under `dns`
+    /// (`reverse: true`), and `more`.
+    ///
+    /// # Panics
+    /// When the file cannot be written, as all that writes here.
+    pub fn configure_dns(&self, zones: &str, under_dns: &str, more: &str) {
         let [lan, dns, tunnel] = [21, 22, 23].map(|last| self.address(last));
         let text = format!(
-            "zones: [home.example]
+            "zones: [{zones}]
 entryPoints:
   lan: {{addresses: [{lan}], http: {HTTP}, https: {HTTPS}}}
   tunnel: {{addresses: [{tunnel}], http: {HTTP}, trust: {{sources: [127.0.0.0/8], clientAddress: cf-connecting-ip}}}}
 ingress: {{classes: {{internal: lan, external: tunnel}}}}
-dns: {{listen: [\"{dns}:{DNS}\"], addresses: [{dns}]}}
+dns: {{listen: [\"{dns}:{DNS}\"], addresses: [{dns}], {under_dns}}}
 admin: {{gateway: \"{dns}:{ADMIN}\", router: \"{lan}:{ADMIN}\"}}
 drain: {{delay: 0, timeout: 10}}
 {more}\n"
@@ -109,6 +118,19 @@ drain: {{delay: 0, timeout: 10}}
     /// When it is not there.
     pub fn delete(&self, name: &str) {
         fs::remove_file(self.manifests().join(name)).expect("the manifest is there");
+    }
+
+    /// Runs `gateway` or `router` as a command (`explain …`) that knows of this home's configuration by its environment.
+    /// What it has said on both streams, and whether it was content.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn command(&self, program: &str, arguments: &[&str]) -> (String, bool) {
+        let mut command = Command::new(binary(program));
+        command.args(arguments).env("DOORWARD_CONFIG", self.path("doorward.yaml")).env("RUST_BACKTRACE", "0");
+        let output = command.output().expect("the program starts");
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (said.concat(), output.status.success())
     }
 
     /// `gateway` or `router`, on this home's manifests; not yet ready.

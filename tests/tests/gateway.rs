@@ -1,7 +1,19 @@
 //! `gateway` as a process, asked with dig over UDP and TCP.
 
+#[path = "gateway/aliases.rs"]
+mod aliases;
+#[path = "gateway/filters.rs"]
+mod filters;
 #[path = "gateway/last_known.rs"]
 mod last_known;
+#[path = "gateway/reasons.rs"]
+mod reasons;
+#[path = "gateway/reverse.rs"]
+mod reverse;
+#[path = "gateway/sources.rs"]
+mod sources;
+#[path = "gateway/zones.rs"]
+mod zones;
 
 use tests::{
     Home, eventually,
@@ -44,6 +56,18 @@ fn ask(home: &Home, question: &[&str]) -> String {
     let aa = if flags.split(' ').any(|flag| flag == "aa") { " aa" } else { "" };
     let tc = if flags.split(' ').any(|flag| flag == "tc") { " tc" } else { "" };
     format!("{status}{aa}{tc} {}", records.join(", ")).trim_end().to_owned()
+}
+
+/// The answer's records as a zone file has them, in the order of the alphabet: `grafana.home.example. 30 IN A 192.168.8.21`.
+fn records(home: &Home, question: &[&str]) -> Vec<String> {
+    let said = home.dig(&[&["+noall", "+answer"], question].concat());
+    let mut lines: Vec<String> = said
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|it| !it.is_empty() && !it.starts_with(';'))
+        .collect();
+    lines.sort();
+    lines
 }
 
 #[test]
