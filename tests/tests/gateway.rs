@@ -4,6 +4,10 @@
 mod aliases;
 #[path = "gateway/filters.rs"]
 mod filters;
+#[path = "gateway/forwarding.rs"]
+mod forwarding;
+#[path = "gateway/identity.rs"]
+mod identity;
 #[path = "gateway/last_known.rs"]
 mod last_known;
 #[path = "gateway/reasons.rs"]
@@ -12,6 +16,12 @@ mod reasons;
 mod reverse;
 #[path = "gateway/sources.rs"]
 mod sources;
+#[path = "gateway/strangers.rs"]
+mod strangers;
+#[path = "gateway/tls.rs"]
+mod tls;
+#[path = "gateway/views.rs"]
+mod views;
 #[path = "gateway/zones.rs"]
 mod zones;
 
