@@ -9,6 +9,7 @@ package_of() {
   ip) echo iproute2 ;;
   knotd) echo knot ;;
   kubectl) echo kubernetes-client ;;
+  named-checkzone) echo bind9-utils ;;
   nsenter | setpriv | taskset | unshare) echo util-linux ;;
   pgrep) echo procps ;;
   *) echo "$1" ;;

@@ -2,6 +2,10 @@
 
 #[path = "gateway/aliases.rs"]
 mod aliases;
+#[path = "gateway/commands.rs"]
+mod commands;
+#[path = "gateway/exports.rs"]
+mod exports;
 #[path = "gateway/filters.rs"]
 mod filters;
 #[path = "gateway/forwarding.rs"]
@@ -16,6 +20,8 @@ mod reasons;
 mod reverse;
 #[path = "gateway/sources.rs"]
 mod sources;
+#[path = "gateway/start.rs"]
+mod start;
 #[path = "gateway/strangers.rs"]
 mod strangers;
 #[path = "gateway/tls.rs"]

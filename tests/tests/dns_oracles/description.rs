@@ -133,9 +133,7 @@ pub(crate) fn give_to(home: &Home) {
     let _ = writeln!(text, "ingress: {{classes: {{{classes}}}}}\ndrain: {{delay: 0}}");
     let _ = writeln!(text, "admin: {{gateway: '{address}:9150', router: '{address}:9151'}}");
     let _ = writeln!(text, "dns:\n  listen: ['{address}:5353']\n  addresses: ['192.168.8.22', 'fd00::53']");
-    if !RECORDS.is_empty() {
-        text.push_str("  records:\n");
-    }
+    text.push_str("  records:\n");
     for (name, kind, ttl, data) in RECORDS {
         let ttl = ttl.map(|ttl| format!(", ttl: {ttl}")).unwrap_or_default();
         let data: Vec<String> = data.iter().map(|it| format!("'{it}'")).collect();
