@@ -27,7 +27,7 @@ pub(crate) fn snippets(config: &Config) -> Vec<(&'static str, &'static str, Stri
             .join("\n"),
     );
     vec![
-        ("Pi-hole", "Settings, All settings, misc.dnsmasq_lines (or FTLCONF_misc_dnsmasq_lines)", pi_hole),
+        ("Pi-hole", "Settings, All settings, misc.dnsmasq_lines, or the variable FTLCONF_misc_dnsmasq_lines", pi_hole),
         ("AdGuard Home", "Settings, DNS settings, Upstream DNS servers", ad_guard),
         (
             "UniFi",
