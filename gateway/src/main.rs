@@ -77,13 +77,11 @@ fn format(text: &str) -> Result<Format, String> {
 fn main() -> anyhow::Result<()> {
     match Args::parse() {
         Args { command: Some(Command::Explain { name, kind, client, json, common }), .. } => cli::run(async move {
-            print(&gateway::explain_name(&common, &name, kind.as_deref(), client.as_deref(), json).await?);
-            Ok(())
+            Ok(cli::print(&gateway::explain_name(&common, &name, kind.as_deref(), client.as_deref(), json).await?)?)
         }),
-        Args { command: Some(Command::Records { format, zone, common }), .. } => cli::run(async move {
-            print(&gateway::list_records(&common, format, zone.as_deref()).await?);
-            Ok(())
-        }),
+        Args { command: Some(Command::Records { format, zone, common }), .. } => {
+            cli::run(async move { Ok(cli::print(&gateway::list_records(&common, format, zone.as_deref()).await?)?) })
+        }
         Args { common: Some(common), .. } => {
             if common.check {
                 return cli::print_check(&common, gateway::KINDS, |snapshot, config| {
@@ -97,9 +95,4 @@ fn main() -> anyhow::Result<()> {
         // clap asks for --config where there is no command.
         Args { common: None, command: None } => Ok(()),
     }
-}
-
-#[expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
-fn print(text: &str) {
-    println!("{}", text.trim_end());
 }

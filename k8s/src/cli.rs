@@ -1,6 +1,9 @@
 //! The flags both binaries share.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use clap::{Args, ValueEnum};
 
@@ -59,12 +62,22 @@ pub fn run(program: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
     ended
 }
 
+/// Prints the answer of a command. Who reads only the first lines (`| head`) has what it wanted.
+///
+/// # Errors
+/// When it cannot be written for another reason.
+pub fn print(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
 /// Reads the configuration file, and the manifests where given, and prints what is wrong with them; `problems_of`
 /// says what a program finds wrong with a snapshot.
 ///
 /// # Errors
 /// When the configuration is refused or there are problems, so that a pipeline can stop there.
-#[expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
 pub fn print_check(
     args: &CommonArgs,
     kinds: Kinds,
@@ -79,9 +92,9 @@ pub fn print_check(
         }
     };
     for problem in &problems {
-        println!("{problem}");
+        print(&problem.to_string())?;
     }
     anyhow::ensure!(problems.is_empty(), "{} problem(s); everything else would be served", problems.len());
-    println!("{} is right", args.config.display());
+    print(&format!("{} is right", args.config.display()))?;
     Ok(())
 }

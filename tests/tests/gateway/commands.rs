@@ -1,5 +1,7 @@
 //! `gateway explain` and `gateway records`, asked of the gateway that runs, and of a directory.
 
+use std::process::{Command, Stdio};
+
 use tests::Home;
 
 use crate::apps;
@@ -71,6 +73,19 @@ fn every_name_is_listed_with_whose_it_is() {
     assert_eq!(rows, expected);
     let (said, _) = home.command("gateway", &["records", "--zone", "lab.example", "--format", "hosts"]);
     assert_eq!(said, format!("{dns} ns.lab.example\n"));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let home = home();
+    let _gateway = home.start("gateway");
+    let mut command = Command::new(tests::binary("gateway"));
+    command.arg("records").arg("--config").arg(home.path("doorward.yaml"));
+    let mut asking = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    drop(asking.stdout.take());
+    let ended = asking.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success() && said.is_empty(), "{said}");
 }
 
 #[test]
