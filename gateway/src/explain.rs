@@ -327,7 +327,7 @@ fn reasons(
                 explained.wildcard = wildcard_over(zone, name).map(|name| name.to_string());
             }
             let without = node.is_empty_non_terminal().then(|| without_claim(zones, zone, name, nobody));
-            let claims = node.claims.iter().map(|claim| of_claim(claim, &node.claims));
+            let claims = node.claims.iter().map(|claim| of_claim(claim, node));
             without.into_iter().chain(claims).chain(other_types(node, kind)).collect()
         }
     }
@@ -359,18 +359,39 @@ fn without_claim(zones: &Zones, zone: &Zone, name: &WireName, nobody: &str) -> S
     format!("{nobody}; it exists because names below it do{example}")
 }
 
-fn of_claim(claim: &Claim, all: &[Claim]) -> String {
-    let Claim { object, entry_point, part } = claim;
-    let place = entry_point.as_ref().map(|name| format!(" on entry point {name}")).unwrap_or_default();
-    let winner = all.iter().find(|claim| claim.part == Part::Answers);
-    match (part, winner) {
-        (Part::Answers, _) => format!("{object}{place} gives the answer"),
-        (Part::NoAddress, _) => format!("{object} asks for this name, and has no address{place}"),
-        (Part::Outranked, Some(winner)) => {
-            format!("{object}{place} is not answered: {} comes before it", winner.object)
+fn of_claim(claim: &Claim, node: &Node) -> String {
+    let who = who(claim);
+    let is_all = node.rrsets.iter().all(|rrset| rrset.kind == kind::HTTPS || claim.kinds.contains(&rrset.kind));
+    match claim.part {
+        Part::Answers if is_all => format!("{who} gives the answer"),
+        Part::Answers => format!("{who} gives {}", names_of(&claim.kinds)),
+        Part::NoAddress => {
+            let place = claim.entry_point.as_ref().map(|name| format!(" on entry point {name}")).unwrap_or_default();
+            format!("{} asks for this name, and has no address{place}", claim.object)
         }
-        (Part::Outranked, None) => format!("{object}{place} is not answered"),
+        Part::Outranked => {
+            let rival = |other: &&Claim| other.part == Part::Answers && compete(&other.kinds, &claim.kinds);
+            match node.claims.iter().find(rival) {
+                Some(winner) => format!("{who} is not answered: {} comes before it", self::who(winner)),
+                None => format!("{who} is not answered with {}: an alias (CNAME) stands alone", names_of(&claim.kinds)),
+            }
+        }
     }
+}
+
+fn who(claim: &Claim) -> String {
+    let place = claim.entry_point.as_ref().map(|name| format!(" on entry point {name}")).unwrap_or_default();
+    format!("{}{place}", claim.object)
+}
+
+/// Whether of two claims on a name with these types only one can be answered. Addresses of both kinds have one giver.
+fn compete(ours: &[u16], theirs: &[u16]) -> bool {
+    let is_address = |it: &u16| matches!(*it, kind::A | kind::AAAA);
+    ours.iter().any(|it| theirs.contains(it)) || (ours.iter().any(is_address) && theirs.iter().any(is_address))
+}
+
+fn names_of(kinds: &[u16]) -> String {
+    kinds.iter().map(|it| RecordType::from(*it).to_string()).collect::<Vec<_>>().join(" and ")
 }
 
 /// For a question that finds nothing at a name that has something.
@@ -380,8 +401,8 @@ fn other_types(node: &Node, kind: Option<RecordType>) -> Option<String> {
     if is_answered || node.rrsets.is_empty() {
         return None;
     }
-    let types: Vec<String> = node.rrsets.iter().map(|rrset| RecordType::from(rrset.kind).to_string()).collect();
-    Some(format!("the name has {}, and nothing of type {}", types.join(" and "), RecordType::from(asked)))
+    let types: Vec<u16> = node.rrsets.iter().map(|rrset| rrset.kind).collect();
+    Some(format!("the name has {}, and nothing of type {}", names_of(&types), RecordType::from(asked)))
 }
 
 fn withheld(claims: &[NameClaim], name: &WireName) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::zone::{Data, Part, WireName, Zone, Zones, kind};
+use crate::zone::{Claim, Data, Part, WireName, Zone, Zones, kind};
 
 /// How the list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,11 @@ fn rows(zones: &[&Zone]) -> Vec<Row> {
     let mut rows: Vec<Row> = records(zones)
         .map(|(zone, name, ttl, data)| {
             let claims = zone.node(name.as_bytes()).map(|node| node.claims.as_slice()).unwrap_or_default();
-            let giver = claims.iter().find(|claim| claim.part == Part::Answers);
+            // HTTPS comes with the addresses.
+            let given = if data.kind() == kind::HTTPS { [kind::A, kind::AAAA] } else { [data.kind(); 2] };
+            let is_giver =
+                |claim: &&Claim| claim.part == Part::Answers && given.iter().any(|it| claim.kinds.contains(it));
+            let giver = claims.iter().find(is_giver);
             let text = data.to_string();
             let (kind, data) = text.split_once(' ').unwrap_or((&text, ""));
             Row {
@@ -143,6 +147,7 @@ fn dnsmasq(zones: &[&Zone]) -> String {
                 "A" | "AAAA" if name.is_wildcard() => {
                     format!("address=/*.{}/{value}\n", name.to_string().trim_start_matches("*."))
                 }
+                _ if name.is_wildcard() => format!("# {name} {text}: dnsmasq has only addresses for wildcards\n"),
                 "A" | "AAAA" => format!("host-record={name},{value},{ttl}\n"),
                 "CNAME" => format!("cname={name},{value},{ttl}\n"),
                 "PTR" => format!("ptr-record={name},{value}\n"),

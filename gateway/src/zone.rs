@@ -63,6 +63,8 @@ pub struct Claim {
     pub object: ObjectName,
     /// Where the router serves it; None for records of the object's own.
     pub entry_point: Option<Arc<str>>,
+    /// The types that it gives, or would if it answered.
+    pub kinds: Vec<u16>,
     pub part: Part,
 }
 

@@ -306,7 +306,7 @@ fn a_name_is_explained() {
     let explained = |name: &str| home.admin("gateway", &format!("/explain?name={name}"));
     assert!(explained("outside.home.example").contains("Ingress default/outside on entry point lan gives the answer"));
     assert!(explained("outside.home.example").contains(
-        "Ingress default/outside on entry point tunnel is not answered: Ingress default/outside comes before it"
+        "Ingress default/outside on entry point tunnel is not answered: Ingress default/outside on entry point lan comes before it"
     ));
     assert!(explained("nothing.home.example").contains("no object asks for this name"));
     assert!(explained("example.org").contains("no zone holds this name"));

@@ -1,6 +1,6 @@
 //! The reason says what there is to change, and what is explained is what is answered.
 
-use k8s::model::ObjectName;
+use k8s::model::{ObjectName, RecordData};
 
 use super::*;
 use crate::fixture;
@@ -26,6 +26,9 @@ fn views(config: &Config) -> Views {
         fixture::alias("second.home.example", "x.b.home.example"),
         fixture::alias("gone.home.example", "www.example.net"),
         fixture::records("grafana.home.example", [fixture::text(&["hello"])]),
+        fixture::records("mail.home.example", [fixture::text(&["v=spf1 -all"])]),
+        fixture::records("mail.home.example", [RecordData::A(Ipv4Addr::new(192, 168, 8, 30))]),
+        fixture::records("alias.home.example", [fixture::text(&["lost"])]),
         fixture::withheld("old.home.example", "its IngressClass nginx belongs to another controller"),
         fixture::withheld("y.b.home.example", "its IngressClass nginx belongs to another controller"),
         fixture::withheld("*.lab.home.example", "label doorward.dev/ignore is true"),
@@ -108,9 +111,9 @@ fn the_reason_says_what_there_is_to_change() {
             "grafana.home.example",
             None,
             &[
-                "Ingress default/grafana.home.example on entry point lan gives the answer",
-                "Ingress default/grafana.home.example on entry point default/vpn is not answered: Ingress default/grafana.home.example comes before it",
-                "DNSEndpoint default/grafana.home.example gives the answer",
+                "Ingress default/grafana.home.example on entry point lan gives A",
+                "Ingress default/grafana.home.example on entry point default/vpn is not answered: Ingress default/grafana.home.example on entry point lan comes before it",
+                "DNSEndpoint default/grafana.home.example gives TXT",
             ][..],
         ),
         (
@@ -147,6 +150,15 @@ fn the_reason_says_what_there_is_to_change() {
                 "www.example.net: no zone holds this name; the zones are home.example, a.lab.home.example",
             ],
         ),
+        (
+            "alias.home.example",
+            Some("CNAME"),
+            &[
+                "DNSEndpoint default/alias.home.example gives the answer",
+                "DNSEndpoint default/alias.home.example is not answered with TXT: an alias (CNAME) stands alone",
+            ],
+        ),
+        ("mail.home.example", None, &["DNSEndpoint default/mail.home.example gives the answer"]),
         ("y.b.home.example", None, &["all that asks for this name is withheld, and no wildcard covers it"]),
         ("nas", None, &["a single label lies in no zone: ask for nas.home.example"]),
         (

@@ -12,8 +12,11 @@ fn zones() -> Zones {
         ("192.168.8.21", "*.apps.home.example"),
         ("192.168.8.21", "app.lab.example"),
     ]);
+    // Before the object that gives the addresses.
+    claims.insert(0, fixture::records("grafana.home.example", [fixture::text(&["d"])]));
     claims.extend([
         fixture::alias("alias.home.example", "grafana.home.example"),
+        fixture::records("*.text.home.example", [fixture::text(&["c"])]),
         fixture::records("text.home.example", [fixture::text(&["a", "say \"b\""])]),
         fixture::records("home.example", [RecordData::Mx { preference: 10, exchange: host("grafana.home.example") }]),
         fixture::records(
@@ -38,11 +41,13 @@ fn a_table_for_people() {
         "table",
         "NAME                     TYPE   DATA                                                            TTL  OBJECT
 *.apps.home.example      A      192.168.8.21                                                     30  Ingress default/*.apps.home.example
+*.text.home.example      TXT    \"c\"                                                              30  DNSEndpoint default/*.text.home.example
 _ldap._tcp.home.example  SRV    0 5 389 grafana.home.example.                                    30  DNSEndpoint default/_ldap._tcp.home.example
 alias.home.example       CNAME  grafana.home.example.                                            30  DNSEndpoint default/alias.home.example
 grafana.home.example     A      192.168.8.21                                                     30  Ingress default/grafana.home.example
 grafana.home.example     AAAA   fd00::21                                                         30  Ingress default/grafana.home.example
 grafana.home.example     HTTPS  1 . alpn=\"h2,http/1.1\" ipv4hint=192.168.8.21 ipv6hint=fd00::21   30  Ingress default/grafana.home.example
+grafana.home.example     TXT    \"d\"                                                              30  DNSEndpoint default/grafana.home.example
 home.example             MX     10 grafana.home.example.                                         30  DNSEndpoint default/home.example
 ns.home.example          A      192.168.8.22                                                     30  Configuration dns.addresses
 text.home.example        TXT    \"a\" \"say \\\"b\\\"\"                                                  30  DNSEndpoint default/text.home.example",
@@ -54,7 +59,8 @@ fn lines_for_hosts_and_dnsmasq() {
     check("hosts", "192.168.8.21 grafana.home.example\n192.168.8.22 ns.home.example\nfd00::21 grafana.home.example");
     check(
         "dnsmasq",
-        "address=/*.apps.home.example/192.168.8.21
+        "# *.text.home.example TXT \"c\": dnsmasq has only addresses for wildcards
+address=/*.apps.home.example/192.168.8.21
 cname=alias.home.example,grafana.home.example,30
 host-record=grafana.home.example,192.168.8.21,30
 host-record=grafana.home.example,fd00::21,30
@@ -62,6 +68,7 @@ host-record=ns.home.example,192.168.8.22,30
 local=/home.example/
 mx-host=home.example,grafana.home.example,10
 srv-host=_ldap._tcp.home.example,grafana.home.example,389,0,5
+txt-record=grafana.home.example,\"d\"
 txt-record=text.home.example,\"a\",\"say \\\"b\\\"\"",
     );
 }
@@ -74,11 +81,13 @@ fn a_zone_file_for_other_servers() {
 home.example. 5 IN SOA ns.home.example. hostmaster.home.example. 7 7200 1800 86400 5
 home.example. 30 IN NS ns.home.example.
 *.apps.home.example. 30 IN A 192.168.8.21
+*.text.home.example. 30 IN TXT \"c\"
 _ldap._tcp.home.example. 30 IN SRV 0 5 389 grafana.home.example.
 alias.home.example. 30 IN CNAME grafana.home.example.
 grafana.home.example. 30 IN A 192.168.8.21
 grafana.home.example. 30 IN AAAA fd00::21
 grafana.home.example. 30 IN HTTPS 1 . alpn=\"h2,http/1.1\" ipv4hint=192.168.8.21 ipv6hint=fd00::21
+grafana.home.example. 30 IN TXT \"d\"
 home.example. 30 IN MX 10 grafana.home.example.
 ns.home.example. 30 IN A 192.168.8.22
 text.home.example. 30 IN TXT \"a\" \"say \\\"b\\\"\"",
@@ -89,9 +98,9 @@ text.home.example. 30 IN TXT \"a\" \"say \\\"b\\\"\"",
 fn json_for_programs() {
     let text = list(&zones(), Format::Json, None).expect("all zones");
     let rows: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(rows.as_array().map(Vec::len), Some(11));
+    assert_eq!(rows.as_array().map(Vec::len), Some(13));
     assert_eq!(
-        rows[4],
+        rows[5],
         serde_json::json!({"name": "grafana.home.example", "type": "A", "data": "192.168.8.21", "ttl": 30, "object": "Ingress default/grafana.home.example"})
     );
 }

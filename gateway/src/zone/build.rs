@@ -94,6 +94,10 @@ fn settle(claims: &[&NameClaim], zone_ttl: u32, https_records: bool) -> (Vec<RrS
             (false, true) => Part::Outranked,
             (false, false) => Part::Answers,
         };
+        let of_interest = if taken.is_empty() { &data } else { &taken };
+        let mut kinds: Vec<u16> = of_interest.iter().map(|data| Data::Record(data.clone()).kind()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
         let ttl = claim.ttl.unwrap_or(zone_ttl);
         for data in taken {
             if matches!(data, RecordData::A(_) | RecordData::Aaaa(_)) {
@@ -109,9 +113,18 @@ fn settle(claims: &[&NameClaim], zone_ttl: u32, https_records: bool) -> (Vec<RrS
             types.entry(kind::HTTPS).or_insert_with(|| (ttl, vec![Data::Https { v4, v6 }]));
         }
         // Several endpoints of one object, or several listeners of one door, are one claim to a reader.
-        let claim = Claim { object: claim.object.clone(), entry_point: entry_point.cloned(), part };
-        if !settled.contains(&claim) {
-            settled.push(claim);
+        let same = |other: &&mut Claim| {
+            (&other.object, other.entry_point.as_ref(), other.part) == (&claim.object, entry_point, part)
+        };
+        match settled.iter_mut().find(same) {
+            Some(known) => {
+                known.kinds.extend(kinds);
+                known.kinds.sort_unstable();
+                known.kinds.dedup();
+            }
+            None => {
+                settled.push(Claim { object: claim.object.clone(), entry_point: entry_point.cloned(), kinds, part });
+            }
         }
     }
     (types.into_values().map(|(ttl, data)| RrSet::new(ttl, data)).collect(), settled)

@@ -23,7 +23,7 @@ fn the_running_gateway_and_a_directory_are_explained_alike() {
   outside.home.example. 30 IN A {lan}
 zone: home.example
 because: Ingress default/outside on entry point lan gives the answer
-because: Ingress default/outside on entry point tunnel is not answered: Ingress default/outside comes before it
+because: Ingress default/outside on entry point tunnel is not answered: Ingress default/outside on entry point lan comes before it
 "
     );
     let (said, is_content) = home.command("gateway", &["explain", "outside.home.example", "--manifests", &manifests]);
