@@ -78,6 +78,9 @@ fn a_gateway_that_is_killed_and_started_without_the_api_server_answers_as_before
     assert_eq!(kept.home.admin_status("gateway", "/readyz"), "200");
     assert!(kept.home.admin("gateway", "/readyz").starts_with("ok, with the last known state of 2"));
     assert_eq!(kept.metric("doorward_snapshot_restored"), "1");
+    let explained = |kept: &Kept| kept.home.command("gateway", &["explain", "grafana.home.example"]).0;
+    let said = explained(&kept);
+    assert!(said.contains("objects: the last known state, of 2"), "{said}");
     assert_eq!(kept.metric("doorward_state_write_failures_total"), "0");
     assert!(kept.gateway.log().contains("serving the last known state of 2"), "{}", kept.gateway.log());
 
@@ -87,6 +90,8 @@ fn a_gateway_that_is_killed_and_started_without_the_api_server_answers_as_before
     kept.eventually_answers("new", "NOERROR");
     assert!(ask(&kept.home, &["grafana.home.example"]).starts_with("NXDOMAIN aa"), "the cluster's word counts");
     assert_eq!(kept.home.admin("gateway", "/readyz"), "ok\n");
+    let said = explained(&kept);
+    assert!(said.contains("objects: last changed 2"), "{said}");
     assert_eq!(kept.metric("doorward_snapshot_restored"), "0");
 }
 
