@@ -17,11 +17,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:
-  gateway --config doorward.yaml --check                        say what is wrong with the file
-  gateway --config doorward.yaml                                follow the cluster
-  gateway --config doorward.yaml --manifests ./apps             follow a directory of YAML files
-  gateway explain grafana.home.example --config doorward.yaml   why the running gateway answers what it answers
-  gateway records --format hosts --config doorward.yaml         all that it answers"
+  gateway --config doorward.yaml                          follow the cluster
+  gateway --config doorward.yaml --manifests ./apps       follow a directory of YAML files
+  gateway --config doorward.yaml --check                  say what is wrong with the file
+  export DOORWARD_CONFIG=doorward.yaml                    for all that follow
+  gateway explain grafana.home.example                    why the running gateway answers this
+  gateway explain new.home.example --manifests ./apps      before anything is deployed
+  gateway records --format hosts                          every name, as in /etc/hosts"
 )]
 struct Args {
     #[command(flatten)]
