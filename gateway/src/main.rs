@@ -4,9 +4,6 @@ use clap::{Parser, Subcommand};
 use gateway::Format;
 use k8s::{cli, config, telemetry};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Answers DNS for a cluster's domains with the addresses where the router serves their names
 ///
 /// Pi-hole forwards *.your.domain to it. It reads Ingresses, routes and Gateways, Services and DNSEndpoints from

@@ -49,7 +49,8 @@ macro_rules! kinds {
         }
 
         $(impl From<$type> for Object {
-            fn from(object: $type) -> Self {
+            fn from(mut object: $type) -> Self {
+                drop_what_nobody_reads(object.meta_mut());
                 Self::$kind(Arc::new(object))
             }
         })*
@@ -70,6 +71,14 @@ kinds! {
     Secret Secret, "Secret";
     Service Service, "Service";
     TlsRoute TlsRoute, "TLSRoute";
+}
+
+/// Who wrote which field, and what kubectl was last told, are each as large as the object itself.
+fn drop_what_nobody_reads(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
 }
 
 /// Namespace (empty for cluster-wide kinds) and name.
