@@ -12,12 +12,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use anyhow::Context;
 use ipnet::IpNet;
-use k8s::config::{Config, Strangers};
+use k8s::{
+    config::{Config, Strangers},
+    telemetry::now_and_then,
+};
 use socket2::{Domain, Socket, Type};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -190,15 +192,6 @@ fn socket(address: SocketAddr, kind: Type) -> anyhow::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     Ok(socket)
-}
-
-/// Says at most once a minute what could otherwise fill the log.
-fn now_and_then(last: &mut Option<std::time::Instant>) -> bool {
-    let is_due = last.is_none_or(|last| last.elapsed() > Duration::from_secs(60));
-    if is_due {
-        *last = Some(std::time::Instant::now());
-    }
-    is_due
 }
 
 #[cfg(test)]

@@ -159,13 +159,16 @@ impl Admin {
 
     async fn accept(self, listener: TcpListener) {
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut warned = None;
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
+                    if telemetry::now_and_then(&mut warned) {
+                        warn!(%error, "admin port: cannot accept");
+                    }
                     // Out of file descriptors, most likely: the next try comes when some may be free.
-                    warn!(%error, "admin port: cannot accept");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }

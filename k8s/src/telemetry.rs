@@ -1,6 +1,10 @@
 //! Logs, the metric registry, and the problems that both report.
 
-use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::{info, warn};
@@ -69,6 +73,15 @@ pub fn report_problems(old: &[Problem], new: &[Problem]) {
     for ((kind, reason), count) in counts {
         metrics::gauge!(PROBLEMS, "kind" => kind, "reason" => reason).set(count);
     }
+}
+
+/// Says at most once a minute what could otherwise fill the log.
+pub fn now_and_then(last: &mut Option<Instant>) -> bool {
+    let is_due = last.is_none_or(|last| last.elapsed() > Duration::from_secs(60));
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
 }
 
 /// `2026-11-23T19:15:02.123Z`.

@@ -10,7 +10,7 @@ mod plan;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use k8s::config::DrainConfig;
+use k8s::{config::DrainConfig, telemetry::now_and_then};
 use pingora_core::{
     apps::{HttpServerApp, ServerApp},
     listeners::tls::Acceptor,
@@ -218,6 +218,7 @@ struct Door<A> {
 
 async fn accept<A: App>(listener: TcpListener, door: Arc<Door<A>>) {
     let slots = Arc::new(Semaphore::new(door.limits.connections));
+    let mut warned = None;
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
@@ -228,7 +229,9 @@ async fn accept<A: App>(listener: TcpListener, door: Arc<Door<A>>) {
                     continue;
                 }
                 // Out of file descriptors or memory: some connection has to end first.
-                warn!(address = %door.address, %error, "cannot accept");
+                if now_and_then(&mut warned) {
+                    warn!(address = %door.address, %error, "cannot accept");
+                }
                 sleep(Duration::from_millis(50)).await;
                 continue;
             }
