@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io::ErrorKind,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -92,7 +93,7 @@ pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into())?)
 }
 
-/// Does not end.
+/// Ends only when the socket listens no more.
 pub(super) async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Acceptor>>,
@@ -104,6 +105,8 @@ pub(super) async fn serve(
     loop {
         let (stream, client) = match listener.accept().await {
             Ok(accepted) => accepted,
+            // EINVAL: whatever has shut it down, no waiting opens it again.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => return Err(error.into()),
             Err(error) => {
                 if now_and_then(&mut warned) {
                     warn!(%error, "cannot accept DNS over TCP");

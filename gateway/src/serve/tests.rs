@@ -1,14 +1,22 @@
 //! Sockets that die, and addresses that cannot be opened.
 
+use std::time::Duration;
+
 use super::*;
 
-async fn two_addresses() -> Listening {
+fn config() -> Config {
     let text =
         "entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}\ndns: {listen: ['127.0.0.1:0', '127.0.0.1:0']}";
-    let config = k8s::config::parse(text).expect("a right file");
-    let metrics = Arc::new(Metrics::new(&config, n_sockets(&config)));
-    let answering = Answering::new(SharedViews::default(), &config, metrics);
-    open(&config, &answering).await.expect("free ports")
+    k8s::config::parse(text).expect("a right file")
+}
+
+fn answering() -> Answering {
+    let metrics = Arc::new(Metrics::new(&config(), n_sockets(&config())));
+    Answering::new(SharedViews::default(), &config(), metrics)
+}
+
+async fn two_addresses() -> Listening {
+    open(&config(), &answering()).await.expect("free ports")
 }
 
 async fn end_of(mut listening: Listening) -> String {
@@ -47,4 +55,17 @@ async fn a_panic_in_a_sockets_task_is_the_end() {
     let mut listening = two_addresses().await;
     listening.sockets.spawn_blocking(|| panic!("on purpose"));
     assert!(end_of(listening).await.contains("panicked"));
+}
+
+#[tokio::test]
+async fn a_tcp_socket_that_was_shut_down_is_the_end() {
+    let mut listening = two_addresses().await;
+    let listener = tcp::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let socket = socket2::SockRef::from(&listener).try_clone().expect("a second handle");
+    let answering = answering();
+    let admission = Arc::new(Admission::new(Vec::new()));
+    let shard = answering.metrics.shard(0);
+    listening.sockets.spawn(tcp::serve(listener, None, answering, shard, admission));
+    socket.shutdown(std::net::Shutdown::Both).expect("it can be shut down");
+    assert!(end_of(listening).await.contains("Invalid argument"));
 }
