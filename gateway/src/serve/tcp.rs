@@ -88,6 +88,8 @@ pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let socket = super::socket(address, Type::STREAM)?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
+    // Of all that it accepts too: the second of two answers would wait until the client has acknowledged the first.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(1024)?;
     Ok(TcpListener::from_std(socket.into())?)
@@ -186,6 +188,14 @@ mod tests {
     fn metrics() -> Arc<Metrics> {
         let config = config::parse("entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}").expect("a right file");
         Arc::new(Metrics::new(&config, 1))
+    }
+
+    #[tokio::test]
+    async fn no_answer_waits_for_the_acknowledgement_of_another() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let _client = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("listening");
+        let (stream, _) = listener.accept().await.expect("a client");
+        assert!(stream.nodelay().expect("an option"));
     }
 
     #[test]
