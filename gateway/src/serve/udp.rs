@@ -121,7 +121,11 @@ pub(super) fn serve(
         };
         errors = 0;
         let views = views.load();
-        for message in buffer.get(..received.length).unwrap_or_default().chunks(received.stride) {
+        let datagrams = buffer.get(..received.length).unwrap_or_default();
+        if datagrams.is_empty() {
+            thread.answer(views.as_deref(), datagrams, received.peer);
+        }
+        for message in datagrams.chunks(received.stride) {
             thread.answer(views.as_deref(), message, received.peer);
         }
     }
