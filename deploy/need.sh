@@ -10,7 +10,7 @@ package_of() {
   knotd) echo knot ;;
   kubectl) echo kubernetes-client ;;
   named-checkzone) echo bind9-utils ;;
-  nsenter | setpriv | taskset | unshare) echo util-linux ;;
+  nsenter | prlimit | setpriv | taskset | unshare) echo util-linux ;;
   pgrep) echo procps ;;
   *) echo "$1" ;;
   esac

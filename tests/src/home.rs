@@ -140,6 +140,14 @@ drain: {{delay: 0, timeout: 10}}
         Program::start(&mut command, self.path(&format!("{program}.log")))
     }
 
+    /// The same with no more than that many file descriptors.
+    pub fn launch_with_files(&self, program: &str, most: usize) -> Program {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={most}")).arg(binary(program));
+        command.arg("--config").arg(self.path("doorward.yaml")).arg("--manifests").arg(self.manifests());
+        Program::start(&mut command, self.path(&format!("{program}.log")))
+    }
+
     /// The same on the cluster that KUBECONFIG names.
     pub fn launch_on_cluster(&self, program: &str) -> Program {
         let mut command = Command::new(binary(program));
@@ -175,7 +183,11 @@ current-context: c
         self.ready(program, self.launch_on_cluster(program))
     }
 
-    fn ready(&self, program: &str, mut started: Program) -> Program {
+    /// Waits until what was launched is ready.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub fn ready(&self, program: &str, mut started: Program) -> Program {
         eventually("readiness", || {
             assert!(started.is_running(), "{program} has ended:\n{}", started.log());
             match self.admin(program, "/readyz").as_str() {

@@ -3,6 +3,7 @@
 pub mod api_server;
 pub mod backend;
 pub mod cluster;
+pub mod dns;
 pub mod dnsmasq;
 pub mod home;
 mod program;
