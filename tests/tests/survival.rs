@@ -1,0 +1,125 @@
+//! `gateway` as a process among clients that are broken, slow, many, or mean harm: it lives, and answers the others.
+
+#[path = "survival/connections.rs"]
+mod connections;
+#[path = "survival/descriptors.rs"]
+mod descriptors;
+#[path = "survival/malformed.rs"]
+mod malformed;
+#[path = "survival/tcp.rs"]
+mod tcp;
+#[path = "survival/tls.rs"]
+mod tls;
+#[path = "survival/udp.rs"]
+mod udp;
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    process::Command,
+    str::FromStr,
+};
+
+use tests::{
+    Home, PATIENCE, Program,
+    dns::{A, Asker},
+    home::{DNS, classes, ingress, service},
+    output,
+};
+
+/// A gateway that answers for `app` with the address that ends in `.21`, and for every name below `apps`.
+struct Survivor {
+    gateway: Program,
+    // Last, as it has the program's log.
+    home: Home,
+}
+
+const APP: &str = "app.home.example";
+
+impl Survivor {
+    fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// `more` settings of `dns`, each with a comma after it.
+    fn start_with(more: &str) -> Self {
+        let home = home(more);
+        Self { gateway: home.start("gateway"), home }
+    }
+
+    fn server(&self) -> SocketAddr {
+        self.home.socket(22, DNS)
+    }
+
+    /// A client with the address that ends in `last`.
+    fn asker(&self, last: u8) -> Asker {
+        Asker::new(self.home.socket(last, 0), self.server())
+    }
+
+    /// What every client is to be told of [`APP`].
+    fn right(&self) -> String {
+        format!("NoError aa {}", self.home.address(21))
+    }
+
+    /// # Panics
+    /// When UDP does not answer what is right.
+    fn assert_answers_udp(&self, last: u8) {
+        assert_eq!(self.asker(last).ask(APP, A), self.right());
+    }
+
+    /// A connection from the address that ends in `last`.
+    fn connect(&self, last: u8) -> TcpStream {
+        connect(self.home.socket(last, 0), self.server())
+    }
+
+    /// The value of a metric, with its labels as they are written.
+    fn metric(&self, name: &str) -> u64 {
+        let metrics = self.home.admin("gateway", "/metrics");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
+    }
+
+    /// # Panics
+    /// When it has ended, or anything in it has panicked.
+    fn assert_unharmed(&mut self) {
+        assert!(self.gateway.is_running(), "{}", self.gateway.log());
+        assert_eq!(self.metric("coredns_panics_total"), 0);
+        assert!(!self.gateway.log().contains("panick"), "{}", self.gateway.log());
+    }
+}
+
+fn home(more: &str) -> Home {
+    let home = Home::new();
+    let objects =
+        [classes(), service("web", &[]), ingress("app", APP, "web"), ingress("wild", "*.apps.home.example", "web")];
+    home.apply("apps.yaml", &objects.concat());
+    home.write("doorward.yaml", &home.read("doorward.yaml").replace("dns: {", &format!("dns: {{{more}")));
+    home
+}
+
+/// The standard library connects from no address of the caller's choice.
+fn connect(from: SocketAddr, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&from.into()).expect("an address of this machine");
+    socket.connect(&to.into()).expect("a connection");
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true).expect("an option");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+/// A number that somebody may set to have more done, or less.
+fn setting<T: FromStr>(name: &str, default: T) -> T {
+    let parse = |text: String| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"));
+    std::env::var(name).map_or(default, parse)
+}
+
+/// Lets this process have `n_files` open.
+fn allow_files(n_files: usize) {
+    let pid = std::process::id().to_string();
+    let said = output(Command::new("prlimit").args(["--pid", &pid, "--nofile", "--output=SOFT", "--noheadings"]));
+    if said.trim().parse::<usize>().is_ok_and(|soft| soft < n_files) {
+        let status = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={n_files}:")]).status();
+        assert!(status.is_ok_and(|status| status.success()), "{n_files} file descriptors are more than may be had");
+    }
+}
