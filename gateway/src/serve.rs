@@ -70,12 +70,18 @@ impl Answering {
 
     /// What [`reference`] makes of it; a panic there costs one answer.
     fn respond(&self, views: Option<&Views>, message: &[u8], client: IpAddr, transport: Transport) -> Outcome {
-        catch_unwind(AssertUnwindSafe(|| reference::respond(views, &self.policy, message, client, transport)))
-            .unwrap_or_else(|_| {
-                self.metrics.panics.fetch_add(1, Relaxed);
-                error!(%client, query = ?message, "a query has made the program panic: please report it");
-                Outcome::Dropped
-            })
+        self.unharmed(message, client, || reference::respond(views, &self.policy, message, client, transport))
+            .unwrap_or(Outcome::Dropped)
+    }
+
+    /// None where `handle` has panicked, which is counted and reported: nothing that comes from the network ends the program.
+    fn unharmed<T>(&self, message: &[u8], client: IpAddr, handle: impl FnOnce() -> T) -> Option<T> {
+        let handled = catch_unwind(AssertUnwindSafe(handle));
+        if handled.is_err() {
+            self.metrics.panics.fetch_add(1, Relaxed);
+            error!(%client, query = ?message, "a query has made the program panic: please report it");
+        }
+        handled.ok()
     }
 }
 

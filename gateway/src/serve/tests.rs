@@ -10,7 +10,7 @@ fn config() -> Config {
     k8s::config::parse(text).expect("a right file")
 }
 
-fn answering() -> Answering {
+pub(super) fn answering() -> Answering {
     let metrics = Arc::new(Metrics::new(&config(), n_sockets(&config())));
     Answering::new(SharedViews::default(), &config(), metrics)
 }
@@ -68,4 +68,13 @@ async fn a_tcp_socket_that_was_shut_down_is_the_end() {
     listening.sockets.spawn(tcp::serve(listener, None, answering, shard, admission));
     socket.shutdown(std::net::Shutdown::Both).expect("it can be shut down");
     assert!(end_of(listening).await.contains("Invalid argument"));
+}
+
+#[test]
+fn a_panic_over_one_query_is_counted_and_costs_one_answer() {
+    let answering = answering();
+    let client = IpAddr::from([127, 0, 0, 1]);
+    assert_eq!(answering.unharmed(b"query", client, || 1), Some(1));
+    assert_eq!(answering.unharmed(b"query", client, || [1][b"query".len()]), None);
+    assert_eq!(answering.metrics.panics.load(Relaxed), 1);
 }

@@ -123,10 +123,10 @@ pub(super) fn serve(
         let views = views.load();
         let datagrams = buffer.get(..received.length).unwrap_or_default();
         if datagrams.is_empty() {
-            thread.answer(views.as_deref(), datagrams, received.peer);
+            thread.answer_unharmed(views.as_deref(), datagrams, received.peer);
         }
         for message in datagrams.chunks(received.stride) {
-            thread.answer(views.as_deref(), message, received.peer);
+            thread.answer_unharmed(views.as_deref(), message, received.peer);
         }
     }
     Ok(())
@@ -144,6 +144,12 @@ struct Thread<'a> {
 }
 
 impl Thread<'_> {
+    fn answer_unharmed(&mut self, views: Option<&Views>, message: &[u8], peer: Peer) {
+        let answering = self.answering;
+        // Without its answer, whoever asked asks again.
+        let _ = answering.unharmed(message, peer.client.ip(), || self.answer(views, message, peer));
+    }
+
     fn answer(&mut self, views: Option<&Views>, message: &[u8], peer: Peer) {
         let started = Instant::now();
         let client = peer.client.ip();
@@ -208,5 +214,26 @@ impl Thread<'_> {
             shard.answered(&Sample::new(about, rcode, Transport::Udp, peer.client.ip(), sizes), started.elapsed());
             drop(slot);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::tests::answering;
+
+    #[tokio::test]
+    async fn a_socket_that_was_shut_down_is_given_up() {
+        let answering = answering();
+        let datagrams = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let socket = datagrams.socket.try_clone().expect("a second handle");
+        // ENOTCONN, but no reader waits any more.
+        let _ = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
+        let serving = tokio::task::spawn_blocking(move || {
+            let (shard, runtime) = (answering.metrics.shard(0), Handle::current());
+            serve(datagrams, &answering, &shard, &runtime, &AtomicBool::new(false))
+        });
+        let ended = tokio::time::timeout(Duration::from_secs(10), serving).await;
+        ended.expect("an end").expect("no panic").expect_err("an error");
     }
 }
