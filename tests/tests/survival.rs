@@ -15,8 +15,9 @@ mod udp;
 
 use std::{
     net::{SocketAddr, TcpStream},
-    process::Command,
+    process::{self, Command},
     str::FromStr,
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
 };
 
 use tests::{
@@ -29,6 +30,7 @@ use tests::{
 /// A gateway that answers for `app` with the address that ends in `.21`, and for every name below `apps`.
 struct Survivor {
     gateway: Program,
+    server: SocketAddr,
     // Last, as it has the program's log.
     home: Home,
 }
@@ -37,22 +39,27 @@ const APP: &str = "app.home.example";
 
 impl Survivor {
     fn start() -> Self {
-        Self::start_with("")
+        Self::start_in(home())
     }
 
-    /// `more` settings of `dns`, each with a comma after it.
-    fn start_with(more: &str) -> Self {
-        let home = home(more);
-        Self { gateway: home.start("gateway"), home }
+    fn start_in(home: Home) -> Self {
+        Self { gateway: home.start("gateway"), server: home.socket(22, DNS), home }
     }
 
-    fn server(&self) -> SocketAddr {
-        self.home.socket(22, DNS)
+    /// One that is bound to all addresses.
+    fn start_wide() -> Self {
+        // Nobody else may have this port on any address, so that it is not the one of all other tests.
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let process = u16::try_from(process::id() % 1000).expect("small");
+        let port = 20_000 + 10 * process + NEXT.fetch_add(1, Relaxed);
+        let home = home();
+        configure(&home, &format!("listen: [\"{}\"]", home.socket(22, DNS)), &format!("listen: [\"0.0.0.0:{port}\"]"));
+        Self { server: home.socket(22, port), ..Self::start_in(home) }
     }
 
     /// A client with the address that ends in `last`.
     fn asker(&self, last: u8) -> Asker {
-        Asker::new(self.home.socket(last, 0), self.server())
+        Asker::new(self.home.socket(last, 0), self.server)
     }
 
     /// What every client is to be told of [`APP`].
@@ -68,7 +75,7 @@ impl Survivor {
 
     /// A connection from the address that ends in `last`.
     fn connect(&self, last: u8) -> TcpStream {
-        connect(self.home.socket(last, 0), self.server())
+        connect(self.home.socket(last, 0), self.server)
     }
 
     /// The value of a metric, with its labels as they are written.
@@ -87,13 +94,19 @@ impl Survivor {
     }
 }
 
-fn home(more: &str) -> Home {
+fn home() -> Home {
     let home = Home::new();
     let objects =
         [classes(), service("web", &[]), ingress("app", APP, "web"), ingress("wild", "*.apps.home.example", "web")];
     home.apply("apps.yaml", &objects.concat());
-    home.write("doorward.yaml", &home.read("doorward.yaml").replace("dns: {", &format!("dns: {{{more}")));
     home
+}
+
+/// Has the configuration say something else.
+fn configure(home: &Home, what: &str, instead: &str) {
+    let text = home.read("doorward.yaml");
+    assert!(text.contains(what), "{text}");
+    home.write("doorward.yaml", &text.replace(what, instead));
 }
 
 /// The standard library connects from no address of the caller's choice.
@@ -116,7 +129,7 @@ fn setting<T: FromStr>(name: &str, default: T) -> T {
 
 /// Lets this process have `n_files` open.
 fn allow_files(n_files: usize) {
-    let pid = std::process::id().to_string();
+    let pid = process::id().to_string();
     let said = output(Command::new("prlimit").args(["--pid", &pid, "--nofile", "--output=SOFT", "--noheadings"]));
     if said.trim().parse::<usize>().is_ok_and(|soft| soft < n_files) {
         let status = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={n_files}:")]).status();

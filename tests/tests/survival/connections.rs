@@ -13,7 +13,7 @@ use tests::{
     eventually,
 };
 
-use crate::{APP, Survivor, allow_files, setting};
+use crate::{APP, Survivor, allow_files, configure, home, setting};
 
 /// All that may be open at a time, those of forwarders included.
 const MOST: usize = 256 + 64;
@@ -51,10 +51,9 @@ fn ask(stream: &mut TcpStream) -> Option<String> {
 fn thousands_of_connections_leave_udp_and_forwarders_alone() {
     let n_connections = setting("SURVIVAL_CONNECTIONS", 5000);
     allow_files(n_connections + 1000);
-    let home = crate::home("");
-    let forwarders = format!("dns: {{forwarders: [{}], ", home.address(FORWARDER));
-    home.write("doorward.yaml", &home.read("doorward.yaml").replace("dns: {", &forwarders));
-    let mut survivor = Survivor { gateway: home.start("gateway"), home };
+    let home = home();
+    configure(&home, "dns: {", &format!("dns: {{forwarders: [{}], ", home.address(FORWARDER)));
+    let mut survivor = Survivor::start_in(home);
     let right = survivor.right();
     let n_files = survivor.gateway.open_files();
     let quiet = latencies(&survivor, &AtomicBool::new(true), 2000);

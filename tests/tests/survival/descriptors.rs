@@ -5,7 +5,7 @@ use std::{io::Write, net::TcpStream, thread, time::Duration};
 use tests::{
     dns::{A, framed, query, read_framed, said},
     eventually,
-    home::ingress,
+    home::{DNS, ingress},
 };
 
 use crate::{APP, Survivor, connect, home};
@@ -19,10 +19,10 @@ const ADMIN_WARNING: &str = "admin port: cannot accept";
 
 #[test]
 fn without_file_descriptors_udp_goes_on_quietly_and_the_rest_comes_back() {
-    let home = home("");
+    let home = home();
     let n_files = FILES + thread::available_parallelism().map_or(1, usize::from);
     let gateway = home.ready("gateway", home.launch_with_files("gateway", n_files));
-    let mut survivor = Survivor { gateway, home };
+    let mut survivor = Survivor { gateway, server: home.socket(22, DNS), home };
     let right = survivor.right();
     let mut asker = survivor.asker(20);
     assert_eq!(asker.ask(APP, A), right);

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 
-use crate::{APP, Survivor, connect, home};
+use crate::{APP, Survivor, configure, connect, home};
 
 const DOT: u16 = 8853;
 const NAME: &str = "dns.home.example";
@@ -26,13 +26,13 @@ type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// A gateway with TLS, and the certificate that it has.
 fn start() -> (Survivor, String) {
-    let home = home("");
+    let home = home();
     let issued = write_certificate(&home);
     let [certificate, key] = ["tls.crt", "tls.key"].map(|name| home.path(name).display().to_string());
-    let tls =
-        format!("dns: {{tls: {{listen: [\"{}\"], certificate: {certificate}, key: {key}}}, ", home.socket(22, DOT));
-    home.write("doorward.yaml", &home.read("doorward.yaml").replace("dns: {", &tls));
-    (Survivor { gateway: home.start("gateway"), home }, issued)
+    let listen = home.socket(22, DOT);
+    let tls = format!("dns: {{tls: {{listen: [\"{listen}\"], certificate: {certificate}, key: {key}}}, ");
+    configure(&home, "dns: {", &tls);
+    (Survivor::start_in(home), issued)
 }
 
 /// Puts one in place, as it was issued just now.

@@ -1,10 +1,10 @@
 //! Datagrams that are long, or no queries, and addresses that only the kernel knows.
 
-use std::{net::SocketAddr, process};
+use std::net::SocketAddr;
 
 use tests::dns::{A, Asker, option, query, said, with_edns};
 
-use crate::{APP, Survivor, connect, home};
+use crate::{APP, Survivor, connect};
 
 #[test]
 fn a_query_may_be_as_long_as_a_datagram() {
@@ -49,12 +49,8 @@ fn responses_are_counted_and_never_answered() {
 
 #[test]
 fn bound_to_all_addresses_it_answers_from_the_one_that_was_asked() {
-    let home = home("");
-    // Nobody else may have this port on any address, so it is not the one of all other tests.
-    let port = u16::try_from(20_000 + process::id() % 10_000).expect("a port");
-    let [narrow, wide] = [format!("listen: [\"{}\"]", home.socket(22, 5353)), format!("listen: [\"0.0.0.0:{port}\"]")];
-    home.write("doorward.yaml", &home.read("doorward.yaml").replace(&narrow, &wide));
-    let mut survivor = Survivor { gateway: home.start("gateway"), home };
+    let mut survivor = Survivor::start_wide();
+    let port = survivor.server.port();
     for last in [22, 30, 31, 200] {
         let server = survivor.home.socket(last, port);
         for client in [20, last] {
@@ -70,4 +66,21 @@ fn bound_to_all_addresses_it_answers_from_the_one_that_was_asked() {
     assert_eq!(Asker::new(([127, 0, 0, 1], 0).into(), loopback).ask(APP, A), survivor.right());
     drop(connect(([127, 0, 0, 1], 0).into(), loopback));
     survivor.assert_unharmed();
+}
+
+#[test]
+fn clients_that_are_gone_before_their_answer_comes_change_nothing() {
+    for mut survivor in [Survivor::start(), Survivor::start_wide()] {
+        let query = query(1, APP, A);
+        for _ in 0..500 {
+            let asker = survivor.asker(20);
+            for _ in 0..5 {
+                asker.socket().send(&query).expect("sent");
+            }
+        }
+        // The network has told the server of each, which is not the server's concern.
+        survivor.assert_answers_udp(20);
+        survivor.assert_answers_udp(21);
+        survivor.assert_unharmed();
+    }
 }
