@@ -28,17 +28,18 @@ const GROWTH: u64 = 2048;
 
 #[test]
 fn malformed_datagrams_change_nothing_for_others_and_leave_no_memory_behind() {
-    storm(Survivor::start(), setting("SURVIVAL_MESSAGES", MESSAGES));
+    println!("FIGURE {}", storm(Survivor::start(), setting("SURVIVAL_MESSAGES", MESSAGES)));
 }
 
 /// Bound to all addresses, the kernel says more of a datagram, and may hand over many at once.
 #[test]
 fn malformed_datagrams_to_any_address_change_nothing_either() {
-    storm(Survivor::start_wide(), setting("SURVIVAL_MESSAGES", MESSAGES) / 4);
+    println!("FIGURE {}", storm(Survivor::start_wide(), setting("SURVIVAL_MESSAGES", MESSAGES) / 4));
 }
 
-fn storm(mut survivor: Survivor, n_messages: usize) {
-    let storm = |seed: u64, n_messages: usize| {
+/// What became of the memory.
+fn storm(mut survivor: Survivor, n_messages: usize) -> String {
+    let send_half_each = |seed: u64, n_messages: usize| {
         thread::scope(|scope| {
             let halves = [50, 60].map(|client| {
                 scope.spawn({
@@ -49,15 +50,13 @@ fn storm(mut survivor: Survivor, n_messages: usize) {
             halves.map(|half| half.join().expect("no panic")).iter().sum::<usize>()
         })
     };
-    storm(0, WARM_UP);
+    send_half_each(0, WARM_UP);
     let before = survivor.gateway.memory();
-    let answered = storm(1000, n_messages);
+    let answered = send_half_each(1000, n_messages);
     let after = survivor.gateway.memory();
-    println!(
-        "FIGURE {n_messages} malformed datagrams, {answered} answered: resident {before} KiB before, {after} KiB after"
-    );
     assert!(after < before + GROWTH, "{before} KiB have become {after}");
     survivor.assert_unharmed();
+    format!("{n_messages} malformed datagrams, {answered} answered: resident {before} KiB before, {after} KiB after")
 }
 
 /// Sends damaged messages in batches, each closed by a good query: what answers it has answered the batch, as a
