@@ -8,14 +8,11 @@ use std::{
     sync::LazyLock,
 };
 
-use gateway::zone::Zones;
 use k8s::{
     config::{self, Config},
-    source::{self, Kinds, manifest},
-    translate::{names, translate},
+    source::manifest,
 };
 use proptest::prelude::*;
-use router::table::RouteTable;
 use serde_json::{Value, json};
 
 /// One change: which of the document's values, counted from its beginning, and what becomes of it.
@@ -154,21 +151,6 @@ proptest! {
         }
         // Each on its own, so that one that cannot be read leaves the others.
         let objects = values.iter().filter_map(|value| manifest::read(&value.to_string()).ok()).flatten();
-        let kinds = Kinds { secrets: true, endpoints: true, dns_endpoints: true };
-        let snapshot = source::snapshot(objects, kinds);
-        let translation = translate(&snapshot, config);
-        let names = names(&snapshot, &translation, config);
-        for claim in &names.claims {
-            prop_assert!(!claim.name.to_string().is_empty());
-        }
-        for problem in translation.problems.iter().chain(&names.problems) {
-            prop_assert!(!problem.to_string().is_empty());
-        }
-        let zones = Zones::build(&names.claims, config, None, 1);
-        prop_assert_eq!(zones.serial(), 1);
-        for entry_point in &translation.model.entry_points {
-            let listeners: Vec<_> = entry_point.listeners.iter().collect();
-            let _ = RouteTable::compile(&listeners, |_, rule| rule).values().len();
-        }
+        tests::fuzz::follow(objects, config);
     }
 }
