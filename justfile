@@ -21,6 +21,10 @@ test:
 cluster *filter:
     tests/run cluster {{filter}}
 
+# Any bytes against DNS and the reader of manifests, a minute each (needs nightly Rust and cargo-fuzz)
+fuzz *seconds:
+    tests/run fuzz {{seconds}}
+
 # Accept what the golden tests now give
 bless:
     UPDATE_GOLDEN=1 cargo test -p tests --test golden

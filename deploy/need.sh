@@ -4,7 +4,7 @@
 package_of() {
   case $1 in
   dig) echo bind9-dnsutils ;;
-  cc) echo build-essential ;;
+  cc | c++) echo build-essential ;;
   dnsmasq) echo dnsmasq-base ;;
   ip) echo iproute2 ;;
   knotd) echo knot ;;

@@ -4,11 +4,8 @@ pub mod api_server;
 pub mod backend;
 pub mod cluster;
 pub mod dns;
-<<<<<<< HEAD
 pub mod dnsmasq;
-=======
 pub mod fuzz;
->>>>>>> 424f87e (tests: Say in one place what must hold for any bytes)
 pub mod home;
 mod program;
 
