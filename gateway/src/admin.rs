@@ -47,7 +47,11 @@ pub(crate) fn pages(
         let format = Format::parse(text).ok_or_else(|| format!("{text:?} is no format: ask for {}", Format::NAMES))?;
         let views = listed.load();
         let views = views.as_deref().ok_or("not ready: waiting for the first complete list of objects")?;
-        records::list(views.default_zones(), format, query.first("zone")).map(Content::Text)
+        let list = records::list(views.default_zones(), format, query.first("zone"))?;
+        match format {
+            Format::Json => serde_json::from_str(&list).map(Content::Json).map_err(|error| error.to_string()),
+            Format::Table | Format::Hosts | Format::Dnsmasq | Format::Zone => Ok(Content::Text(list)),
+        }
     };
     OwnPages {
         pages: vec![("/explain", Box::new(explain_page)), ("/records", Box::new(records_page))],

@@ -123,11 +123,19 @@ pub(crate) fn explain(known: &Known<'_>, question: &Question) -> Explanation {
         objects: known.objects.map(as_of),
         ..Explanation::default()
     };
-    let client = question.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let client = question.client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.to_canonical());
     for kind in kinds(question) {
         ask(known.views, known.policy, (&question.name, kind, client), &mut explained);
     }
-    explained.because.extend(question.client.and_then(|client| stranger(client, known.config)));
+    if question.client.is_some() && !known.config.dns.clients.iter().any(|network| network.contains(&client)) {
+        let (answer, gets) = match known.config.dns.strangers {
+            Strangers::Drop => ("DROPPED", "gets no answer at all"),
+            Strangers::Refuse => ("REFUSED", "is refused"),
+        };
+        answer.clone_into(&mut explained.answer);
+        (explained.records, explained.cached_seconds) = (Vec::new(), None);
+        explained.because.push(format!("{client} is not in dns.clients: whoever asks from there {gets}"));
+    }
     let Some(views) = known.views else {
         explained.because.push("not ready: waiting for the first complete list of objects".to_owned());
         return explained;
@@ -154,19 +162,6 @@ fn as_of(objects: Objects) -> AsOf {
         Objects::Followed { changed } => AsOf { restored: false, time: telemetry::rfc3339(changed) },
         Objects::Restored { as_of } => AsOf { restored: true, time: telemetry::rfc3339(as_of) },
     }
-}
-
-/// What a client gets that is none of those who are answered.
-fn stranger(client: IpAddr, config: &Config) -> Option<String> {
-    let canonical = client.to_canonical();
-    if config.dns.clients.iter().any(|network| network.contains(&canonical)) {
-        return None;
-    }
-    let gets = match config.dns.strangers {
-        Strangers::Drop => "gets no answer at all",
-        Strangers::Refuse => "is refused",
-    };
-    Some(format!("{client} is not in dns.clients: whoever asks from there {gets}"))
 }
 
 /// The addresses of a name in another view, where they are others.
@@ -258,15 +253,18 @@ fn because(known: &Known<'_>, (views, view): (&Views, &View), question: &Questio
         let reasons = reasons(known.config, &view.zones, &found, (&name, question.kind), &withheld, explained);
         let of_whom = if step == 0 { String::new() } else { format!("{name}: ") };
         explained.because.extend(reasons.into_iter().map(|reason| format!("{of_whom}{reason}")));
-        let is_unanswered = match found {
-            Lookup::Found { node, .. } => node.is_empty_non_terminal(),
-            Lookup::Missing { .. } | Lookup::Denied { .. } | Lookup::OutOfZone => true,
+        let (is_unanswered, is_unclaimed) = match found {
+            Lookup::Found { node, .. } => {
+                let has_it = |kind: RecordType| node.rrset(u16::from(kind)).is_some();
+                (node.alias().is_none() && !kinds(question).into_iter().any(has_it), node.is_empty_non_terminal())
+            }
+            Lookup::Missing { .. } | Lookup::Denied { .. } | Lookup::OutOfZone => (true, true),
         };
         if is_unanswered {
-            explained.shadowed.extend(shadowed(views.claims(), &view.zones, &name));
-            if withheld.is_empty() {
-                explained.mistakes.extend(mistakes(known.problems, &name));
-            }
+            explained.shadowed.extend(shadowed(views.claims(), &view.zones, &name, &kinds(question)));
+        }
+        if is_unclaimed && withheld.is_empty() {
+            explained.mistakes.extend(mistakes(known.problems, &name));
         }
         explained.withheld.extend(withheld);
         let Lookup::Found { node, .. } = found else { return };
@@ -293,7 +291,10 @@ fn reasons(
         }
         Lookup::OutOfZone => {
             let known: Vec<String> = config.zones.iter().map(|zone| zone.name.to_string()).collect();
-            vec![format!("no zone holds this name; the zones are {}", known.join(", "))]
+            vec![match &*known {
+                [] => "no zone holds this name: `zones` in the configuration names none".to_owned(),
+                known => format!("no zone holds this name; the zones are {}", known.join(", ")),
+            }]
         }
         Lookup::Denied { apex } if apex.is_root() => {
             let example =
@@ -327,7 +328,7 @@ fn reasons(
                 explained.wildcard = wildcard_over(zone, name).map(|name| name.to_string());
             }
             let without = node.is_empty_non_terminal().then(|| without_claim(zones, zone, name, nobody));
-            let claims = node.claims.iter().map(|claim| of_claim(claim, node));
+            let claims = node.claims.iter().map(|claim| of_claim(claim, node, kind));
             without.into_iter().chain(claims).chain(other_types(node, kind)).collect()
         }
     }
@@ -359,11 +360,22 @@ fn without_claim(zones: &Zones, zone: &Zone, name: &WireName, nobody: &str) -> S
     format!("{nobody}; it exists because names below it do{example}")
 }
 
-fn of_claim(claim: &Claim, node: &Node) -> String {
+/// `asked` is None where it was asked for addresses of either kind.
+fn of_claim(claim: &Claim, node: &Node, asked: Option<RecordType>) -> String {
     let who = who(claim);
+    let is_address = |kind: &u16| matches!(*kind, kind::A | kind::AAAA | kind::CNAME);
+    let is_asked = |kind: &u16| match asked.map(u16::from) {
+        None => is_address(kind),
+        // The service binding of a name is made of its addresses.
+        Some(kind::HTTPS) => is_address(kind),
+        Some(asked) => *kind == asked || *kind == kind::CNAME || asked == kind::ANY,
+    };
     let is_all = node.rrsets.iter().all(|rrset| rrset.kind == kind::HTTPS || claim.kinds.contains(&rrset.kind));
     match claim.part {
-        Part::Answers if is_all => format!("{who} gives the answer"),
+        Part::Answers if is_all && claim.kinds.iter().any(is_asked) => format!("{who} gives the answer"),
+        Part::Answers if asked.is_none() && !claim.kinds.iter().any(is_address) => {
+            format!("{who} gives {}, and no address", names_of(&claim.kinds))
+        }
         Part::Answers => format!("{who} gives {}", names_of(&claim.kinds)),
         Part::NoAddress => {
             let place = claim.entry_point.as_ref().map(|name| format!(" on entry point {name}")).unwrap_or_default();
@@ -424,7 +436,8 @@ fn is_wildcard_over(pattern: &HostPattern, name: &WireName) -> bool {
     }
 }
 
-fn shadowed(claims: &[NameClaim], zones: &Zones, name: &WireName) -> Vec<String> {
+/// Wildcards that have what is asked for, and that what exists keeps from answering.
+fn shadowed(claims: &[NameClaim], zones: &Zones, name: &WireName, asked: &[RecordType]) -> Vec<String> {
     let Some(zone) = zones.zone(name.as_bytes()) else { return Vec::new() };
     let all: Vec<&[u8]> = labels(name.as_bytes()).collect();
     let mut ending = (0..all.len()).map(|skip| WireName::from_labels(all[skip..].iter().copied()));
@@ -433,7 +446,10 @@ fn shadowed(claims: &[NameClaim], zones: &Zones, name: &WireName) -> Vec<String>
         let is_answered = !matches!(claim.answer, ClaimedAnswer::Withheld(_));
         // Not what is held by a zone inside its own: there it has never been.
         let is_here = zones.zone(WireName::from(&claim.name).as_bytes()).is_some_and(|holder| holder.apex == zone.apex);
-        (is_answered && is_here && is_wildcard_over(&claim.name, name)).then(|| {
+        let has_it =
+            |node: &Node| node.alias().is_some() || asked.iter().any(|kind| node.rrset(u16::from(*kind)).is_some());
+        let is_missed = zone.node(WireName::from(&claim.name).as_bytes()).is_some_and(has_it);
+        (is_answered && is_here && is_missed && is_wildcard_over(&claim.name, name)).then(|| {
             format!(
                 "{} of {} does not answer here, as {exists} exists: a wildcard covers nothing that exists, nor what is below it (RFC 4592)",
                 claim.name, claim.object

@@ -16,7 +16,7 @@ pub mod view;
 pub mod wire;
 pub mod zone;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use arc_swap::ArcSwapOption;
@@ -24,7 +24,7 @@ use k8s::{
     admin::Admin,
     cli::CommonArgs,
     config::Config,
-    model::NameClaim,
+    model::{ClaimedAnswer, NameClaim},
     problem::Problem,
     source::{self, Kinds, Source, Update},
     telemetry,
@@ -96,9 +96,13 @@ async fn follow(
         admin.set_as_of(snapshot.as_of);
         problems = found;
         if views.load().as_ref().is_none_or(|views| views.claims() != claims) {
-            let built = Views::build(claims, config, next_serial(views));
-            report(views.load().as_deref(), &built);
-            metrics.changed(&built);
+            let serial = serial_of(&claims, views);
+            let built = Views::build(claims, config, serial);
+            let old = views.load_full();
+            if old.as_ref().is_none_or(|old| old.serial() != serial) {
+                report(old.as_deref(), &built);
+            }
+            metrics.changed(old.as_deref(), &built);
             views.store(Some(Arc::new(built)));
         }
         admin.set_ready();
@@ -120,18 +124,24 @@ pub fn wanted(snapshot: &k8s::snapshot::Snapshot, config: &Config) -> (Vec<NameC
 /// Says how many names there are, and which new ones keep a wildcard from answering.
 fn report(old: Option<&Views>, new: &Views) {
     info!(names = records::count(new.default_zones()), "zones changed");
-    let shadowed = |views: &Views| -> Vec<String> {
-        let zones = views.default_zones().iter();
-        zones
-            .flat_map(zone::Zone::shadowed)
-            .map(|(name, wildcard)| {
-                format!("{name} exists because names below it do: {wildcard} does not answer for it, nor for what is below it (RFC 4592)")
-            })
-            .collect()
+    let shadowed = |views: &Views| -> BTreeSet<(String, String)> {
+        let all = views.default_zones().iter().flat_map(zone::Zone::shadowed);
+        all.map(|(name, wildcard)| (name.to_string(), wildcard.to_string())).collect()
     };
     let known = old.map(shadowed).unwrap_or_default();
-    for text in shadowed(new).into_iter().filter(|text| !known.contains(text)) {
-        warn!("shadowed wildcard: {text}");
+    for (name, wildcard) in shadowed(new).difference(&known) {
+        warn!(
+            "shadowed wildcard: {name} exists because names below it do: {wildcard} does not answer for it, nor for what is below it (RFC 4592)"
+        );
+    }
+}
+
+/// A serial moves where an answer does; why something is withheld is no answer.
+fn serial_of(claims: &[NameClaim], views: &SharedViews) -> u32 {
+    let answered = |claim: &&NameClaim| !matches!(claim.answer, ClaimedAnswer::Withheld(_));
+    match views.load().as_ref() {
+        Some(old) if old.claims().iter().filter(answered).eq(claims.iter().filter(answered)) => old.serial(),
+        _ => next_serial(views),
     }
 }
 

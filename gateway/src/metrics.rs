@@ -193,13 +193,18 @@ impl Metrics {
     }
 
     /// After the zones were replaced.
-    pub(crate) fn changed(&self, views: &Views) {
-        for zone in views.default_zones().iter() {
+    pub(crate) fn changed(&self, old: Option<&Views>, new: &Views) {
+        // A reverse zone may be gone, and its gauge can only be told.
+        for zone in old.iter().flat_map(|old| old.default_zones().iter()) {
+            gauge!(NAMES, "zone" => zone.apex.to_string()).set(0.0);
+            gauge!(SHADOWED, "zone" => zone.apex.to_string()).set(0.0);
+        }
+        for zone in new.default_zones().iter() {
             let names = zone.nodes().filter(|(_, node)| !node.rrsets.is_empty()).count();
             gauge!(NAMES, "zone" => zone.apex.to_string()).set(names as f64);
             gauge!(SHADOWED, "zone" => zone.apex.to_string()).set(zone.shadowed().len() as f64);
         }
-        gauge!(CHANGED).set(f64::from(views.serial()));
+        gauge!(CHANGED).set(f64::from(new.serial()));
     }
 
     /// In the text format of Prometheus.

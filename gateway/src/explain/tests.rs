@@ -113,7 +113,7 @@ fn the_reason_says_what_there_is_to_change() {
             &[
                 "Ingress default/grafana.home.example on entry point lan gives A",
                 "Ingress default/grafana.home.example on entry point default/vpn is not answered: Ingress default/grafana.home.example on entry point lan comes before it",
-                "DNSEndpoint default/grafana.home.example gives TXT",
+                "DNSEndpoint default/grafana.home.example gives TXT, and no address",
             ][..],
         ),
         (
@@ -125,7 +125,7 @@ fn the_reason_says_what_there_is_to_change() {
             "six.home.example",
             Some("A"),
             &[
-                "Ingress default/six.home.example on entry point lan gives the answer",
+                "Ingress default/six.home.example on entry point lan gives AAAA",
                 "the name has AAAA, and nothing of type A",
             ],
         ),
@@ -207,8 +207,10 @@ fn a_wildcard_that_answers_and_one_that_does_not_are_named_however_the_name_is_w
         let expected = "*.home.example of Ingress default/*.home.example does not answer here, as b.home.example exists: a wildcard covers nothing that exists, nor what is below it (RFC 4592)";
         assert_eq!(explained(name, None).shadowed, [expected], "{name}");
     }
+    let expected = "*.home.example of Ingress default/*.home.example does not answer here, as pending.home.example exists: a wildcard covers nothing that exists, nor what is below it (RFC 4592)";
+    assert_eq!(explained("pending.home.example", None).shadowed, [expected]);
     for (name, kind) in
-        [("grafana.home.example", Some("AAAA")), ("pending.home.example", None), ("free.home.example", None)]
+        [("grafana.home.example", Some("AAAA")), ("b.home.example", Some("TXT")), ("free.home.example", None)]
     {
         assert!(explained(name, kind).shadowed.is_empty(), "{name}");
     }
@@ -241,6 +243,7 @@ fn it_says_since_when_and_for_whom() {
 #[test]
 fn a_client_that_nobody_answers_is_told_first() {
     let said = explained_to("grafana.home.example", None, Some("203.0.113.7"));
+    assert_eq!((said.answer.as_str(), said.records.len()), ("DROPPED", 0));
     assert_eq!(said.because[0], "203.0.113.7 is not in dns.clients: whoever asks from there gets no answer at all");
     let said = explained_to("grafana.home.example", None, Some("::ffff:192.168.8.7"));
     assert!(said.because[0].starts_with("Ingress"), "{:?}", said.because);

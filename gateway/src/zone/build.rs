@@ -30,6 +30,7 @@ impl Zones {
         place_inner_zones(&mut zones);
 
         let mut by_name: BTreeMap<WireName, Vec<&NameClaim>> = BTreeMap::new();
+        own.extend(config.zones.iter().filter_map(|zone| name_server(zone, &config.dns.addresses)));
         for claim in claims.iter().chain(&own).filter(|claim| !matches!(claim.answer, ClaimedAnswer::Withheld(_))) {
             by_name.entry(WireName::from(&claim.name)).or_default().push(claim);
         }
@@ -42,7 +43,7 @@ impl Zones {
             }
         }
         for zone in &mut zones {
-            place_name_server(zone, &config.dns.addresses);
+            place_name_server(zone);
         }
         Self { zones, serial }
     }
@@ -80,54 +81,60 @@ fn settle(claims: &[&NameClaim], zone_ttl: u32, https_records: bool) -> (Vec<RrS
             ClaimedAnswer::Withheld(_) => continue,
         };
         let who = entry_point.ok_or(&claim.object);
-        let is_new = |data: &RecordData| {
-            let kind = Data::Record(data.clone()).kind();
+        let fits = |data: &RecordData| {
+            let kind = kind_of(data);
             match kind {
                 kind::CNAME => types.is_empty(),
                 kind::A | kind::AAAA => !types.contains_key(&kind::CNAME) && winner.is_none_or(|winner| winner == who),
                 _ => !types.contains_key(&kind::CNAME),
             }
         };
-        let taken: Vec<RecordData> = data.iter().filter(|data| is_new(data)).cloned().collect();
-        let part = match (data.is_empty(), taken.is_empty()) {
-            (true, _) => Part::NoAddress,
-            (false, true) => Part::Outranked,
-            (false, false) => Part::Answers,
-        };
-        let of_interest = if taken.is_empty() { &data } else { &taken };
-        let mut kinds: Vec<u16> = of_interest.iter().map(|data| Data::Record(data.clone()).kind()).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
+        let (taken, lost): (Vec<RecordData>, Vec<RecordData>) = data.iter().cloned().partition(fits);
+        let is_empty = data.is_empty().then_some((&data, Part::NoAddress));
+        let parts =
+            [(&taken, Part::Answers), (&lost, Part::Outranked)].into_iter().filter(|(data, _)| !data.is_empty());
+        for (data, part) in parts.chain(is_empty) {
+            tell(&mut settled, &claim.object, entry_point, data.iter().map(kind_of), part);
+        }
         let ttl = claim.ttl.unwrap_or(zone_ttl);
         for data in taken {
             if matches!(data, RecordData::A(_) | RecordData::Aaaa(_)) {
                 winner.get_or_insert(who);
             }
-            let data = Data::Record(data);
-            let (least, all) = types.entry(data.kind()).or_insert_with(|| (ttl, Vec::new()));
+            let (least, all) = types.entry(kind_of(&data)).or_insert_with(|| (ttl, Vec::new()));
             *least = ttl.min(*least);
-            all.push(data);
+            all.push(Data::Record(data));
         }
         if https_records && has_https && winner == Some(who) {
             let (v4, v6) = by_family(&data);
             types.entry(kind::HTTPS).or_insert_with(|| (ttl, vec![Data::Https { v4, v6 }]));
         }
-        // Several endpoints of one object, or several listeners of one door, are one claim to a reader.
-        let same = |other: &&mut Claim| {
-            (&other.object, other.entry_point.as_ref(), other.part) == (&claim.object, entry_point, part)
-        };
-        match settled.iter_mut().find(same) {
-            Some(known) => {
-                known.kinds.extend(kinds);
-                known.kinds.sort_unstable();
-                known.kinds.dedup();
-            }
-            None => {
-                settled.push(Claim { object: claim.object.clone(), entry_point: entry_point.cloned(), kinds, part });
-            }
-        }
     }
     (types.into_values().map(|(ttl, data)| RrSet::new(ttl, data)).collect(), settled)
+}
+
+fn kind_of(data: &RecordData) -> u16 {
+    Data::Record(data.clone()).kind()
+}
+
+/// Several endpoints of one object, or several listeners of one door, are one claim to a reader.
+fn tell(
+    settled: &mut Vec<Claim>,
+    object: &ObjectName,
+    entry_point: Option<&Arc<str>>,
+    kinds: impl Iterator<Item = u16>,
+    part: Part,
+) {
+    let same = |other: &Claim| (&other.object, other.entry_point.as_ref(), other.part) == (object, entry_point, part);
+    let index = settled.iter().position(same).unwrap_or_else(|| {
+        let (object, entry_point) = (object.clone(), entry_point.cloned());
+        settled.push(Claim { object, entry_point, kinds: Vec::new(), part });
+        settled.len() - 1
+    });
+    let all = &mut settled[index].kinds;
+    all.extend(kinds);
+    all.sort_unstable();
+    all.dedup();
 }
 
 fn by_family(data: &[RecordData]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
@@ -178,19 +185,19 @@ fn place_inner_zones(zones: &mut [Zone]) {
     }
 }
 
-/// Last, as an object that wants the name has it: the router serves it at the object's address, and
-/// nothing that forwards to us asks where the name server is.
-fn place_name_server(zone: &mut Zone, addresses: &[IpAddr]) {
+/// After every object's claim: the router serves the name at the object's address, and nothing that forwards to us
+/// asks where the name server is.
+fn name_server(zone: &ZoneConfig, addresses: &[IpAddr]) -> Option<NameClaim> {
+    let name = format!("ns.{}", zone.name).parse().ok()?;
+    (!addresses.is_empty())
+        .then(|| configured("dns.addresses", name, addresses.iter().map(|it| RecordData::from(*it)).collect()))
+}
+
+/// It exists, with an address or without.
+fn place_name_server(zone: &mut Zone) {
     let name_server = zone.name_server.clone();
-    if !zone.apex.is_at_or_above(name_server.as_bytes()) {
-        return;
-    }
-    let ttl = zone.ttl;
-    let host = name_server.to_string().parse();
-    let node = node(zone, &name_server);
-    if let (true, false, Ok(host)) = (node.claims.is_empty(), addresses.is_empty(), host) {
-        let claim = configured("dns.addresses", host, addresses.iter().map(|it| RecordData::from(*it)).collect());
-        (node.rrsets, node.claims) = settle(&[&claim], ttl, false);
+    if zone.apex.is_at_or_above(name_server.as_bytes()) {
+        node(zone, &name_server);
     }
 }
 
