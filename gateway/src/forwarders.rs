@@ -28,6 +28,11 @@ pub(crate) fn snippets(config: &Config) -> Vec<(&'static str, &'static str, Stri
     );
     vec![
         ("Pi-hole", "Settings, All settings, misc.dnsmasq_lines, or the variable FTLCONF_misc_dnsmasq_lines", pi_hole),
+        (
+            "a Pi-hole that checks DNSSEC",
+            "beside them, where the domain is signed on the Internet; dnsmasq from 2.91 on",
+            zones.iter().map(|zone| format!("trust-anchor={zone}")).collect::<Vec<_>>().join("\n"),
+        ),
         ("AdGuard Home", "Settings, DNS settings, Upstream DNS servers", ad_guard),
         (
             "UniFi",

@@ -59,21 +59,29 @@ pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {
     for (resolver, place, lines) in forwarders::snippets(&config) {
         info!("to have {resolver} ask this gateway ({place}):\n{lines}");
     }
+    for zone in config.zones.iter().filter(|zone| zone.ttl < 5 || zone.negative_ttl < 5) {
+        warn!(zone = %zone.name, "ttl or negativeTtl below 5: Pi-hole's cache makes nothing faster by it, and asks far more often");
+    }
     let state = config.state_directory.as_ref().map(|directory| directory.join("gateway.state"));
     let Source { updates, keeper } = source::open(args.origin(), KINDS, state).await?;
     let follow = follow(updates, &config, &views, &admin, &metrics);
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let leave = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        info!("leaving");
+        admin.set_leaving();
+        // Queries that are on their way to this replica still get their answer, and the right one.
+        tokio::time::sleep(Duration::from_secs(config.drain.delay)).await;
+    };
     tokio::select! {
         ended = follow => return ended,
         error = server.ended() => return Err(error),
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        () = leave => {}
     }
-    info!("leaving");
-    admin.set_leaving();
-    // Queries that are on their way to this replica still get their answer.
-    tokio::time::sleep(Duration::from_secs(config.drain.delay)).await;
     server.close().await;
     keeper.finish().await;
     Ok(())
@@ -102,7 +110,7 @@ async fn follow(
             if old.as_ref().is_none_or(|old| old.serial() != serial) {
                 report(old.as_deref(), &built);
             }
-            metrics.changed(old.as_deref(), &built);
+            metrics.changed(&built, std::time::SystemTime::now());
             views.store(Some(Arc::new(built)));
         }
         admin.set_ready();

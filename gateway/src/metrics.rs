@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use k8s::config::Config;
@@ -19,12 +19,15 @@ use metrics::gauge;
 use crate::{
     reference::{About, Transport},
     view::Views,
+    zone::Part,
 };
 
 /// Names with records, by zone.
 pub(crate) const NAMES: &str = "doorward_dns_names";
 /// Empty non-terminals that keep a wildcard from answering, by zone.
 pub(crate) const SHADOWED: &str = "doorward_dns_shadowed_wildcards";
+/// Claims that another one on the same name comes before, by zone.
+pub(crate) const OUTRANKED: &str = "doorward_dns_outranked_claims";
 /// When the zones were last replaced, in seconds since 1970.
 pub(crate) const CHANGED: &str = "doorward_dns_zones_changed_timestamp_seconds";
 
@@ -94,16 +97,10 @@ pub(crate) enum Dropped {
     Stranger,
     /// The same question again and again while there is nothing to answer with.
     NotReady,
-    /// More questions for the upstream than it may have open.
-    Overload,
 }
 
-const DROPS: &[(Dropped, &str)] = &[
-    (Dropped::NoQuery, "no query"),
-    (Dropped::Stranger, "stranger"),
-    (Dropped::NotReady, "not ready"),
-    (Dropped::Overload, "overload"),
-];
+const DROPS: &[(Dropped, &str)] =
+    &[(Dropped::NoQuery, "no query"), (Dropped::Stranger, "stranger"), (Dropped::NotReady, "not ready")];
 
 /// All that is counted outside the registry.
 #[derive(Debug, Default)]
@@ -174,6 +171,7 @@ impl Metrics {
     pub(crate) fn new(config: &Config, n_shards: usize) -> Self {
         metrics::describe_gauge!(NAMES, "Names with records, by zone");
         metrics::describe_gauge!(SHADOWED, "Empty non-terminals that keep a wildcard from answering, by zone");
+        metrics::describe_gauge!(OUTRANKED, "Claims that another one on the same name comes before, by zone");
         metrics::describe_gauge!(CHANGED, "When the zones were last replaced");
         let zones = config.zones.iter().map(|zone| format!("{}.", zone.name)).chain([".".to_owned()]).collect();
         let views: Vec<String> =
@@ -192,19 +190,17 @@ impl Metrics {
         Arc::clone(&self.shards[index % self.shards.len()])
     }
 
-    /// After the zones were replaced.
-    pub(crate) fn changed(&self, old: Option<&Views>, new: &Views) {
-        // A reverse zone may be gone, and its gauge can only be told.
-        for zone in old.iter().flat_map(|old| old.default_zones().iter()) {
-            gauge!(NAMES, "zone" => zone.apex.to_string()).set(0.0);
-            gauge!(SHADOWED, "zone" => zone.apex.to_string()).set(0.0);
-        }
-        for zone in new.default_zones().iter() {
+    /// After the zones were replaced. Reverse zones come and go, and gauges stay: only configured ones have some.
+    pub(crate) fn changed(&self, views: &Views, now: SystemTime) {
+        for zone in views.default_zones().iter().filter(|zone| zone.configured.is_some()) {
             let names = zone.nodes().filter(|(_, node)| !node.rrsets.is_empty()).count();
             gauge!(NAMES, "zone" => zone.apex.to_string()).set(names as f64);
             gauge!(SHADOWED, "zone" => zone.apex.to_string()).set(zone.shadowed().len() as f64);
+            let claims = zone.nodes().flat_map(|(_, node)| &node.claims);
+            let outranked = claims.filter(|claim| claim.part == Part::Outranked).count();
+            gauge!(OUTRANKED, "zone" => zone.apex.to_string()).set(outranked as f64);
         }
-        gauge!(CHANGED).set(f64::from(new.serial()));
+        gauge!(CHANGED).set(now.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64()));
     }
 
     /// In the text format of Prometheus.
