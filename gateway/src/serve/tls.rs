@@ -16,6 +16,8 @@ use tokio_rustls::{
 };
 use tracing::{info, warn};
 
+use super::now_and_then;
+
 /// How often the files are looked at: a certificate is renewed weeks before it ends.
 const LOOK_UP: Duration = Duration::from_secs(10);
 
@@ -36,9 +38,18 @@ pub(super) fn follow(config: &DnsTlsConfig) -> anyhow::Result<Arc<Acceptor>> {
     let acceptor = Arc::new(Acceptor(ArcSwap::from_pointee(parse(&pem, config)?)));
     let (followed, config) = (Arc::clone(&acceptor), config.clone());
     tokio::spawn(async move {
+        let mut warned = None;
         loop {
             tokio::time::sleep(LOOK_UP).await;
-            let Ok(new) = read(&config) else { continue };
+            let new = match read(&config) {
+                Ok(new) => new,
+                Err(error) => {
+                    if now_and_then(&mut warned) {
+                        warn!("DNS over TLS keeps the certificate it had: {error:#}");
+                    }
+                    continue;
+                }
+            };
             if new == pem {
                 continue;
             }
