@@ -296,7 +296,7 @@ fn reasons(
                 known => format!("no zone holds this name; the zones are {}", known.join(", ")),
             }]
         }
-        Lookup::Denied { apex } if apex.is_root() => {
+        Lookup::Denied { apex, .. } if apex.is_root() => {
             let example =
                 config.zones.first().map(|zone| format!(": ask for {name}.{}", zone.name)).unwrap_or_default();
             vec![format!("a single label lies in no zone{example}")]

@@ -1,15 +1,16 @@
-//! Questions for names that no zone holds, handed to the upstream as they are.
+//! Questions for names that no zone holds, put to the upstream.
 
 use std::{
+    collections::HashMap,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::watch,
     time::timeout,
 };
 
@@ -24,41 +25,92 @@ const MOST: usize = 256;
 /// How long one try may take …
 const TRY: Duration = Duration::from_secs(2);
 /// … and how many there are.
-const TRIES: usize = 2;
+const TRIES: u32 = 2;
 
 /// Who is asked.
 pub(crate) struct Upstream {
     address: SocketAddr,
-    slots: Arc<Semaphore>,
+    /// What is asked now, and where its answer will be. Whoever asks the same waits for that: two open questions
+    /// alike would make a forged answer twice as likely to fit (RFC 5452 section 5), and two servers that
+    /// forward to each other would ask without end.
+    open: Mutex<HashMap<Asked, watch::Receiver<Answer>>>,
+}
+
+/// A query without its id, and how it is to be asked.
+type Asked = (Vec<u8>, Transport);
+
+/// None while there is none, and in the end where the upstream gives none.
+type Answer = Option<Arc<[u8]>>;
+
+/// Takes a question away when it is open no more, however that came.
+struct Open<'a> {
+    upstream: &'a Upstream,
+    asked: Asked,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.upstream.open().remove(&self.asked);
+    }
 }
 
 impl Upstream {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, slots: Arc::new(Semaphore::new(MOST)) }
+        Self { address, open: Mutex::default() }
     }
 
-    /// To be held while the upstream is asked; None where too many ask already.
-    pub(crate) fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).try_acquire_owned().ok()
+    fn open(&self) -> MutexGuard<'_, HashMap<Asked, watch::Receiver<Answer>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The upstream's answer, or SERVFAIL where there is none.
+    /// What the client gets: the upstream's answer, or SERVFAIL where there is none, or too many ask already.
     pub(crate) async fn ask(&self, query: &[u8], transport: Transport, metrics: &Metrics) -> Vec<u8> {
+        let answer = match reference::upstream_query(query) {
+            Some(asked) => self.answer((asked, transport)).await,
+            None => None,
+        };
+        let counter = if answer.is_some() { &metrics.forwarded } else { &metrics.forward_failures };
+        counter.fetch_add(1, Relaxed);
+        match answer {
+            Some(answer) => reference::relay(query, &answer, transport),
+            None => reference::server_failure(query),
+        }
+    }
+
+    async fn answer(&self, asked: Asked) -> Answer {
+        let (tell, told) = watch::channel(None);
+        let waiting = {
+            let mut open = self.open();
+            match open.get(&asked) {
+                Some(told) => Some(told.clone()),
+                None if open.len() >= MOST => return None,
+                None => {
+                    open.insert(asked.clone(), told);
+                    None
+                }
+            }
+        };
+        if let Some(mut told) = waiting {
+            // Ends with the one who asks.
+            let answer = told.wait_for(Option::is_some).await.ok()?;
+            return answer.clone();
+        }
+        let open = Open { upstream: self, asked };
+        let (query, transport) = &open.asked;
         for _ in 0..TRIES {
-            let asked = async {
+            let exchange = async {
                 match transport {
                     Transport::Udp => self.ask_udp(query).await,
                     Transport::Tcp => self.ask_tcp(query).await,
                 }
             };
-            if let Ok(Some(mut answer)) = timeout(TRY, asked).await {
-                metrics.forwarded.fetch_add(1, Relaxed);
-                answer.iter_mut().zip(query).take(2).for_each(|(byte, id)| *byte = *id);
-                return answer;
+            if let Ok(Some(answer)) = timeout(TRY, exchange).await {
+                let answer: Arc<[u8]> = answer.into();
+                tell.send_replace(Some(Arc::clone(&answer)));
+                return Some(answer);
             }
         }
-        metrics.forward_failures.fetch_add(1, Relaxed);
-        reference::server_failure(query)
+        None
     }
 
     /// From a port of its own each time: with the id, that is what makes an answer hard to forge (RFC 5452).
@@ -71,7 +123,7 @@ impl Upstream {
         socket.connect(self.address).await.ok()?;
         let query = with_id(query, random_id());
         socket.send(&query).await.ok()?;
-        let mut buffer = vec![0; 4096];
+        let mut buffer = vec![0; usize::from(u16::MAX)];
         loop {
             let length = socket.recv(&mut buffer).await.ok()?;
             let answer = buffer.get(..length)?;
@@ -97,18 +149,20 @@ fn with_id(query: &[u8], id: [u8; 2]) -> Vec<u8> {
     id.iter().chain(query.iter().skip(2)).copied().collect()
 }
 
-/// Each hasher of the standard library has keys of its own, from the system's randomness.
+/// A keyed hash, whose key is the system's randomness and another one for each hasher.
 fn random_id() -> [u8; 2] {
     use std::hash::{BuildHasher, RandomState};
     let [first, second, ..] = RandomState::new().hash_one(0).to_ne_bytes();
     [first, second]
 }
 
-/// A response with the query's id and question.
+/// A response with the query's id and question; an error may come without the question.
 fn is_answer(answer: &[u8], query: &[u8]) -> bool {
-    let same_question = match (Question::read(answer), Question::read(query)) {
+    let &[high, low, flags, code, questions_high, questions_low, ..] = answer else { return false };
+    let is_bare_error = [questions_high, questions_low] == [0, 0] && code & 15 != 0;
+    let same_question = || match (Question::read(answer), Question::read(query)) {
         (Some(a), Some(b)) => a.name.eq_ignore_ascii_case(b.name) && (a.kind, a.class) == (b.kind, b.class),
         _ => false,
     };
-    answer.get(..2) == query.get(..2) && answer.get(2).is_some_and(|flags| flags & 0x80 != 0) && same_question
+    query.get(..2) == Some(&[high, low]) && flags & 0x80 != 0 && (is_bare_error || same_question())
 }

@@ -34,7 +34,7 @@ const ALIASES: usize = 8;
 pub const KEEP_ALIVE: u16 = 100;
 
 /// How the query came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     Udp,
     Tcp,
@@ -45,7 +45,7 @@ pub enum Transport {
 pub struct Policy {
     /// Who may say for whom it asks (RFC 7871).
     pub forwarders: Vec<IpNet>,
-    /// Who answers for names that no zone holds. Its own questions are not handed back to it.
+    /// Who answers for names that no zone holds. What comes from its address is not handed back to it.
     pub forward_to: Option<IpAddr>,
     /// What `id.server` and NSID say; None refuses the question, and `version.bind` with it.
     pub identity: Option<String>,
@@ -148,6 +148,50 @@ pub fn server_failure(message: &[u8]) -> Vec<u8> {
     response.to_vec().unwrap_or_default()
 }
 
+/// What is asked of the upstream, without an id: the question in lower case, the client's flags, and of EDNS only the
+/// size and DO, as every option is between two neighbours (RFC 6891 section 6.1.1). None where it is no query.
+pub fn upstream_query(message: &[u8]) -> Option<Vec<u8>> {
+    let query = Query::read(message).ok()?;
+    let (flags, more_flags) = (message.get(2)?, message.get(3)?);
+    let mut bytes = vec![0, 0, flags & 0x01, more_flags & 0x30, 0, 1, 0, 0, 0, 0, 0, u8::from(query.edns.is_some())];
+    bytes.extend(query.lower.as_bytes());
+    bytes.extend(query.question.kind.to_be_bytes());
+    bytes.extend(query.question.class.to_be_bytes());
+    if let Some(edns) = &query.edns {
+        bytes.extend([0, 0, 41]);
+        bytes.extend((UDP_PAYLOAD as u16).to_be_bytes());
+        bytes.extend([0, 0, u8::from(edns.flags().dnssec_ok) << 7, 0, 0, 0]);
+    }
+    Some(bytes)
+}
+
+/// The upstream's answer as the client gets it: with its id and the question as it wrote it. What it cannot take
+/// becomes a bare answer with TC.
+pub fn relay(message: &[u8], answer: &[u8], transport: Transport) -> Vec<u8> {
+    let Ok(query) = Query::read(message) else { return Vec::new() };
+    let question = message.get(12..query.question.end).unwrap_or_default();
+    let &[_, _, flags, more_flags, _, n_questions, ref counts @ ..] = answer else { return server_failure(message) };
+    let fits = answer.len() <= limit(&query, transport);
+    let id = query.id.to_be_bytes();
+    if fits && n_questions == 1 {
+        let rest = answer.get(query.question.end..).unwrap_or_default();
+        let header = [&id[..], &[flags, more_flags, 0, 1], counts.get(..6).unwrap_or_default()].concat();
+        return [&header, question, rest].concat();
+    }
+    let truncated = if fits { 0 } else { 0x02 };
+    let header = [id[0], id[1], flags | truncated, more_flags, 0, 1, 0, 0, 0, 0, 0, 0];
+    [&header, question].concat()
+}
+
+/// The longest answer that the client takes.
+fn limit(query: &Query<'_>, transport: Transport) -> usize {
+    match (transport, &query.edns) {
+        (Transport::Tcp, _) => usize::from(u16::MAX),
+        (Transport::Udp, None) => UDP_PAYLOAD_WITHOUT_EDNS,
+        (Transport::Udp, Some(edns)) => usize::from(edns.max_payload()).clamp(UDP_PAYLOAD_WITHOUT_EDNS, UDP_PAYLOAD),
+    }
+}
+
 /// The response without an answer yet.
 fn begin(query: &Query<'_>, policy: &Policy, transport: Transport) -> Message {
     let mut response = Message::response(query.id, OpCode::Query);
@@ -176,26 +220,29 @@ fn explain(error: ExtendedError, response: &mut Message) {
 }
 
 /// Cuts what does not fit: first what is only additional, and then everything, which tells the
-/// client to come by TCP (RFC 2181 section 9).
+/// client to come by TCP (RFC 2181 section 9). Who is there already gets an error.
 fn finish(response: &mut Message, query: &Query<'_>, transport: Transport, about: About) -> Outcome {
-    let limit = match (transport, &query.edns) {
-        (Transport::Tcp, _) => usize::from(u16::MAX),
-        (Transport::Udp, None) => UDP_PAYLOAD_WITHOUT_EDNS,
-        (Transport::Udp, Some(edns)) => usize::from(edns.max_payload()).clamp(UDP_PAYLOAD_WITHOUT_EDNS, UDP_PAYLOAD),
+    let limit = limit(query, transport);
+    // hickory cuts at 64 KiB by itself, and sets TC.
+    let is_whole = |bytes: &Vec<u8>, response: &Message| {
+        bytes.len() <= limit && bytes.get(2).is_some_and(|flags| (flags & 0x02 != 0) == response.metadata.truncation)
     };
-    let rcode = u16::from(response.metadata.response_code);
-    let fits = |response: &Message| response.to_vec().ok().filter(|bytes| bytes.len() <= limit);
+    let fits = |response: &Message| response.to_vec().ok().filter(|bytes| is_whole(bytes, response));
     let bytes = fits(response)
         .or_else(|| {
             response.additionals.clear();
             fits(response)
         })
         .or_else(|| {
-            response.metadata.truncation = true;
+            match transport {
+                Transport::Udp => response.metadata.truncation = true,
+                Transport::Tcp => response.metadata.response_code = ResponseCode::ServFail,
+            }
             response.answers.clear();
             response.authorities.clear();
             fits(response)
         });
+    let rcode = u16::from(response.metadata.response_code);
     match bytes {
         Some(bytes) => Outcome::Answer(Answer { bytes, about, rcode }),
         // A question and an OPT record fit in 512 bytes.
@@ -241,6 +288,8 @@ fn fill(
         _ => zones.lookup(name),
     };
     match found {
+        // A network of which only some addresses have names of ours.
+        Lookup::Missing { zone } if zone.configured.is_none() && forwards => return Filled::ByUpstream,
         Lookup::Found { zone, .. } | Lookup::Missing { zone } => {
             about.zone = zone.configured;
             response.metadata.authoritative = true;
@@ -248,10 +297,10 @@ fn fill(
         }
         Lookup::Denied { .. } | Lookup::OutOfZone if forwards => return Filled::ByUpstream,
         // DS and DNSKEY of a single label are a top-level domain's, and not ours to deny.
-        Lookup::Denied { apex } if !(apex.is_root() && matches!(asked, kind::DS | kind::DNSKEY)) => {
+        Lookup::Denied { apex, exists } if !(apex.is_root() && matches!(asked, kind::DS | kind::DNSKEY)) => {
             let apex = hickory(&apex);
             response.metadata.authoritative = true;
-            response.metadata.response_code = ResponseCode::NXDomain;
+            response.metadata.response_code = if exists { ResponseCode::NoError } else { ResponseCode::NXDomain };
             response.add_authority(soa(&apex, &apex, &apex, zones.serial(), DENIED_TTL));
         }
         Lookup::Denied { .. } | Lookup::OutOfZone => {
@@ -268,16 +317,18 @@ fn answer(zones: &Zones, found: Lookup<'_>, query: &Query<'_>, response: &mut Me
     let mut owner = query.name.clone();
     let mut name = query.lower.clone();
     for _ in 0..ALIASES {
-        let (zone, node) = match found {
-            Lookup::Found { zone, node, .. } => (zone, Some(node)),
-            Lookup::Missing { zone } => (zone, None),
+        let (zone, node, is_of_its_own) = match found {
+            Lookup::Found { zone, node, wildcard } => (zone, Some(node), !wildcard),
+            Lookup::Missing { zone } => (zone, None, false),
             // An alias has led out of what is ours: whoever asked goes on from there.
             Lookup::Denied { .. } | Lookup::OutOfZone => return,
         };
-        let alias = match node {
-            Some(node) => node.rrset(kind::CNAME).zip(node.alias()).map(|(rrset, target)| (rrset.ttl, target)),
-            None => zone.acme_challenge_target(name.as_bytes()).map(|target| (CHALLENGE_TTL, target)),
-        };
+        // A wildcard covers no challenge, or no wildcard certificate could be had.
+        let challenge = if is_of_its_own { None } else { zone.acme_challenge_target(name.as_bytes()) };
+        let alias = challenge.map(|target| (CHALLENGE_TTL, target)).or_else(|| {
+            let node = node?;
+            Some((node.rrset(kind::CNAME)?.ttl, node.alias()?))
+        });
         let wants_alias = matches!(query.question.kind, kind::CNAME | kind::ANY);
         match (node, alias) {
             (_, Some((ttl, target))) => {

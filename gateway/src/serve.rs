@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -48,6 +48,7 @@ pub(crate) struct Answering {
     clients: Arc<[IpNet]>,
     strangers: Strangers,
     metrics: Arc<Metrics>,
+    reports: Arc<AtomicU64>,
 }
 
 impl Answering {
@@ -60,6 +61,7 @@ impl Answering {
             clients: dns.clients.clone().into(),
             strangers: dns.strangers,
             metrics,
+            reports: Arc::default(),
         }
     }
 
@@ -79,7 +81,10 @@ impl Answering {
         let handled = catch_unwind(AssertUnwindSafe(handle));
         if handled.is_err() {
             self.metrics.panics.fetch_add(1, Relaxed);
-            error!(%client, query = ?message, "a query has made the program panic: please report it");
+            let beginning = message.get(..300).unwrap_or(message);
+            if self.reports.fetch_add(1, Relaxed) < REPORTS {
+                error!(%client, query = ?beginning, "a query has made the program panic: please report it");
+            }
         }
         handled.ok()
     }
@@ -103,9 +108,13 @@ fn host_name() -> String {
     }
 }
 
-/// UDP sockets on each address: one for each core, so that the kernel spreads clients over threads.
+/// Panics that are logged: after these it is known.
+const REPORTS: u64 = 10;
+
+/// UDP sockets on each address: one for each core, so that the kernel spreads clients over threads. More than a few
+/// earn nothing where one resolver asks for all.
 fn sockets_on_each() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
 }
 
 /// How many sockets [`open`] opens, each of which counts for itself.

@@ -47,9 +47,17 @@ impl Views {
         (place, &self.views[place])
     }
 
-    /// How many bits of the client's address decided: 0 where any other would have been answered alike.
+    /// How many bits of the client's address decide (RFC 7871 section 7.2.1): clients that share them are all
+    /// answered alike. 0 without views.
     pub fn scope(&self, client: IpAddr) -> u8 {
-        self.network(client).map_or(0, |(network, _)| network.prefix_len())
+        let bits = |network: &IpNet| match (network.network(), client) {
+            _ if network.contains(&client) => network.prefix_len(),
+            // The first bit in which they differ decides against this one.
+            (IpAddr::V4(a), IpAddr::V4(b)) => 1 + (a.to_bits() ^ b.to_bits()).leading_zeros() as u8,
+            (IpAddr::V6(a), IpAddr::V6(b)) => 1 + (a.to_bits() ^ b.to_bits()).leading_zeros() as u8,
+            _ => 0,
+        };
+        self.sources.iter().map(|(network, _)| bits(network)).max().unwrap_or(0)
     }
 
     fn network(&self, client: IpAddr) -> Option<&(IpNet, usize)> {

@@ -21,11 +21,13 @@ const OPT: usize = 11;
 /// An answer in the buffer, with what the metrics want to know of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
+    /// Of the answer, in bytes.
     pub length: usize,
     /// Of the question.
     pub kind: u16,
     /// See [`Zone::configured`].
     pub zone: Option<usize>,
+    /// NXDOMAIN; otherwise NOERROR.
     pub is_name_error: bool,
 }
 
@@ -79,7 +81,8 @@ impl<'q> Question<'q> {
     }
 }
 
-/// None declines.
+/// Writes the answer of `zones` (those that the client sees) to a query's bytes into `out`, which may hold anything
+/// before and holds something else beyond the answer's length. None where the query is not a common one.
 pub fn answer(zones: &Zones, query: &[u8], out: &mut [u8; UDP_PAYLOAD]) -> Option<Answered> {
     let &[id_high, id_low, flags, more_flags, 0, 1, 0, 0, 0, 0, 0, n_additional @ (0 | 1), ..] = query else {
         return None;
@@ -106,9 +109,14 @@ pub fn answer(zones: &Zones, query: &[u8], out: &mut [u8; UDP_PAYLOAD]) -> Optio
     let limit = edns.map_or(UDP_PAYLOAD_WITHOUT_EDNS, |(size, _)| size.clamp(UDP_PAYLOAD_WITHOUT_EDNS, UDP_PAYLOAD));
 
     let (zone, node) = match question.in_lower_case(|name| zones.lookup(name)) {
+        Lookup::Found { zone, wildcard: true, .. } | Lookup::Missing { zone }
+            if zone.may_be_challenge(question.name) =>
+        {
+            return None;
+        }
         Lookup::Found { zone, node, .. } if node.rrset(kind::CNAME).is_none() => (zone, Some(node)),
-        Lookup::Missing { zone } if zone.acme_challenge.is_none() => (zone, None),
-        Lookup::Found { .. } | Lookup::Missing { .. } | Lookup::Denied { .. } | Lookup::OutOfZone => return None,
+        Lookup::Missing { zone } => (zone, None),
+        Lookup::Found { .. } | Lookup::Denied { .. } | Lookup::OutOfZone => return None,
     };
     let rrset = node.and_then(|node| node.rrset(question.kind));
     out.get_mut(..question.end)?.copy_from_slice(query.get(..question.end)?);

@@ -79,28 +79,20 @@ pub enum Part {
 }
 
 /// What the zones know of a name.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Lookup<'z> {
     /// The name exists; which types it has is the node's to say. `wildcard` is the name that answers in its place.
     Found { zone: &'z Zone, node: &'z Node, wildcard: bool },
     /// NXDOMAIN (RFC 8020: nor does anything below it).
     Missing { zone: &'z Zone },
-    /// NXDOMAIN in the name of `apex`, which is no zone of ours.
-    Denied { apex: WireName },
+    /// NXDOMAIN in the name of `apex`, which is no zone of ours; NODATA where the name `exists`, as a zone lies below it.
+    Denied { apex: WireName, exists: bool },
     /// No zone holds it.
     OutOfZone,
 }
 
 /// Seconds that "no such name" holds for what is [`Lookup::Denied`].
 pub const DENIED_TTL: u32 = 60;
-
-impl PartialEq for Zone {
-    fn eq(&self, other: &Self) -> bool {
-        self.apex == other.apex
-    }
-}
-
-impl Eq for Zone {}
 
 impl Zones {
     pub fn serial(&self) -> u32 {
@@ -128,7 +120,11 @@ impl Zones {
         match self.zone(name) {
             Some(zone) => zone.lookup(name),
             None => match reverse::denied_in(name) {
-                Some(apex) => Lookup::Denied { apex },
+                Some(apex) => {
+                    let is_above = |zone: &Zone| ends_with_labels(zone.apex.as_bytes(), name);
+                    let exists = apex.as_bytes() == name || self.zones.iter().any(is_above);
+                    Lookup::Denied { apex, exists }
+                }
                 None => Lookup::OutOfZone,
             },
         }
@@ -183,6 +179,12 @@ impl Zone {
         found
     }
 
+    /// Whether the name, in any case, is one that [`acme_challenge_target`](Self::acme_challenge_target) may lead elsewhere.
+    pub fn may_be_challenge(&self, name: &[u8]) -> bool {
+        const LABEL: &[u8] = b"\x0f_acme-challenge";
+        self.acme_challenge.is_some() && name.get(..LABEL.len()).is_some_and(|first| first.eq_ignore_ascii_case(LABEL))
+    }
+
     /// `X` below the challenge domain for `_acme-challenge.X` of this zone, whether X exists or not.
     pub fn acme_challenge_target(&self, name: &[u8]) -> Option<WireName> {
         let domain = self.acme_challenge.as_ref()?;
@@ -194,6 +196,11 @@ impl Zone {
         let target = WireName::from_labels(below.iter().copied().chain(self::labels(domain.as_bytes())));
         (target.as_bytes().len() <= name::LONGEST).then_some(target)
     }
+}
+
+/// Whether `name` lies below `above`.
+fn ends_with_labels(name: &[u8], above: &[u8]) -> bool {
+    name::ancestors(name).any(|ancestor| ancestor == above)
 }
 
 fn labels_in(name: &WireName) -> usize {

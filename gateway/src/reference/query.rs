@@ -93,9 +93,22 @@ fn read_rest(message: &[u8], question: &Question<'_>, n_additional: u16) -> Opti
     decoder.read_slice(12).ok()?;
     let name = Name::read(&mut decoder).ok()?;
     decoder.read_slice(question.end.checked_sub(decoder.index())?).ok()?;
+    // An OPT record and a signature; with thousands, each would be read with care, and to no end.
+    if n_additional > 2 {
+        return None;
+    }
     let mut edns = None;
     for _ in 0..n_additional {
         let start = decoder.index();
+        // Of another version only the version is known to stand where it does.
+        if let Some([0, 0, 41, _, _, _, version, _, _, high, low]) = message.get(start..start + OPT_HEADER)
+            && *version > 0
+            && edns.is_none()
+        {
+            decoder.read_slice(OPT_HEADER + usize::from(u16::from_be_bytes([*high, *low]))).ok()?;
+            edns.get_or_insert_with(Edns::new).set_version(*version);
+            continue;
+        }
         let record = Record::read(&mut decoder).ok()?;
         if record.record_type() == RecordType::OPT {
             // RFC 6891 section 6.1.1: one, whose owner is the root.
@@ -117,10 +130,26 @@ fn are_options(data: &[u8]) -> bool {
     let mut rest = data;
     while let [_, _, high, low, tail @ ..] = rest {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
-        match tail.get(length..) {
-            Some(tail) => rest = tail,
+        match tail.split_at_checked(length) {
+            Some((option, _)) if [rest.first(), rest.get(1)] == [Some(&0), Some(&8)] && !is_subnet(option) => {
+                return false;
+            }
+            Some((_, tail)) => rest = tail,
             None => return false,
         }
     }
     rest.is_empty()
+}
+
+/// RFC 7871 section 6: as many bytes as the prefix needs, nothing set beyond it, and no scope in a query.
+fn is_subnet(option: &[u8]) -> bool {
+    let &[0, family, prefix, 0, ref address @ ..] = option else { return false };
+    let most = match family {
+        1 => 32,
+        2 => 128,
+        _ => return false,
+    };
+    let beyond = prefix.wrapping_neg() & 7;
+    let is_clean = address.last().is_none_or(|last| last.trailing_zeros() >= u32::from(beyond));
+    prefix <= most && address.len() == usize::from(prefix.div_ceil(8)) && is_clean
 }

@@ -357,6 +357,8 @@ fn edns_is_answered_with_a_size_that_both_can_take() {
         ("grafana.home.example A +edns=1232 +do", &["NOERROR aa", address, "edns 1232 do"]),
         ("grafana.home.example A +edns=1232 +cookie", &["NOERROR aa", address, "edns 1232"]),
         ("grafana.home.example A +edns=1232 +version=1", &["BADVERS", "edns 1232"]),
+        // Whose options nobody knows.
+        ("grafana.home.example A +edns=1232 +version=1 +subnet=10.8.0.0", &["BADVERS", "edns 1232"]),
         ("nothing.home.example A +edns=1232", &["NXDOMAIN aa", DENIED, "edns 1232"]),
     ]);
 }
@@ -469,6 +471,9 @@ fn challenges_of_acme_lead_to_the_domain_that_answers_them() {
     let below = |name: &str, target: &str| format!("{name}. 5 IN CNAME {target}.");
     for (name, target) in [
         ("_acme-challenge.grafana.home.example", "grafana.acme.example.net"),
+        // For the certificate of the wildcard, which covers no challenge.
+        ("_acme-challenge.apps.home.example", "apps.acme.example.net"),
+        ("_ACME-Challenge.x.apps.home.example", "x.apps.acme.example.net"),
         ("_acme-challenge.not.yet.home.example", "not.yet.acme.example.net"),
         ("_acme-challenge.home.example", "acme.example.net"),
     ] {
@@ -477,7 +482,10 @@ fn challenges_of_acme_lead_to_the_domain_that_answers_them() {
             (&format!("{name} CNAME"), &["NOERROR aa", &below(name, target)]),
         ]);
     }
-    check(&[("x._acme-challenge.home.example TXT", &["NXDOMAIN aa", DENIED])]);
+    check(&[
+        ("x._acme-challenge.home.example TXT", &["NXDOMAIN aa", DENIED]),
+        ("acme-challenge.apps.home.example TXT", &["NOERROR aa", DENIED]),
+    ]);
 }
 
 #[test]
@@ -558,7 +566,13 @@ fn a_view_is_told_its_own_entry_point_and_a_forwarder_is_believed_for_whom_it_as
         ("twice.home.example A", "192.168.8.7", vec![twice(21)]),
         ("twice.home.example A", "10.8.0.9", vec![twice(23)]),
         ("twice.home.example A +subnet=10.8.0.0", "192.168.8.5", vec![twice(23), "edns 1232 10.8.0.0/24/24".into()]),
-        ("twice.home.example A +subnet=10.9.0.0", "192.168.8.5", vec![twice(21), "edns 1232 10.9.0.0/24/0".into()]),
+        // The 16th bit tells it from the view's network.
+        ("twice.home.example A +subnet=10.9.0.0", "192.168.8.5", vec![twice(21), "edns 1232 10.9.0.0/24/16".into()]),
+        (
+            "twice.home.example A +subnet=192.168.9.0",
+            "192.168.8.5",
+            vec![twice(21), "edns 1232 192.168.9.0/24/1".into()],
+        ),
         // Not from a forwarder.
         ("twice.home.example A +subnet=10.8.0.0", "192.168.8.6", vec![twice(21), "edns 1232 10.8.0.0/24/0".into()]),
         // A name that only the other door serves.
@@ -612,12 +626,33 @@ fn bytes_that_are_no_query_are_an_error_or_nothing() {
         bytes
     };
     let opt = good[end..].to_vec();
+    let with_subnet = |option: &[u8]| {
+        let length = u8::try_from(option.len()).expect("short");
+        with(&|bytes| {
+            let at = bytes.len() - 1;
+            bytes[at] = length + 4;
+            bytes.extend([0, 8, 0, length]);
+            bytes.extend(option);
+        })
+    };
     for (what, bytes, expected) in [
         ("nothing", Vec::new(), None),
         ("less than a header", good[..11].to_vec(), None),
         ("a header alone", good[..12].to_vec(), Some(1)),
         ("half a question", good[..end - 3].to_vec(), Some(1)),
         ("half an OPT record", good[..good.len() - 1].to_vec(), Some(1)),
+        (
+            "more additional records than anybody sends",
+            with(&|bytes| {
+                bytes[11] = 3;
+                bytes.extend([0, 0, 99, 0, 1, 0, 0, 0, 0, 0, 0].repeat(2));
+            }),
+            Some(1),
+        ),
+        ("a subnet with more bytes than its prefix", with_subnet(&[0, 1, 8, 0, 10, 8]), Some(1)),
+        ("a subnet with bits beyond its prefix", with_subnet(&[0, 1, 15, 0, 10, 1]), Some(1)),
+        ("a subnet with a scope", with_subnet(&[0, 1, 8, 8, 10]), Some(1)),
+        ("a subnet of no family", with_subnet(&[0, 3, 8, 0, 10]), Some(1)),
         ("trailing bytes", with(&|bytes| bytes.push(0)), Some(1)),
         ("a long label", with(&|bytes| bytes[12] = 64), Some(1)),
         ("a name that points at itself", with(&|bytes| bytes[12..14].copy_from_slice(&[0xC0, 12])), Some(1)),
@@ -654,4 +689,35 @@ fn bytes_that_are_no_query_are_an_error_or_nothing() {
         let mut out = [0; UDP_PAYLOAD];
         assert_eq!(wire::answer(&views.of([127, 0, 0, 1].into()).1.zones, &bytes, &mut out), None, "{what}");
     }
+}
+
+#[test]
+fn the_upstream_is_asked_the_question_alone_and_its_answer_comes_back_in_the_clients_words() {
+    let asked = query("WWW.Example.Org A +rd +cd +edns=4096 +do +cookie +subnet=10.8.0.0");
+    let forwarded = upstream_query(&asked).expect("a query");
+    let read = Message::from_vec(&forwarded).expect("a query that can be read");
+    assert_eq!(read.queries[0].to_string(), "www.example.org. IN A");
+    assert!(read.metadata.recursion_desired && read.metadata.checking_disabled);
+    let edns = read.edns.expect("an OPT record");
+    assert_eq!((edns.max_payload(), edns.flags().dnssec_ok, edns.options().as_ref().len()), (1232, true, 0));
+
+    let mut answer = [&[9, 9, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0], &forwarded[12..33]].concat();
+    answer.extend([0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 7]);
+    let relayed = relay(&asked, &answer, UDP);
+    assert_eq!(
+        (&relayed[..2], &relayed[12..33]),
+        (&asked[..2], &asked[12..33]),
+        "the id, and the question as it was asked"
+    );
+    let read = Message::from_vec(&relayed).expect("an answer that can be read");
+    assert_eq!(read.answers[0].to_string(), "WWW.Example.Org. 60 IN A 203.0.113.7");
+
+    // Longer than the client takes.
+    answer.resize(1300, 0);
+    let cut = Message::from_vec(&relay(&asked, &answer, UDP)).expect("an answer that can be read");
+    assert!(cut.metadata.truncation && cut.answers.is_empty() && cut.queries.len() == 1);
+    assert_eq!(relay(&asked, &answer, Transport::Tcp).len(), 1300);
+    // An error without its question.
+    let refused = Message::from_vec(&relay(&asked, &[9, 9, 0x81, 5, 0, 0, 0, 0, 0, 0, 0, 0], UDP)).expect("an answer");
+    assert_eq!((refused.metadata.response_code, refused.queries.len()), (ResponseCode::Refused, 1));
 }

@@ -157,11 +157,7 @@ where
         let (bytes, about, rcode) = match answering.respond(views.as_deref(), message, client.ip(), Transport::Tcp) {
             Outcome::Answer(answer) => (answer.bytes, answer.about, answer.rcode),
             Outcome::Forward(about) => {
-                let Some((upstream, _slot)) =
-                    answering.upstream.as_ref().and_then(|upstream| Some((upstream, upstream.slot()?)))
-                else {
-                    return shard.dropped(Dropped::Overload);
-                };
+                let Some(upstream) = &answering.upstream else { return };
                 let reply = upstream.ask(message, Transport::Tcp, &answering.metrics).await;
                 let rcode = reply.get(3).map_or(2, |flags| u16::from(flags & 15));
                 (reply, about, rcode)

@@ -11,6 +11,7 @@ use std::{
 };
 
 use arc_swap::Cache;
+use hickory_proto::op::ResponseCode;
 use k8s::config::Strangers;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::Type;
@@ -170,10 +171,14 @@ impl Thread<'_> {
             let sample = Sample::new(about, rcode, Transport::Udp, client, (message.len(), bytes.len()));
             return self.shard.answered(&sample, started.elapsed());
         }
-        match self.answering.respond(views, message, client, Transport::Udp) {
+        match reference::respond(views, &self.answering.policy, message, client, Transport::Udp) {
             Outcome::Dropped => self.shard.dropped(Dropped::NoQuery),
             // dnsmasq 2.93 asks a server that refuses again and again; silence ends that.
-            Outcome::Answer(_) if views.is_none() && self.repeated.is_too_much(peer.client, message, started) => {
+            Outcome::Answer(answer)
+                if views.is_none()
+                    && answer.rcode == u16::from(ResponseCode::Refused)
+                    && self.repeated.is_too_much(peer.client, question(message), started) =>
+            {
                 self.shard.dropped(Dropped::NotReady);
             }
             Outcome::Answer(answer) => {
@@ -188,7 +193,7 @@ impl Thread<'_> {
 
     fn answer_stranger(&mut self, message: &[u8], peer: Peer) {
         if now_and_then(&mut self.warned) {
-            warn!(client = %peer.client.ip(), "a query from outside dns.clients is not answered; if it should be, add its network there");
+            warn!(client = %peer.client.ip(), "a query from outside dns.clients; if it should be answered, add its network there");
         }
         match self.answering.strangers {
             Strangers::Refuse => match reference::refuse(message) {
@@ -203,7 +208,6 @@ impl Thread<'_> {
     /// The thread goes on while the upstream is asked.
     fn forward(&self, message: &[u8], peer: Peer, about: About, started: Instant) {
         let Some(upstream) = &self.answering.upstream else { return };
-        let Some(slot) = upstream.slot() else { return self.shard.dropped(Dropped::Overload) };
         let (socket, shard, message) = (Arc::clone(&self.socket), Arc::clone(self.shard), message.to_vec());
         let (upstream, metrics) = (Arc::clone(upstream), Arc::clone(&self.answering.metrics));
         self.runtime.spawn(async move {
@@ -212,9 +216,13 @@ impl Thread<'_> {
             let rcode = reply.get(3).map_or(2, |flags| u16::from(flags & 15));
             let sizes = (message.len(), reply.len());
             shard.answered(&Sample::new(about, rcode, Transport::Udp, peer.client.ip(), sizes), started.elapsed());
-            drop(slot);
         });
     }
+}
+
+/// Name, type and class, as they were asked.
+fn question(message: &[u8]) -> &[u8] {
+    wire::Question::read(message).and_then(|question| message.get(12..question.end)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -68,7 +68,8 @@ const STATIC_RECORDS: &str = "dns.records";
 
 /// What all claims on one name come to.
 fn settle(claims: &[&NameClaim], zone_ttl: u32, https_records: bool) -> (Vec<RrSet>, Vec<Claim>) {
-    let mut types: BTreeMap<u16, (u32, Vec<Data>)> = BTreeMap::new();
+    // Whose lifetime counts is the first to give a type; one object may give it in parts.
+    let mut types: BTreeMap<u16, (&ObjectName, u32, Vec<Data>)> = BTreeMap::new();
     // Whose addresses they are: an entry point's, or an object's own.
     let mut winner: Option<Result<&Arc<str>, &ObjectName>> = None;
     let mut settled: Vec<Claim> = Vec::new();
@@ -101,16 +102,18 @@ fn settle(claims: &[&NameClaim], zone_ttl: u32, https_records: bool) -> (Vec<RrS
             if matches!(data, RecordData::A(_) | RecordData::Aaaa(_)) {
                 winner.get_or_insert(who);
             }
-            let (least, all) = types.entry(kind_of(&data)).or_insert_with(|| (ttl, Vec::new()));
-            *least = ttl.min(*least);
+            let (first, least, all) = types.entry(kind_of(&data)).or_insert_with(|| (&claim.object, ttl, Vec::new()));
+            if *first == &claim.object {
+                *least = ttl.min(*least);
+            }
             all.push(Data::Record(data));
         }
         if https_records && has_https && winner == Some(who) {
             let (v4, v6) = by_family(&data);
-            types.entry(kind::HTTPS).or_insert_with(|| (ttl, vec![Data::Https { v4, v6 }]));
+            types.entry(kind::HTTPS).or_insert_with(|| (&claim.object, ttl, vec![Data::Https { v4, v6 }]));
         }
     }
-    (types.into_values().map(|(ttl, data)| RrSet::new(ttl, data)).collect(), settled)
+    (types.into_values().map(|(_, ttl, data)| RrSet::new(ttl, data)).collect(), settled)
 }
 
 fn kind_of(data: &RecordData) -> u16 {

@@ -25,7 +25,8 @@ fn said(zones: &Zones, name: &str) -> String {
         }
         Lookup::Found { .. } => "nodata".to_owned(),
         Lookup::Missing { .. } => "nxdomain".to_owned(),
-        Lookup::Denied { apex } => format!("denied in {apex}"),
+        Lookup::Denied { apex, exists: false } => format!("denied in {apex}"),
+        Lookup::Denied { apex, exists: true } => format!("nothing of its own in {apex}"),
         Lookup::OutOfZone => "out of zone".to_owned(),
     }
 }
@@ -70,7 +71,9 @@ fn single_labels_and_reverse_names_of_private_addresses_are_denied_unless_a_zone
             ("home", "nodata"),
             ("a.home", "a 192.168.8.21"),
             ("1.2.3.10.in-addr.arpa", "denied in 10.in-addr.arpa"),
-            ("10.in-addr.arpa", "denied in 10.in-addr.arpa"),
+            ("10.in-addr.arpa", "nothing of its own in 10.in-addr.arpa"),
+            // A zone of ours lies below it.
+            ("168.192.in-addr.arpa", "nothing of its own in 168.192.in-addr.arpa"),
             ("4.3.16.172.in-addr.arpa", "denied in 16.172.in-addr.arpa"),
             ("4.3.31.172.IN-ADDR.ARPA", "denied in 31.172.in-addr.arpa"),
             ("4.3.32.172.in-addr.arpa", "out of zone"),
@@ -80,7 +83,7 @@ fn single_labels_and_reverse_names_of_private_addresses_are_denied_unless_a_zone
             ("1.8.169.192.in-addr.arpa", "out of zone"),
             ("1.0.d.f.ip6.arpa", "denied in d.f.ip6.arpa"),
             ("1.0.c.f.ip6.arpa", "out of zone"),
-            ("arpa", "denied in "),
+            ("arpa", "nothing of its own in "),
             ("in-addr.arpa", "out of zone"),
         ],
     );
