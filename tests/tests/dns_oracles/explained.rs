@@ -74,9 +74,9 @@ impl Case<'_> {
 
 pub(crate) const EXPLANATIONS: &[Explanation] = &[
     Explanation {
-        why: "single labels and private reverse zones: we deny them (RFC 6303), as Pi-hole sends them to nobody else",
+        why: "single labels and private reverse zones: we deny them (RFC 6303), or have nothing there where a zone of ours lies below, as Pi-hole sends them to nobody else",
         parts: &[Part::Rcode, Part::Authorities, Part::Flag("aa")],
-        holds: |case| !case.query.is_in_zone() && case.rcodes(&[NXDOMAIN], &[REFUSED]),
+        holds: |case| !case.query.is_in_zone() && case.rcodes(&[NOERROR, NXDOMAIN], &[REFUSED]),
     },
     Explanation {
         why: "AXFR and IXFR: we refuse them everywhere (RFC 5936 section 2.2.1); over UDP there is no AXFR, and a zone is transferred at its apex only",
