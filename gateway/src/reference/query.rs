@@ -100,13 +100,16 @@ fn read_rest(message: &[u8], question: &Question<'_>, n_additional: u16) -> Opti
     let mut edns = None;
     for _ in 0..n_additional {
         let start = decoder.index();
-        // Of another version only the version is known to stand where it does.
-        if let Some([0, 0, 41, _, _, _, version, _, _, high, low]) = message.get(start..start + OPT_HEADER)
+        // What the options of another version mean is not known.
+        if let Some([0, 0, 41, size_high, size_low, _, version, flags, _, high, low]) =
+            message.get(start..start + OPT_HEADER)
             && *version > 0
             && edns.is_none()
         {
             decoder.read_slice(OPT_HEADER + usize::from(u16::from_be_bytes([*high, *low]))).ok()?;
-            edns.get_or_insert_with(Edns::new).set_version(*version);
+            let read = edns.get_or_insert_with(Edns::new);
+            read.set_version(*version).set_dnssec_ok(flags & 0x80 != 0);
+            read.set_max_payload(u16::from_be_bytes([*size_high, *size_low]));
             continue;
         }
         let record = Record::read(&mut decoder).ok()?;
