@@ -34,6 +34,10 @@ impl fmt::Display for Problem {
 pub enum Reason {
     #[error("cannot be read: {error}")]
     Unreadable { error: String },
+    #[error(
+        "the API server does not list the objects of this kind: {error}; until it does, those last known count, if any"
+    )]
+    KindNotListed { error: String },
     #[error("is written in {places}; the last one counts, remove the others")]
     Duplicate { places: String },
     #[error("host {text:?} {error}")]
@@ -91,6 +95,7 @@ impl Reason {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "Unreadable",
+            Self::KindNotListed { .. } => "KindNotListed",
             Self::Duplicate { .. } => "Duplicate",
             Self::InvalidHost { .. } => "InvalidHost",
             Self::ServiceMissing { .. } => "ServiceMissing",

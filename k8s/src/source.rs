@@ -21,9 +21,10 @@ use crate::{model::ServiceName, snapshot::Snapshot};
 
 /// What a source tells its one reader, in order, over a bounded channel.
 ///
-/// The first update is a snapshot, sent once every kind that the cluster has is listed; or the last
-/// known one, at once ([`Snapshot::as_of`]), and then that. Changes of routing objects are held off and give one new snapshot; changes of endpoints are sent at once
-/// and never cause a snapshot. As the channel keeps the order, a reader that applies each update
+/// The first update is a snapshot, sent once every kind that the cluster has is listed, but for one that it need
+/// not have and that fails for long; or the last known one, at once ([`Snapshot::as_of`]), and then that. Changes of
+/// routing objects are held off and give one new snapshot; changes of endpoints are sent at once and never cause a
+/// snapshot. As the channel keeps the order, a reader that applies each update
 /// as it comes always has the newest endpoints.
 #[derive(Clone, Debug)]
 pub enum Update {
@@ -73,11 +74,11 @@ pub async fn open(origin: Origin, kinds: Kinds, state: Option<PathBuf>) -> anyho
     let keeper = match origin {
         Origin::Cluster => {
             let client = cluster::client().await?;
-            let restored = match &state {
+            let mut restored = match &state {
                 Some(path) => last_known::restore(path, kinds).await,
                 None => None,
             };
-            let known = restored.as_ref().map(|restored| restored.kinds.clone()).unwrap_or_default();
+            let known = restored.as_mut().map(|restored| std::mem::take(&mut restored.known)).unwrap_or_default();
             tokio::spawn(async move { said(cluster::follow(client, kinds, known, found).await) });
             last_known::keep(state, restored, source, sender)
         }

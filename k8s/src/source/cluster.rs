@@ -2,7 +2,11 @@
 
 mod watch;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use k8s_openapi::api::{
@@ -20,7 +24,7 @@ use super::{
 use crate::{
     external_dns::DnsEndpoint,
     gateway_api::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
-    model::ServiceName,
+    model::{ObjectName, ServiceName},
     problem::{Problem, Reason},
 };
 
@@ -30,6 +34,11 @@ pub const LAST_EVENT: &str = "doorward_watch_last_event_timestamp_seconds";
 const HOLD_OFF: Duration = Duration::from_millis(50);
 /// … and the first one by no more than this.
 const HOLD_OFF_MOST: Duration = Duration::from_millis(500);
+/// So long a kind that a cluster need not have may fail to be listed after everything else was.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// After this long the log says which kinds are still waited for.
+const SLOW: Duration = Duration::from_secs(10);
+
 /// What a kind's task tells the collector.
 struct Report {
     kind: Kind,
@@ -41,6 +50,8 @@ enum What {
     Listed(Vec<Listed>),
     Applied(Listed),
     Deleted(Key),
+    /// An optional kind was never listed, and the API server answers with this error; None where it gives no answer.
+    Failing(Option<String>),
     /// The cluster does not have the kind, or does not let us read an optional one.
     Absent,
 }
@@ -48,13 +59,16 @@ enum What {
 /// An object, or the name and the fault of one that cannot be decoded.
 type Listed = Result<Object, (Key, String)>;
 
+/// Objects of the last known state, by kind.
+pub(super) type Known = BTreeMap<Kind, Vec<Object>>;
+
 /// From the cluster this runs in, or the one KUBECONFIG names. Ends when the receiver is gone.
 ///
-/// `known`: kinds that the cluster had when its last known state was written.
+/// `known`: what the cluster had when its last known state was written.
 pub(super) async fn follow(
     client: Client,
     kinds: Kinds,
-    known: BTreeSet<Kind>,
+    known: Known,
     updates: mpsc::Sender<Update>,
 ) -> anyhow::Result<()> {
     let (sender, reports) = mpsc::channel(256);
@@ -67,7 +81,7 @@ pub(super) async fn follow(
             watches.spawn(watch::watch(
                 Api::<DeserializeGuard<$type>>::all(client.clone()),
                 $kind,
-                known.contains(&$kind),
+                known.contains_key(&$kind),
                 $config,
                 sender.clone(),
             ));
@@ -94,7 +108,7 @@ pub(super) async fn follow(
     }
     drop(sender);
     tokio::select! {
-        ended = collect(reports, expected, kinds, updates) => ended,
+        ended = collect(reports, Waiting::new(expected, known), kinds, updates) => ended,
         // They end with the collector, or by a panic; without one of them a kind would stand still.
         _ = watches.join_next() => anyhow::bail!("a watch has ended"),
     }
@@ -107,20 +121,112 @@ pub(super) async fn client() -> anyhow::Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
+/// The kinds that the first snapshot waits for.
+struct Waiting {
+    kinds: BTreeSet<Kind>,
+    known: Known,
+    /// Those that the API server answers for with an error.
+    failing: BTreeMap<Kind, String>,
+    /// Since when there are only optional ones.
+    only_optional_since: Option<Instant>,
+    /// When it is to be said what is waited for.
+    say_at: Option<Instant>,
+}
+
+impl Waiting {
+    fn new(kinds: BTreeSet<Kind>, known: Known) -> Self {
+        let say_at = Some(Instant::now() + SLOW);
+        let mut waiting = Self { kinds, known, failing: BTreeMap::new(), only_optional_since: None, say_at };
+        waiting.look();
+        waiting
+    }
+
+    fn is_over(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    fn look(&mut self) {
+        if self.kinds.iter().copied().all(watch::is_optional) {
+            self.only_optional_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Returns whether it was waited for.
+    fn listed(&mut self, kind: Kind) -> bool {
+        let was_waited_for = self.kinds.remove(&kind);
+        self.failing.remove(&kind);
+        self.known.remove(&kind);
+        if was_waited_for && !self.is_over() {
+            tracing::debug!(kind = kind.name(), still_waiting_for = ?self.names(), "listed");
+        }
+        self.look();
+        was_waited_for
+    }
+
+    fn failed(&mut self, kind: Kind, error: Option<String>) {
+        match error.filter(|_| self.kinds.contains(&kind)) {
+            Some(error) => self.failing.insert(kind, error),
+            None => self.failing.remove(&kind),
+        };
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.kinds.iter().map(|kind| kind.name()).collect()
+    }
+
+    fn gives_up_at(&self) -> Option<Instant> {
+        let is_failing = !self.is_over() && self.kinds.iter().all(|kind| self.failing.contains_key(kind));
+        self.only_optional_since.filter(|_| is_failing).map(|since| since + PATIENCE)
+    }
+
+    /// When there is something to say or to give up.
+    fn due(&self) -> Option<Instant> {
+        self.say_at.filter(|_| !self.is_over()).into_iter().chain(self.gives_up_at()).min()
+    }
+
+    /// To be called when it is due. Gives up all kinds that fail, once they have done so for long enough: what was last
+    /// known of them then stands in for them. Returns whether it did.
+    fn give_up(&mut self, store: &mut Store) -> bool {
+        let now = Instant::now();
+        if self.say_at.is_some_and(|at| at <= now) {
+            self.say_at = None;
+            tracing::warn!(kinds = ?self.names(), failing = ?self.failing, "still waiting for these kinds to be listed");
+        }
+        if self.gives_up_at().is_none_or(|at| now < at) {
+            return false;
+        }
+        for (kind, error) in std::mem::take(&mut self.failing) {
+            tracing::warn!(kind = kind.name(), %error, "going on without a list of this kind; asking for it all the time");
+            for object in self.known.remove(&kind).unwrap_or_default() {
+                store.apply(object);
+            }
+            let name = name_of_all(kind);
+            store.problems.insert(name.clone(), Problem::new(&name, Reason::KindNotListed { error }));
+        }
+        self.kinds.clear();
+        true
+    }
+}
+
+/// What a problem with all objects of a kind is a problem of.
+fn name_of_all(kind: Kind) -> ObjectName {
+    ObjectName::new("Cluster", "", kind.name())
+}
+
 /// Keeps the store, and sends what changed: endpoints at once, the rest held off.
 async fn collect(
     mut reports: mpsc::Receiver<Report>,
-    expected: BTreeSet<Kind>,
+    mut waiting: Waiting,
     kinds: Kinds,
     updates: mpsc::Sender<Update>,
 ) -> anyhow::Result<()> {
     let mut store = Store::default();
-    let mut waiting = expected;
     // When the first and the last change came that no snapshot shows yet.
     let mut pending: Option<(Instant, Instant)> = None;
     loop {
         let due =
-            pending.map(|(first, last)| (last + HOLD_OFF).min(first + HOLD_OFF_MOST)).filter(|_| waiting.is_empty());
+            pending.map(|(first, last)| (last + HOLD_OFF).min(first + HOLD_OFF_MOST)).filter(|_| waiting.is_over());
+        let waiting_due = waiting.due();
         tokio::select! {
             () = updates.closed() => return Ok(()),
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
@@ -129,21 +235,31 @@ async fn collect(
                     return Ok(());
                 }
             }
+            () = tokio::time::sleep_until(waiting_due.unwrap_or_else(Instant::now)), if waiting_due.is_some() => {
+                if waiting.give_up(&mut store) {
+                    pending.get_or_insert((Instant::now(), Instant::now()));
+                }
+            }
             report = reports.recv() => {
                 let Some(Report { kind, what }) = report else { anyhow::bail!("every watch has ended") };
+                let what = match what {
+                    What::Failing(error) => {
+                        waiting.failed(kind, error);
+                        continue;
+                    }
+                    what => what,
+                };
                 metrics::gauge!(LAST_EVENT, "kind" => kind.name()).set(seconds_since_1970());
-                let first_list = matches!(what, What::Listed(_) | What::Absent) && waiting.remove(&kind);
-                if first_list && !waiting.is_empty() {
-                    let names: Vec<_> = waiting.iter().map(|kind| kind.name()).collect();
-                    tracing::debug!(kind = kind.name(), still_waiting_for = ?names, "listed");
-                }
+                let is_list = matches!(what, What::Listed(_) | What::Absent);
+                let first_list = is_list && waiting.listed(kind);
+                let is_mended = is_list && store.problems.remove(&name_of_all(kind)).is_some();
                 let change = apply(&mut store, kind, what);
-                if first_list || change.in_snapshot {
+                if first_list || is_mended || change.in_snapshot {
                     let now = Instant::now();
                     pending = Some((pending.map_or(now, |(first, _)| first), now));
                 }
                 // The first snapshot has the endpoints of all.
-                for service in change.endpoints.into_iter().filter(|_| waiting.is_empty() && !first_list) {
+                for service in change.endpoints.into_iter().filter(|_| waiting.is_over() && !first_list) {
                     let slices = store.slices_of(&service);
                     if updates.send(Update::Endpoints { service, slices }).await.is_err() {
                         return Ok(());
@@ -193,6 +309,7 @@ fn apply(store: &mut Store, kind: Kind, what: What) -> Change {
         }
         What::Applied(listed) => put(store, kind, listed, &mut change),
         What::Deleted(key) => delete(store, kind, &key, &mut change),
+        What::Failing(_) => {}
         What::Absent => return apply(store, kind, What::Listed(Vec::new())),
     }
     change
@@ -252,8 +369,18 @@ mod tests {
     fn collector() -> (mpsc::Sender<Report>, mpsc::Receiver<Update>) {
         let (sender, reports) = mpsc::channel(16);
         let (updates, received) = mpsc::channel(16);
-        tokio::spawn(collect(reports, BTreeSet::from([Kind::Service, Kind::EndpointSlice]), KINDS, updates));
+        let waiting = Waiting::new(BTreeSet::from([Kind::Service, Kind::EndpointSlice]), Known::new());
+        tokio::spawn(collect(reports, waiting, KINDS, updates));
         (sender, received)
+    }
+
+    fn route(name: &str) -> HttpRoute {
+        let json = json!({"metadata": {"name": name, "namespace": "default"}, "spec": {}});
+        serde_json::from_value(json).expect("an HTTPRoute")
+    }
+
+    fn route_names(snapshot: &crate::snapshot::Snapshot) -> Vec<&str> {
+        snapshot.http_routes.iter().filter_map(|route| route.metadata.name.as_deref()).collect()
     }
 
     async fn report(to: &mpsc::Sender<Report>, kind: Kind, what: What) {
@@ -274,6 +401,59 @@ mod tests {
         assert!(tokio::time::timeout(HOLD_OFF * 3, updates.recv()).await.is_err(), "slices are not listed yet");
         report(&reports, Kind::EndpointSlice, What::Absent).await;
         assert_eq!(snapshot(&mut updates).await.services.len(), 1);
+    }
+
+    /// Where reports on Services and HTTPRoutes go in; an HTTPRoute is known from before.
+    fn collector_of_routes(known: &[&str]) -> (mpsc::Sender<Report>, mpsc::Receiver<Update>) {
+        let (sender, reports) = mpsc::channel(16);
+        let (updates, received) = mpsc::channel(16);
+        let known = known.iter().map(|name| route(name).into()).collect::<Vec<Object>>();
+        let waiting =
+            Waiting::new(BTreeSet::from([Kind::Service, Kind::HttpRoute]), Known::from([(Kind::HttpRoute, known)]));
+        tokio::spawn(collect(reports, waiting, KINDS, updates));
+        (sender, received)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_optional_kind_that_keeps_failing_holds_up_the_rest_for_half_a_minute() {
+        for known in [&[][..], &["known"]] {
+            let (reports, mut updates) = collector_of_routes(known);
+            let failing = || What::Failing(Some("conversion webhook failed".to_owned()));
+            report(&reports, Kind::HttpRoute, failing()).await;
+            tokio::time::sleep(PATIENCE * 4).await;
+            report(&reports, Kind::Service, What::Listed(vec![service("web", 80)])).await;
+            // It counts from when all the others are listed.
+            assert!(tokio::time::timeout(PATIENCE - HOLD_OFF, updates.recv()).await.is_err(), "it is waited for");
+            report(&reports, Kind::HttpRoute, failing()).await;
+            let seen = snapshot(&mut updates).await;
+            assert_eq!((seen.services.len(), route_names(&seen)), (1, known.to_vec()));
+            let problems: Vec<String> = seen.problems.iter().map(ToString::to_string).collect();
+            let [problem] = &problems[..] else { panic!("{problems:?}") };
+            assert!(problem.starts_with("Cluster HTTPRoute: ") && problem.contains("conversion webhook failed"));
+            // It goes on as it should once it can.
+            report(&reports, Kind::HttpRoute, failing()).await;
+            report(&reports, Kind::HttpRoute, What::Listed(vec![Ok(route("new").into())])).await;
+            let seen = snapshot(&mut updates).await;
+            assert_eq!((route_names(&seen), seen.problems.len()), (vec!["new"], 0));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_gives_no_answer_is_waited_for() {
+        let (reports, mut updates) = collector_of_routes(&[]);
+        report(&reports, Kind::Service, What::Listed(Vec::new())).await;
+        report(&reports, Kind::HttpRoute, What::Failing(Some("overloaded".to_owned()))).await;
+        report(&reports, Kind::HttpRoute, What::Failing(None)).await;
+        assert!(tokio::time::timeout(PATIENCE * 100, updates.recv()).await.is_err(), "nobody says there are none");
+        report(&reports, Kind::HttpRoute, What::Absent).await;
+        assert!(snapshot(&mut updates).await.problems.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_every_cluster_has_is_waited_for() {
+        let (reports, mut updates) = collector_of_routes(&[]);
+        report(&reports, Kind::HttpRoute, What::Failing(Some("conversion webhook failed".to_owned()))).await;
+        assert!(tokio::time::timeout(PATIENCE * 100, updates.recv()).await.is_err(), "Services are not listed");
     }
 
     #[tokio::test]

@@ -1,12 +1,13 @@
 //! What was last known of a cluster, kept in a file: who starts while the API server is away serves that.
 //!
-//! Every update passes [`keep`] on its way to the reader. A source sends no snapshot before all is listed, so a
-//! cluster of which only a part is known yet never replaces what is in the file.
+//! Every update passes [`keep`] on its way to the reader. A source sends no snapshot before all is listed (of a kind
+//! that cannot be, what was last known stands in), so a cluster of which only a part is known yet never replaces what
+//! is in the file.
 
 mod file;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -49,7 +50,7 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 pub(super) struct Restored {
     snapshot: Arc<Snapshot>,
     /// What the cluster had then.
-    pub(super) kinds: BTreeSet<Kind>,
+    pub(super) known: BTreeMap<Kind, Vec<Object>>,
     objects: Checksum,
 }
 
@@ -94,9 +95,12 @@ fn restored(path: &Path, contents: Contents, kinds: Kinds) -> Restored {
     }
     // None was written; whoever put one there is not believed.
     objects.retain(|object| object.kind() != Kind::Secret);
-    let known = objects.iter().map(Object::kind).collect();
+    let mut known: BTreeMap<Kind, Vec<Object>> = BTreeMap::new();
+    for object in &objects {
+        known.entry(object.kind()).or_default().push(object.clone());
+    }
     let snapshot = Snapshot { problems, as_of: Some(as_of), ..super::snapshot(objects, kinds) };
-    Restored { snapshot: Arc::new(snapshot), kinds: known, objects: checksum }
+    Restored { snapshot: Arc::new(snapshot), known, objects: checksum }
 }
 
 /// The task that writes, if any.

@@ -56,7 +56,10 @@ pub(super) async fn watch<K>(
                 if is_news {
                     say(kind, standing.failure, &error);
                 }
-                if is_absent && reports.send(Report { kind, what: What::Absent }).await.is_err() {
+                let what = if is_absent { Some(What::Absent) } else { standing.failing(kind, &error) };
+                if let Some(what) = what
+                    && reports.send(Report { kind, what }).await.is_err()
+                {
                     return;
                 }
                 tokio::time::sleep(wait).await;
@@ -141,6 +144,12 @@ impl Standing {
         Reaction { is_news, is_absent, wait }
     }
 
+    /// What is said of a kind that a cluster need not have while nobody knows whether this one has it.
+    fn failing(&self, kind: Kind, error: &watcher::Error) -> Option<What> {
+        let is_unknown = self.is_present.is_none() && is_optional(kind);
+        is_unknown.then(|| What::Failing(is_an_answer(error).then(|| error.to_string())))
+    }
+
     /// To be called with everything that comes. Returns whether that is news after a failure.
     fn is_followed(&mut self) -> bool {
         self.is_present = Some(true);
@@ -172,10 +181,8 @@ enum Failure {
 
 impl Failure {
     fn of(error: &watcher::Error, kind: Kind) -> Self {
-        let code = match error {
-            watcher::Error::InitialListFailed(kube::Error::Api(status))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-            | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
+        let code = match cause(error) {
+            Some(kube::Error::Api(status)) => status.code,
             _ => 0,
         };
         let optional = is_optional(kind);
@@ -187,9 +194,23 @@ impl Failure {
     }
 }
 
+fn cause(error: &watcher::Error) -> Option<&kube::Error> {
+    match error {
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => Some(cause),
+        _ => None,
+    }
+}
+
+/// Whether the API server has answered, if with something that is of no use.
+fn is_an_answer(error: &watcher::Error) -> bool {
+    matches!(cause(error), Some(kube::Error::Api(_) | kube::Error::SerdeError(_)))
+}
+
 /// Whether a cluster may be without it: the CRDs of the Gateway API and of external-dns are somebody's to install,
 /// and of an older release than is read here the routes have other versions, which is the same answer.
-fn is_optional(kind: Kind) -> bool {
+pub(super) fn is_optional(kind: Kind) -> bool {
     match kind {
         Kind::DnsEndpoint
         | Kind::Gateway
