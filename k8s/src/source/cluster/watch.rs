@@ -23,6 +23,8 @@ const ABSENT_RETRY: Duration = Duration::from_secs(1);
 /// A kind that was there is taken for gone after so many such answers in a row: one alone may be from an API
 /// server that has just started, or from what stands in front of it.
 const ABSENT_SURE: u32 = 3;
+/// One that is known only from before this program started is asked for this long: both may have started with it.
+const RESTORED_SURE: Duration = Duration::from_secs(60);
 /// The API server ends a watch after this many seconds, and one that stays silent for longer is a connection
 /// whose other end has lost its power. kube's own limit of five minutes is long for endpoints.
 const WATCH_SECONDS: u32 = 30;
@@ -104,6 +106,8 @@ struct Standing {
     failure: Option<Failure>,
     /// Failures of the same sort in a row.
     repeated: u32,
+    /// For how long the kind was refused or unknown, without another answer in between.
+    refused_for: Duration,
     /// Whether a failure was news, and its end would be.
     is_said: bool,
 }
@@ -128,7 +132,7 @@ impl Standing {
         self.repeated = if is_news { 1 } else { self.repeated + 1 };
         self.failure = Some(failure);
         let is_often = self.repeated >= ABSENT_SURE;
-        let is_unknown = self.is_present.is_none() && (!self.was_known || is_often);
+        let is_unknown = self.is_present.is_none() && (!self.was_known || self.refused_for >= RESTORED_SURE);
         let is_sure = self.is_present == Some(true) && is_often;
         let (is_absent, wait) = match failure {
             Failure::NoSuchKind => (is_unknown || is_sure, ABSENT_RETRY),
@@ -138,6 +142,7 @@ impl Standing {
                 (false, RETRY_FIRST.saturating_mul(2u32.saturating_pow(self.repeated - 1)).min(RETRY_MOST))
             }
         };
+        self.refused_for = if failure == Failure::Lost { Duration::ZERO } else { self.refused_for + wait };
         if is_absent {
             self.is_present = Some(false);
         }
@@ -249,14 +254,25 @@ mod tests {
             let mut new = Standing::default();
             assert_eq!([failure; 3].map(|failure| reaction(&mut new, failure)), [true, false, false]);
         }
-        // Not seen yet, but what it was is served: it is waited for as if it had been, if not for ever.
-        for failure in [Failure::NoSuchKind, forbidden] {
+        // Not seen yet, but what it was is served: it is waited for longer, if not for ever.
+        for failures in [[Failure::NoSuchKind; 2], [forbidden; 2], [Failure::NoSuchKind, forbidden]] {
             let mut restored = Standing { was_known: true, ..Standing::default() };
-            assert_eq!(
-                [failure; 5].map(|failure| reaction(&mut restored, failure)),
-                [false, false, true, false, false]
-            );
+            let mut waited = Duration::ZERO;
+            let mut refuse = |restored: &mut Standing| {
+                let mut absent_after = Vec::new();
+                for failure in failures.into_iter().cycle().take(100) {
+                    let Reaction { is_absent, wait, .. } = restored.failed(failure, Duration::ZERO);
+                    absent_after.extend(is_absent.then_some(waited.as_secs()));
+                    waited += wait;
+                }
+                absent_after
+            };
+            let absent_after = refuse(&mut restored);
+            assert!(matches!(absent_after[..], [60..=65]), "{failures:?} {absent_after:?}");
         }
+        let mut restored = Standing { was_known: true, ..Standing::default() };
+        let refused = |standing: &mut Standing| (0..50).any(|_| reaction(standing, Failure::NoSuchKind));
+        assert!(!refused(&mut restored) && !reaction(&mut restored, Failure::Lost) && !refused(&mut restored));
         let mut known = Standing::default();
         known.is_followed();
         assert_eq!([forbidden; 9].map(|failure| reaction(&mut known, failure)), [false; 9]);
