@@ -86,6 +86,8 @@ pub enum Reason {
         "endpoint {name} has the CNAME target {target}, which lies in no zone: Pi-hole hands it on as it is, and most clients do not follow it; name an address or a name in a zone"
     )]
     TargetInNoZone { name: String, target: String },
+    #[error("asks for more than {most} {kind} records of {name}; the first {most} count, remove the others")]
+    TooManyRecords { name: String, kind: String, most: usize },
     #[error("{what} not served by the router yet: {instead}")]
     NotServed { what: String, instead: &'static str },
 }
@@ -117,6 +119,7 @@ impl Reason {
             Self::NotAttached { .. } => "NotAttached",
             Self::AddressNotAllowed { .. } => "AddressNotAllowed",
             Self::TargetInNoZone { .. } => "TargetInNoZone",
+            Self::TooManyRecords { .. } => "TooManyRecords",
             Self::NotServed { .. } => "NotServed",
         }
     }

@@ -10,6 +10,7 @@ mod unserved;
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use super::Translation;
@@ -36,7 +37,7 @@ pub struct Names {
 pub fn names(snapshot: &Snapshot, translation: &Translation, config: &Config) -> Names {
     let mut work = Work::new(snapshot, translation, config);
     for record in &config.dns.records {
-        let object = ObjectName::new("Configuration", "", "dns.records");
+        let object = ObjectName::new(CONFIGURATION, "", "dns.records");
         work.claim(&record.name, &object, record.ttl, ClaimedAnswer::Records(record.data.clone()));
     }
     let askers = asker::askers(snapshot);
@@ -50,6 +51,23 @@ pub fn names(snapshot: &Snapshot, translation: &Translation, config: &Config) ->
     Names { claims, problems }
 }
 
+/// The kind of the object behind what the configuration file itself asks for.
+const CONFIGURATION: &str = "Configuration";
+/// No answer has room for more records of a type, and whoever may write an object says how many it has.
+const RECORDS: usize = 200;
+
+/// What an object has asked for a name already.
+#[derive(Default)]
+struct Asked {
+    entry_points: HashSet<Arc<str>>,
+    records: HashSet<RecordData>,
+    /// How many of `records` are of a type.
+    kinds: HashMap<&'static str, usize>,
+    /// Where in `claims` those of a lifetime are, but for a CNAME, which stands alone.
+    places: HashMap<Option<u32>, usize>,
+    withheld: HashSet<Arc<str>>,
+}
+
 /// What every source of names reads, and what they add to.
 struct Work<'a> {
     snapshot: &'a Snapshot,
@@ -58,42 +76,71 @@ struct Work<'a> {
     /// Where clients reach the router.
     doors: HashSet<IpAddr>,
     claims: Vec<NameClaim>,
-    /// Where in `claims` an object has asked for a name before.
-    places: HashMap<(HostPattern, ObjectName), Vec<usize>>,
+    asked: HashMap<(HostPattern, ObjectName), Asked>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Work<'a> {
     fn new(snapshot: &'a Snapshot, translation: &'a Translation, config: &'a Config) -> Self {
         let doors = translation.model.entry_points.iter().flat_map(|entry| entry.addresses.iter().copied()).collect();
-        Self { snapshot, translation, config, doors, claims: Vec::new(), places: HashMap::new(), problems: Vec::new() }
+        Self { snapshot, translation, config, doors, claims: Vec::new(), asked: HashMap::new(), problems: Vec::new() }
     }
 
     /// Adds a claim, or adds to the one that the object has made for the name already.
     fn claim(&mut self, name: &HostPattern, object: &ObjectName, ttl: Option<u32>, answer: ClaimedAnswer) {
         let name = as_in_dns(name);
         let answer = if self.in_a_zone(&name) { answer } else { withheld("lies in no zone of the configuration") };
-        let places = self.places.entry((name.clone(), object.clone())).or_default();
-        for place in &*places {
-            let Some(known) = self.claims.get_mut(*place) else { continue };
-            match (&mut known.answer, &answer) {
-                (ClaimedAnswer::EntryPoint { name, .. }, ClaimedAnswer::EntryPoint { name: other, .. })
-                    if name == other =>
-                {
-                    return;
-                }
-                (ClaimedAnswer::Records(all), ClaimedAnswer::Records(more))
-                    if known.ttl == ttl && !all.iter().chain(more).any(|data| matches!(data, RecordData::Cname(_))) =>
-                {
-                    all.extend(more.iter().filter(|data| !all.contains(data)).cloned().collect::<Vec<_>>());
-                    return;
-                }
-                (known, answer) if known == answer => return,
-                _ => {}
+        let asked = self.asked.entry((name.clone(), object.clone())).or_default();
+        let mut too_many = None;
+        let answer = match answer {
+            ClaimedAnswer::EntryPoint { name: door, addresses, https } => asked
+                .entry_points
+                .insert(Arc::clone(&door))
+                .then_some(ClaimedAnswer::EntryPoint { name: door, addresses, https }),
+            ClaimedAnswer::Withheld(why) => {
+                asked.withheld.insert(Arc::clone(&why)).then_some(ClaimedAnswer::Withheld(why))
             }
+            ClaimedAnswer::Records(mut data) => {
+                data.retain(|record| {
+                    let count = asked.kinds.entry(record.kind()).or_default();
+                    let is_full = *count >= RECORDS && object.kind != CONFIGURATION;
+                    let is_new = !asked.records.contains(record);
+                    if is_new && is_full {
+                        too_many = Some(record.kind());
+                    } else if is_new {
+                        *count += 1;
+                        asked.records.insert(record.clone());
+                    }
+                    is_new && !is_full
+                });
+                let stands_alone = data.iter().any(|record| matches!(record, RecordData::Cname(_)));
+                let place = if stands_alone { None } else { asked.places.get(&ttl) };
+                match place.and_then(|place| self.claims.get_mut(*place)) {
+                    Some(NameClaim { answer: ClaimedAnswer::Records(all), .. }) => {
+                        all.append(&mut data);
+                        None
+                    }
+                    _ if data.is_empty() => None,
+                    _ => {
+                        if !stands_alone {
+                            asked.places.insert(ttl, self.claims.len());
+                        }
+                        Some(ClaimedAnswer::Records(data))
+                    }
+                }
+            }
+        };
+        if let Some(kind) = too_many {
+            self.too_many(object, &name, kind);
         }
-        places.push(self.claims.len());
-        self.claims.push(NameClaim { name, object: object.clone(), ttl, answer });
+        if let Some(answer) = answer {
+            self.claims.push(NameClaim { name, object: object.clone(), ttl, answer });
+        }
+    }
+
+    fn too_many(&mut self, object: &ObjectName, name: &HostPattern, kind: &str) {
+        let (name, kind) = (name.to_string(), kind.to_owned());
+        self.problem(object, Reason::TooManyRecords { name, kind, most: RECORDS });
     }
 
     fn problem(&mut self, object: &ObjectName, reason: Reason) {
@@ -152,4 +199,75 @@ fn as_in_dns(name: &HostPattern) -> HostPattern {
 
 fn withheld(why: impl AsRef<str>) -> ClaimedAnswer {
     ClaimedAnswer::Withheld(why.as_ref().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::{
+        config,
+        external_dns::{DnsEndpoint, DnsEndpointSpec, Endpoint},
+    };
+
+    fn names_of(endpoints: Vec<Endpoint>) -> Names {
+        let config = config::parse(
+            "entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}\nzones: [home.example]\ndns: {allowedAddresses: [10.0.0.0/8]}",
+        )
+        .expect("a right file");
+        let mut object = DnsEndpoint { spec: DnsEndpointSpec { endpoints }, ..DnsEndpoint::default() };
+        object.metadata.name = Some("many".to_owned());
+        let snapshot = Snapshot { dns_endpoints: vec![Arc::new(object)], ..Snapshot::default() };
+        names(&snapshot, &Translation::default(), &config)
+    }
+
+    fn endpoint(kind: &str, ttl: i64, targets: impl IntoIterator<Item = String>) -> Endpoint {
+        Endpoint {
+            dns_name: "many.home.example".to_owned(),
+            record_type: Some(kind.to_owned()),
+            record_ttl: Some(ttl),
+            targets: targets.into_iter().collect(),
+        }
+    }
+
+    fn address(number: u32) -> String {
+        std::net::Ipv4Addr::from((10 << 24) + number).to_string()
+    }
+
+    #[test]
+    fn records_without_number_take_no_time_and_the_first_ones_count() {
+        let many = 100_000;
+        let one = |number: u32| endpoint("A", i64::from(number % 86_400), [address(number)]);
+        for endpoints in [
+            vec![endpoint("A", 60, (0..many).map(address))],
+            (0..many).map(|number| endpoint("A", 60, [address(number)])).collect(),
+            (0..many).map(one).collect(),
+            (0..many).map(|number| endpoint("CNAME", 60, [format!("a{number}.home.example")])).collect(),
+            (0..many).map(|number| endpoint("TXT", 60, [address(number)])).collect(),
+        ] {
+            let started = Instant::now();
+            let Names { claims, problems } = names_of(endpoints);
+            assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+            let records = claims.iter().map(|claim| match &claim.answer {
+                ClaimedAnswer::Records(data) => data.len(),
+                _ => 0,
+            });
+            assert_eq!(records.sum::<usize>(), RECORDS);
+            assert_eq!(problems.len(), 1, "{:?}", problems.first());
+            assert!(problems[0].to_string().contains("more than 200 "), "{}", problems[0]);
+        }
+    }
+
+    #[test]
+    fn what_an_object_asks_twice_is_one_record() {
+        let a = |ttl, numbers: &[u32]| endpoint("A", ttl, numbers.iter().copied().map(address));
+        let Names { claims, problems } = names_of(vec![a(60, &[1, 2, 1]), a(60, &[2, 3]), a(30, &[3, 4]), a(30, &[1])]);
+        let found: Vec<_> = claims.iter().map(|claim| (claim.ttl, claim.answer.clone())).collect();
+        let records = |numbers: &[u8]| {
+            ClaimedAnswer::Records(numbers.iter().map(|number| RecordData::A([10, 0, 0, *number].into())).collect())
+        };
+        assert_eq!(found, [(Some(60), records(&[1, 2, 3])), (Some(30), records(&[4]))]);
+        assert!(problems.is_empty());
+    }
 }

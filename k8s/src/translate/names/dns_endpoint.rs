@@ -1,8 +1,8 @@
 //! Records that DNSEndpoints of external-dns ask for.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use super::{Work, withheld};
+use super::{RECORDS, Work, withheld};
 use crate::{
     external_dns::Endpoint,
     model::{ClaimedAnswer, HostPattern, Labels, ObjectName, RecordData},
@@ -80,7 +80,11 @@ fn records(
     if endpoint.targets.is_empty() {
         return refuse(work, invalid(&format!("{of} targets"), "", "at least one target"));
     }
-    let (data, refusal) = parse(work, source, &format!("{of} {kind} target"), kind, &endpoint.targets);
+    let targets = endpoint.targets.get(..RECORDS).unwrap_or(&endpoint.targets);
+    if targets.len() < endpoint.targets.len() {
+        work.too_many(source, name, kind);
+    }
+    let (data, refusal) = parse(work, source, &format!("{of} {kind} target"), kind, targets);
     if data.is_empty() {
         return Err(refusal.unwrap_or_default());
     }
@@ -104,12 +108,14 @@ fn parse(
     targets: &[String],
 ) -> (Vec<RecordData>, Option<String>) {
     let mut data: Vec<RecordData> = Vec::new();
+    let mut seen: HashSet<RecordData> = HashSet::new();
     let mut refusal = None;
     for target in targets {
         let expected = match RecordData::parse(kind, target) {
-            Ok(record) if data.contains(&record) => continue,
+            Ok(record) if seen.contains(&record) => continue,
             Ok(RecordData::Cname(_)) if !data.is_empty() => "no second one, as a name has one CNAME".to_owned(),
             Ok(record) => {
+                seen.insert(record.clone());
                 data.push(record);
                 continue;
             }

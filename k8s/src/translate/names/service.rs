@@ -1,6 +1,6 @@
 //! Names of Services that have an address of their own, by their annotations.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use k8s_openapi::api::core::v1::Service;
 
@@ -131,10 +131,14 @@ fn addresses(work: &mut Work<'_>, object: &ObjectName, service: &Service) -> Res
         });
     }
     let mut found = Vec::new();
+    let mut seen = HashSet::new();
     for (field, text) in texts {
         match text.parse::<IpAddr>().map(RecordData::from) {
-            Ok(data) if found.contains(&data) => {}
-            Ok(data) => found.push(data),
+            Ok(data) if seen.contains(&data) => {}
+            Ok(data) => {
+                seen.insert(data.clone());
+                found.push(data);
+            }
             Err(_) => work.problem(object, invalid(field, text, "an IP address")),
         }
     }
