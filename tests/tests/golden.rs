@@ -104,8 +104,8 @@ fn routes(model: &Model) -> String {
         for listener in &entry.listeners {
             let door = format!("{} {}:{}", entry.name, listener.name, listener.port);
             let sockets: Vec<String> = listener.sockets.iter().map(ToString::to_string).collect();
-            writeln!(text, "{door} on {}{}{}", sockets.join(" "), of_listener(listener), certificates(listener))
-                .expect("text");
+            let sockets = if sockets.is_empty() { "no socket".to_owned() } else { sockets.join(" ") };
+            writeln!(text, "{door} on {sockets}{}{}", of_listener(listener), certificates(listener)).expect("text");
             for attachment in &listener.routes {
                 for (number, rule) in attachment.route.rules.iter().enumerate() {
                     for it in &rule.matches {

@@ -38,7 +38,7 @@ pub struct Listener {
     /// The port clients use.
     pub port: u16,
     /// The sockets the router opens for it. Listeners of one entry point may share a socket: the
-    /// most specific hostname then chooses among them.
+    /// most specific hostname then chooses among them. None for TLS, which it does not serve.
     pub sockets: Vec<SocketAddr>,
     pub protocol: ListenerProtocol,
     /// None serves every host.

@@ -185,7 +185,12 @@ fn listeners<'a>(
             work.problem(&source, invalid(&field, &value, &format!("what tells it from listener {}", other.name)));
             continue;
         }
-        let Some(sockets) = claim(work, &source, spec, addresses, taken) else { continue };
+        let sockets = match protocol {
+            ListenerProtocol::Http { .. } | ListenerProtocol::Https => claim(work, &source, spec, addresses, taken),
+            // Nobody is to go without a socket for one that is not opened.
+            ListenerProtocol::Tls => Some(Vec::new()),
+        };
+        let Some(sockets) = sockets else { continue };
         let certificates = match protocol {
             ListenerProtocol::Http { .. } => Vec::new(),
             ListenerProtocol::Https => certificates(work, &source, spec),
