@@ -147,6 +147,9 @@ pub struct DnsConfig {
     pub strangers: Strangers,
     /// Resolvers whose word about their client is believed (EDNS Client Subnet, RFC 7871).
     pub forwarders: Vec<IpNet>,
+    /// Asked first, in this order, for clients that no view names, and after a view's own; the others follow in the
+    /// model's order.
+    pub entry_points: Vec<Arc<str>>,
     /// Clients that are told another entry point's address; of two networks the longer one counts.
     pub views: Vec<ViewConfig>,
     /// The addresses besides the entry points' and Gateways' own that objects may have answered.
@@ -180,7 +183,7 @@ pub enum Strangers {
 pub struct ViewConfig {
     pub name: Arc<str>,
     pub sources: Vec<IpNet>,
-    /// Asked first, in this order; the others follow.
+    /// Asked first, in this order; those of `dns.entryPoints` and the others follow.
     pub entry_points: Vec<Arc<str>>,
 }
 

@@ -37,7 +37,7 @@ pub use self::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
     /// Static entry points in the order of the configuration file, then one per Gateway, oldest first.
-    /// Where two serve a name, the first one's address is the one DNS answers.
+    /// Where two serve a name, the first one's address is the one DNS answers, unless `dns.entryPoints` says otherwise.
     pub entry_points: Vec<EntryPoint>,
     /// Every backend that a route refers to and that exists.
     pub backends: BTreeMap<BackendId, Backend>,

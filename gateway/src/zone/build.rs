@@ -17,8 +17,8 @@ impl Zones {
     /// What clients of `view` are answered; without one, everybody.
     ///
     /// Of the claims on a name the first that has an address gives all its addresses: two doors in one
-    /// answer would send half of the requests to the one that does not know the name. A view puts
-    /// entry points of its own before the others. Other types of records are merged.
+    /// answer would send half of the requests to the one that does not know the name. A view and
+    /// the configuration put some entry points before the others. Other types of records are merged.
     pub fn build(claims: &[NameClaim], config: &Config, view: Option<&ViewConfig>, serial: u32) -> Self {
         let mut zones: Vec<Zone> = config.zones.iter().enumerate().map(|(at, zone)| empty(zone, at, serial)).collect();
         let mut own = Vec::new();
@@ -35,7 +35,7 @@ impl Zones {
             by_name.entry(WireName::from(&claim.name)).or_default().push(claim);
         }
         for (name, mut claims) in by_name {
-            claims.sort_by_key(|claim| place_in_view(claim, view));
+            claims.sort_by_key(|claim| place_in_view(claim, view, config));
             if let Some(zone) = zones.iter_mut().find(|zone| zone.apex.is_at_or_above(name.as_bytes())) {
                 let (rrsets, claims) = settle(&claims, zone.ttl, config.dns.https_records);
                 let node = node(zone, &name);
@@ -49,15 +49,18 @@ impl Zones {
     }
 }
 
-/// Static records first, then the view's entry points in its order, then everything as it comes.
-fn place_in_view(claim: &NameClaim, view: Option<&ViewConfig>) -> usize {
-    let preferred = view.map(|view| view.entry_points.as_slice()).unwrap_or_default();
+/// Static records first, then the view's entry points in its order, those of `dns.entryPoints` in theirs, and then
+/// everything as it comes.
+fn place_in_view(claim: &NameClaim, view: Option<&ViewConfig>, config: &Config) -> usize {
+    let of_view = view.map(|view| view.entry_points.as_slice()).unwrap_or_default();
+    let of_all = &config.dns.entry_points;
+    let last = 1 + of_view.len() + of_all.len();
     match &claim.answer {
         ClaimedAnswer::EntryPoint { name, .. } => {
-            1 + preferred.iter().position(|it| it == name).unwrap_or(preferred.len())
+            of_view.iter().chain(of_all).position(|it| it == name).map_or(last, |place| 1 + place)
         }
         ClaimedAnswer::Records(_) if claim.object == ObjectName::new(CONFIGURATION, "", STATIC_RECORDS) => 0,
-        ClaimedAnswer::Records(_) | ClaimedAnswer::Withheld(_) => 1 + preferred.len(),
+        ClaimedAnswer::Records(_) | ClaimedAnswer::Withheld(_) => last,
     }
 }
 

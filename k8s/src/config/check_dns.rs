@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -27,6 +28,7 @@ pub(super) fn check_dns(
         clients,
         strangers,
         forwarders,
+        entry_points: preferred,
         views,
         allowed_addresses,
         filter,
@@ -44,6 +46,8 @@ pub(super) fn check_dns(
         clients: check_clients(clients, refusals),
         strangers: check_strangers(strangers.as_deref(), refusals),
         forwarders: check_networks("dns.forwarders", &forwarders, refusals),
+        entry_points: preferred
+            .map_or_else(Vec::new, |it| check_preferred("dns.entryPoints", it, entry_points, refusals)),
         views: check_views(views, entry_points, refusals),
         allowed_addresses: check_networks("dns.allowedAddresses", &allowed_addresses, refusals),
         filter: check_filter(filter, refusals),
@@ -116,31 +120,38 @@ fn check_views(views: Vec<file::View>, entry_points: &[EntryPointConfig], refusa
         if sources.is_empty() {
             refusals.push(format!("{path}.sources: is empty, expected whose view it is, such as 192.168.1.0/24"));
         }
-        if wanted.is_empty() {
-            refusals.push(format!("{path}.entryPoints: is empty, expected at least one entry point"));
-        }
         let sources = check_networks(&format!("{path}.sources"), &sources, refusals);
         for network in &sources {
             if let Some(view) = taken.insert(network.trunc(), name.clone()) {
                 refusals.push(format!("{path}.sources: {network} is in view {view} already; name each network once"));
             }
         }
-        for (place, entry) in wanted.iter().enumerate() {
-            if !is_entry_point(entry, entry_points) {
-                let known: Vec<&str> = entry_points.iter().map(|known| &*known.name).collect();
-                refusals.push(format!(
-                    "{path}.entryPoints[{place}]: found {entry:?}, expected an entry point: {}, or namespace/name of a Gateway",
-                    known.join(" or ")
-                ));
-            }
-        }
-        checked.push(ViewConfig {
-            name: name.into(),
-            sources,
-            entry_points: wanted.into_iter().map(Into::into).collect(),
-        });
+        let entry_points = check_preferred(&format!("{path}.entryPoints"), wanted, entry_points, refusals);
+        checked.push(ViewConfig { name: name.into(), sources, entry_points });
     }
     checked
+}
+
+/// The order in which entry points are preferred.
+fn check_preferred(
+    path: &str,
+    wanted: Vec<String>,
+    entry_points: &[EntryPointConfig],
+    refusals: &mut Refusals,
+) -> Vec<Arc<str>> {
+    if wanted.is_empty() {
+        refusals.push(format!("{path}: is empty, expected at least one entry point"));
+    }
+    for (place, entry) in wanted.iter().enumerate() {
+        if !is_entry_point(entry, entry_points) {
+            let known: Vec<&str> = entry_points.iter().map(|known| &*known.name).collect();
+            refusals.push(format!(
+                "{path}[{place}]: found {entry:?}, expected an entry point: {}, or namespace/name of a Gateway",
+                known.join(" or ")
+            ));
+        }
+    }
+    wanted.into_iter().map(Into::into).collect()
 }
 
 /// Gateways come and go; what names one is right whether it is there or not.

@@ -99,6 +99,7 @@ pub(super) struct Dns {
     pub(super) strangers: Option<String>,
     #[serde(default)]
     pub(super) forwarders: Vec<String>,
+    pub(super) entry_points: Option<Vec<String>>,
     #[serde(default)]
     pub(super) views: Vec<View>,
     #[serde(default)]

@@ -48,6 +48,7 @@ fn everything_that_is_set_is_read() {
   clients: [192.168.0.0/16, 10.0.0.1]
   strangers: refuse
   forwarders: [192.168.9.2]
+  entryPoints: [network/home, lan]
   views: [{name: guests, sources: [192.168.5.0/24], entryPoints: [network/guests, lan]}]
   allowedAddresses: [192.168.8.30, fd00::/64]
   filter: {ingressClasses: [internal], gatewayClasses: [home], labels: ['app=web', '!hidden']}
@@ -65,6 +66,7 @@ fn everything_that_is_set_is_read() {
     );
     let dns = config.unwrap_or_else(|error| panic!("{error}")).dns;
     assert_eq!((dns.clients.len(), dns.strangers, dns.forwarders.len()), (2, Strangers::Refuse, 1));
+    assert_eq!(dns.entry_points, ["network/home".into(), "lan".into()]);
     assert_eq!(dns.views[0].entry_points, ["network/guests".into(), "lan".into()]);
     assert_eq!((dns.allowed_addresses.len(), dns.filter.selectors.len()), (2, 2));
     assert_eq!(dns.filter.ingress_classes, Some(vec!["internal".into()]));
@@ -121,6 +123,11 @@ fn every_refusal_names_its_path_and_what_was_expected() {
         (
             "views: [{name: a, sources: [10.0.0.1], entryPoints: []}]",
             "views[0].entryPoints: is empty, expected at least one entry point",
+        ),
+        ("entryPoints: []", "entryPoints: is empty, expected at least one entry point"),
+        (
+            "entryPoints: [lan, tunel]",
+            "entryPoints[1]: found \"tunel\", expected an entry point: lan, or namespace/name of a Gateway",
         ),
         (
             "filter: {ingressClasses: []}",
