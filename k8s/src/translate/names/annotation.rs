@@ -37,7 +37,7 @@ impl Work<'_> {
         }
     }
 
-    /// The lifetime that an object gives its names.
+    /// The lifetime that an object gives its names. External-dns takes 0 for "not set".
     pub(super) fn ttl(&mut self, object: &ObjectName, metadata: &ObjectMeta) -> Option<u32> {
         let text = annotation(metadata, TTL)?;
         let seconds = seconds(text);
@@ -45,13 +45,13 @@ impl Work<'_> {
             let field = format!("annotation {TTL}");
             self.problem(object, invalid(&field, text, "seconds from 0 to 86400, or a duration such as 1m"));
         }
-        seconds
+        seconds.filter(|seconds| *seconds != 0)
     }
 }
 
 const MOST: u32 = 86_400;
 
-/// Seconds, or one of Go's durations such as `1h30m`, in whole seconds.
+/// Seconds, or one of Go's durations such as `1h30m`, in whole seconds: of less than one none is left.
 fn seconds(text: &str) -> Option<u32> {
     let text = text.trim();
     text.parse().ok().or_else(|| duration(text)).filter(|seconds| *seconds <= MOST)
