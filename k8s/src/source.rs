@@ -8,7 +8,12 @@ pub mod last_known;
 pub mod manifest;
 mod object;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::sync::mpsc;
@@ -55,6 +60,34 @@ pub enum Origin {
     Directory(PathBuf),
 }
 
+/// Which kinds of a cluster cannot be followed now, and since when not all can.
+#[derive(Clone, Debug, Default)]
+struct Followed(Arc<Mutex<Lost>>);
+
+#[derive(Debug, Default)]
+struct Lost {
+    kinds: BTreeSet<Kind>,
+    since: Option<SystemTime>,
+}
+
+impl Followed {
+    fn set(&self, kind: Kind, is_followed: bool) {
+        let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_followed {
+            lost.kinds.remove(&kind);
+        } else {
+            lost.kinds.insert(kind);
+        }
+        lost.since = if lost.kinds.is_empty() { None } else { lost.since.or_else(|| Some(SystemTime::now())) };
+    }
+
+    /// When everything was last followed: now, if it is.
+    fn last(&self) -> SystemTime {
+        let lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.since.unwrap_or_else(SystemTime::now)
+    }
+}
+
 /// A source that is followed.
 pub struct Source {
     /// Ends when the source has died, which is fatal and logged.
@@ -71,6 +104,7 @@ pub async fn open(origin: Origin, kinds: Kinds, state: Option<PathBuf>) -> anyho
     // Short, so that a busy reader holds the source back instead of collecting stale snapshots.
     let (sender, updates) = mpsc::channel(16);
     let (found, source) = mpsc::channel(1);
+    let followed = Followed::default();
     let keeper = match origin {
         Origin::Cluster => {
             let client = cluster::client().await?;
@@ -79,12 +113,13 @@ pub async fn open(origin: Origin, kinds: Kinds, state: Option<PathBuf>) -> anyho
                 None => None,
             };
             let known = restored.as_mut().map(|restored| std::mem::take(&mut restored.known)).unwrap_or_default();
-            tokio::spawn(async move { said(cluster::follow(client, kinds, known, found).await) });
-            last_known::keep(state, restored, source, sender)
+            let watched = followed.clone();
+            tokio::spawn(async move { said(cluster::follow(client, kinds, known, watched, found).await) });
+            last_known::keep(state, restored, followed, source, sender)
         }
         Origin::Directory(root) => {
             tokio::spawn(async move { said(directory::follow(root, kinds, found).await) });
-            last_known::keep(None, None, source, sender)
+            last_known::keep(None, None, followed, source, sender)
         }
     };
     Ok(Source { updates, keeper })

@@ -18,7 +18,7 @@ use kube::{Api, Client, core::DeserializeGuard, runtime::watcher};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use super::{
-    Kinds, Update,
+    Followed, Kinds, Update,
     object::{Key, Kind, Object, Store, object_name},
 };
 use crate::{
@@ -69,6 +69,7 @@ pub(super) async fn follow(
     client: Client,
     kinds: Kinds,
     known: Known,
+    followed: Followed,
     updates: mpsc::Sender<Update>,
 ) -> anyhow::Result<()> {
     let (sender, reports) = mpsc::channel(256);
@@ -83,6 +84,7 @@ pub(super) async fn follow(
                 $kind,
                 known.contains_key(&$kind),
                 $config,
+                followed.clone(),
                 sender.clone(),
             ));
         };

@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use self::file::{Checksum, Contents};
 use super::{
-    Kinds, Update,
+    Followed, Kinds, Update,
     object::{Kind, Object},
 };
 use crate::{
@@ -33,7 +33,8 @@ use crate::{
     telemetry,
 };
 
-/// When what is served was complete; in seconds since 1970. Of a restored state: when it was written.
+/// When what is served was sent by the source; in seconds since 1970. Of a restored state: when it was last known to be
+/// what the cluster has.
 pub const TIMESTAMP: &str = "doorward_snapshot_timestamp_seconds";
 /// 1 while what is served comes from the file, 0 once it comes from the source.
 pub const RESTORED: &str = "doorward_snapshot_restored";
@@ -43,6 +44,8 @@ pub const WRITE_FAILURES: &str = "doorward_state_write_failures_total";
 const PAUSE: Duration = Duration::from_secs(5);
 /// How soon a write that has failed is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(60);
+/// How old the file's time may become while nothing changes.
+const REFRESH: Duration = Duration::from_secs(3600);
 /// Who leaves does not wait longer for a disk.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
@@ -51,7 +54,15 @@ pub(super) struct Restored {
     snapshot: Arc<Snapshot>,
     /// What the cluster had then.
     pub(super) known: BTreeMap<Kind, Vec<Object>>,
+    on_disk: OnDisk,
+}
+
+/// What the file holds.
+#[derive(Clone, Copy, Debug)]
+struct OnDisk {
+    as_of: SystemTime,
     objects: Checksum,
+    size: u64,
 }
 
 /// None, with a word in the log, where there is no file or nothing in it can be used.
@@ -62,8 +73,7 @@ pub(super) async fn restore(path: &Path, kinds: Kinds) -> Option<Restored> {
 }
 
 fn restore_now(path: &Path, kinds: Kinds) -> Option<Restored> {
-    // What cannot be deleted is in nobody's way.
-    let _ = file::tidy(path);
+    file::tidy(path);
     match file::read(path) {
         Ok(Some(contents)) => Some(restored(path, contents, kinds)),
         Ok(None) => {
@@ -78,7 +88,7 @@ fn restore_now(path: &Path, kinds: Kinds) -> Option<Restored> {
 }
 
 fn restored(path: &Path, contents: Contents, kinds: Kinds) -> Restored {
-    let Contents { as_of, documents, unknown, objects: checksum } = contents;
+    let Contents { as_of, documents, unknown, objects: checksum, size } = contents;
     let (mut objects, mut problems) = (Vec::new(), Vec::new());
     for document in documents {
         match (document.name, document.error) {
@@ -100,7 +110,7 @@ fn restored(path: &Path, contents: Contents, kinds: Kinds) -> Restored {
         known.entry(object.kind()).or_default().push(object.clone());
     }
     let snapshot = Snapshot { problems, as_of: Some(as_of), ..super::snapshot(objects, kinds) };
-    Restored { snapshot: Arc::new(snapshot), known, objects: checksum }
+    Restored { snapshot: Arc::new(snapshot), known, on_disk: OnDisk { as_of, objects: checksum, size } }
 }
 
 /// The task that writes, if any.
@@ -118,20 +128,22 @@ impl Keeper {
     }
 }
 
-/// Sends what was restored, and then every update of the source; writes to `path` what they come to.
+/// Sends what was restored, and then every update of the source; writes to `path` what they come to, with the time when
+/// the source was last `followed` as a whole.
 pub(super) fn keep(
     path: Option<PathBuf>,
     restored: Option<Restored>,
+    followed: Followed,
     source: mpsc::Receiver<Update>,
     updates: mpsc::Sender<Update>,
 ) -> Keeper {
     describe();
-    let on_disk = restored.as_ref().map(|restored| restored.objects);
+    let on_disk = restored.as_ref().map(|restored| restored.on_disk);
     let (newest, writing) = path
         .map(|path| {
             let (newest, to_write) = watch::channel(None);
             let leave = CancellationToken::new();
-            let state = StateFile { path, on_disk, complaints: BTreeSet::new() };
+            let state = StateFile { path, on_disk, followed, complaints: BTreeSet::new() };
             let task = tokio::spawn(write_newest(to_write, leave.clone(), state));
             (newest, (leave, task))
         })
@@ -141,7 +153,10 @@ pub(super) fn keep(
 }
 
 fn describe() {
-    metrics::describe_gauge!(TIMESTAMP, "When what is served was complete, in seconds since 1970");
+    metrics::describe_gauge!(
+        TIMESTAMP,
+        "When what is served last changed, or was last known to be right if restored, in seconds since 1970"
+    );
     metrics::describe_gauge!(RESTORED, "1 while what is served is the last known state from the file");
     metrics::describe_counter!(WRITE_FAILURES, "Writes of the last known state that have failed");
     metrics::counter!(WRITE_FAILURES).increment(0);
@@ -206,57 +221,68 @@ fn show(as_of: SystemTime, is_restored: bool) {
 /// Where [`write_newest`] writes.
 trait Sink: Send {
     /// Whether it is there now.
-    fn write(&mut self, snapshot: Arc<Snapshot>) -> impl Future<Output = bool> + Send;
+    fn write(&mut self, snapshot: Arc<Snapshot>, why: Why) -> impl Future<Output = bool> + Send;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// It may be another one, or be old.
+    Due,
+    /// Nobody will write after that.
+    Last,
 }
 
 /// Writes at once what comes after a pause, and at the pause's end the newest of what came in it; and the newest of
-/// all when nothing can follow.
+/// all when nothing can follow. While nothing changes, every hour the same.
 async fn write_newest(
     mut newest: watch::Receiver<Option<Arc<Snapshot>>>,
     leave: CancellationToken,
     mut sink: impl Sink,
 ) {
-    let mut is_written = true;
+    // What came of the last write, if there was one.
+    let mut is_written = None;
     let mut pause_ends = Instant::now();
     loop {
+        let again = if is_written == Some(false) { RETRY } else { REFRESH };
         tokio::select! {
             () = leave.cancelled() => break,
             changed = newest.changed() => if changed.is_err() { break },
-            () = sleep_until(pause_ends + RETRY), if !is_written => {}
+            () = sleep_until(pause_ends + again), if is_written.is_some() => {}
         }
         tokio::select! {
             () = leave.cancelled() => break,
             () = sleep_until(pause_ends) => {}
         }
         let Some(snapshot) = newest.borrow_and_update().clone() else { continue };
-        is_written = sink.write(snapshot).await;
+        is_written = Some(sink.write(snapshot, Why::Due).await);
         pause_ends = Instant::now() + PAUSE;
     }
     let last = newest.borrow().clone();
     if let Some(snapshot) = last {
-        sink.write(snapshot).await;
+        sink.write(snapshot, Why::Last).await;
     }
 }
 
 struct StateFile {
     path: PathBuf,
     /// None while there is no file, or none that can be used.
-    on_disk: Option<Checksum>,
+    on_disk: Option<OnDisk>,
+    followed: Followed,
     /// Errors that were said since the last success.
     complaints: BTreeSet<io::ErrorKind>,
 }
 
 impl Sink for StateFile {
-    /// Only where the objects are others than those on the disk.
-    async fn write(&mut self, snapshot: Arc<Snapshot>) -> bool {
-        let (path, on_disk) = (self.path.clone(), self.on_disk);
-        let written = tokio::task::spawn_blocking(move || write_now(&path, on_disk, &snapshot)).await;
+    /// Only where the objects are others than those on the disk, or their time has become old.
+    async fn write(&mut self, snapshot: Arc<Snapshot>, why: Why) -> bool {
+        let (path, on_disk, as_of) = (self.path.clone(), self.on_disk, self.followed.last());
+        let written = tokio::task::spawn_blocking(move || write_now(&path, on_disk, &snapshot, as_of, why)).await;
         match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(objects) => {
+            Ok(on_disk) => {
                 if !std::mem::take(&mut self.complaints).is_empty() {
                     info!(file = %self.path.display(), "the last known state is written again");
                 }
-                self.on_disk = Some(objects);
+                self.on_disk = Some(on_disk);
                 true
             }
             Err(error) => {
@@ -274,13 +300,29 @@ impl Sink for StateFile {
     }
 }
 
-fn write_now(path: &Path, on_disk: Option<Checksum>, snapshot: &Snapshot) -> io::Result<Checksum> {
+fn write_now(
+    path: &Path,
+    on_disk: Option<OnDisk>,
+    snapshot: &Snapshot,
+    as_of: SystemTime,
+    why: Why,
+) -> io::Result<OnDisk> {
     let objects = file::objects(snapshot)?;
     let checksum = Checksum::of(&objects);
-    if on_disk != Some(checksum) {
-        file::write(path, &file::encode(SystemTime::now(), &objects))?;
+    // Somebody may have taken the file away, or put another in its place.
+    if let Some(on_disk) = on_disk.filter(|it| it.objects == checksum && file::is_there(path, it.size)) {
+        let age = as_of.duration_since(on_disk.as_of).unwrap_or_default();
+        let is_old = match why {
+            Why::Due => age >= REFRESH,
+            Why::Last => !age.is_zero(),
+        };
+        if !is_old {
+            return Ok(on_disk);
+        }
     }
-    Ok(checksum)
+    let text = file::encode(as_of, &objects);
+    file::write(path, &text)?;
+    Ok(OnDisk { as_of, objects: checksum, size: text.len() as u64 })
 }
 
 fn what_to_do(error: io::ErrorKind) -> &'static str {
@@ -340,6 +382,7 @@ mod tests {
         source: mpsc::Sender<Update>,
         updates: mpsc::Receiver<Update>,
         keeper: Keeper,
+        followed: Followed,
     }
 
     impl Program {
@@ -347,8 +390,9 @@ mod tests {
             let (source, found) = mpsc::channel(1);
             let (sender, updates) = mpsc::channel(16);
             let restored = restore(path, KINDS).await;
-            let keeper = keep(Some(path.to_owned()), restored, found, sender);
-            Self { source, updates, keeper }
+            let followed = Followed::default();
+            let keeper = keep(Some(path.to_owned()), restored, followed.clone(), found, sender);
+            Self { source, updates, keeper, followed }
         }
 
         async fn send(&self, update: Update) {
@@ -410,10 +454,54 @@ mod tests {
         assert_eq!(fs::read(&path).expect("there"), text, "nothing was listed");
 
         let mut third = Program::start(&path).await;
-        third.snapshot().await;
+        let restored = third.snapshot().await;
         third.list(&["a"]).await;
-        third.leave().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(fs::read(&path).expect("there"), text, "nothing has changed");
+        third.leave().await;
+        let later = Program::start(&path).await.snapshot().await;
+        assert_eq!(names(&later), names(&restored));
+        assert!(later.as_of > restored.as_of, "it was so when the third one left");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_followed_any_more_was_so_when_it_last_was() {
+        let (_directory, path) = place();
+        let mut program = Program::start(&path).await;
+        program.list(&["a"]).await;
+        program.followed.set(Kind::Service, false);
+        let lost = SystemTime::now();
+        program.followed.set(Kind::Ingress, false);
+        program.followed.set(Kind::Ingress, true);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let followed = program.followed.clone();
+        program.leave().await;
+        let restored = Program::start(&path).await.snapshot().await;
+        assert!(restored.as_of.is_some_and(|as_of| as_of <= lost));
+        followed.set(Kind::Service, true);
+        assert!(followed.last() > lost);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_somebody_took_away_or_changed_is_written_again() {
+        let (_directory, path) = place();
+        let mut state = StateFile { path, on_disk: None, followed: Followed::default(), complaints: BTreeSet::new() };
+        let snapshot = Arc::new(services(&["a"]));
+        assert!(state.write(Arc::clone(&snapshot), Why::Due).await);
+        let text = fs::read(&state.path).expect("written");
+        let path = state.path.clone();
+        fs::remove_file(&path).expect("there");
+        assert!(state.write(Arc::clone(&snapshot), Why::Due).await && path.exists());
+        fs::write(&path, &text[1..]).expect("writable");
+        assert!(state.write(Arc::clone(&snapshot), Why::Due).await);
+        assert!(restore(&path, KINDS).await.is_some());
+        // An hour later the same is written with its time.
+        let text = fs::read(&path).expect("written");
+        assert!(state.write(Arc::clone(&snapshot), Why::Due).await);
+        assert_eq!(fs::read(&path).expect("written"), text);
+        state.on_disk.as_mut().expect("written").as_of -= REFRESH;
+        assert!(state.write(snapshot, Why::Due).await);
+        assert_ne!(fs::read(&path).expect("written"), text);
     }
 
     #[tokio::test]
@@ -451,15 +539,21 @@ mod tests {
     #[tokio::test]
     async fn what_a_killed_program_left_behind_is_deleted_and_what_another_writes_now_is_not() {
         let (_directory, path) = place();
-        let [old, new] = ["gateway.state.old", "gateway.state.new"].map(|name| path.with_file_name(name));
+        let [old, new, other] = [".gateway.state.tmp-old", ".gateway.state.tmp-new", "gateway.state.bak"]
+            .map(|name| path.with_file_name(name));
+        // One that cannot be deleted keeps no other one.
+        let stuck = path.with_file_name(".gateway.state.tmp-directory");
         fs::create_dir_all(path.parent().expect("a directory")).expect("made");
-        for file in [&old, &new] {
+        fs::create_dir(&stuck).expect("made");
+        for file in [&old, &new, &other] {
             fs::write(file, "doorward-state 1 ").expect("writable");
         }
-        let file = fs::File::options().write(true).open(&old).expect("there");
-        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("ours");
+        for file in [&old, &other, &stuck] {
+            let file = fs::File::open(file).expect("there");
+            file.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("ours");
+        }
         assert!(restore(&path, KINDS).await.is_none());
-        assert!(!old.exists() && new.exists());
+        assert!(!old.exists() && new.exists() && other.exists() && stuck.exists());
     }
 
     #[tokio::test]
@@ -467,13 +561,13 @@ mod tests {
         let (directory, path) = place();
         let in_the_way = directory.path().join("made");
         fs::write(&in_the_way, "a file").expect("writable");
-        let mut state = StateFile { path, on_disk: None, complaints: BTreeSet::new() };
+        let mut state = StateFile { path, on_disk: None, followed: Followed::default(), complaints: BTreeSet::new() };
         for _ in 0..3 {
-            assert!(!state.write(Arc::new(services(&["a"]))).await);
+            assert!(!state.write(Arc::new(services(&["a"])), Why::Due).await);
         }
         assert_eq!(state.complaints.len(), 1);
         fs::remove_file(in_the_way).expect("there");
-        assert!(state.write(Arc::new(services(&["a"]))).await);
+        assert!(state.write(Arc::new(services(&["a"])), Why::Due).await);
         assert!(state.complaints.is_empty() && state.path.exists());
     }
 
@@ -485,7 +579,7 @@ mod tests {
     }
 
     impl Sink for Notes {
-        async fn write(&mut self, snapshot: Arc<Snapshot>) -> bool {
+        async fn write(&mut self, snapshot: Arc<Snapshot>, _: Why) -> bool {
             let second = self.started.elapsed().as_secs();
             self.written.send((second, snapshot.services.len())).is_ok() && !self.fails
         }
@@ -523,6 +617,16 @@ mod tests {
         }
         // What is written when it ends is what is there already, which StateFile sees.
         assert_eq!(all, [(0, 1), (5, 6), (10, 9), (608, 9)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_change_is_written_every_hour() {
+        let (newest, _leave, mut written) = writer(false);
+        tokio::time::sleep(Duration::from_secs(9000)).await;
+        newest.send_replace(of_size(1));
+        for second in [9000, 12_605, 16_210] {
+            assert_eq!(written.recv().await, Some((second, 1)));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,10 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::{info, warn};
 
 use super::{Listed, Report, What};
-use crate::source::object::{Kind, Object, key};
+use crate::source::{
+    Followed,
+    object::{Kind, Object, key},
+};
 
 /// 1 while a kind's watch stands, 0 while the API server does not answer or refuses, by kind.
 const CONNECTED: &str = "doorward_watch_connected";
@@ -37,6 +40,7 @@ pub(super) async fn watch<K>(
     kind: Kind,
     was_known: bool,
     config: watcher::Config,
+    followed: Followed,
     reports: mpsc::Sender<Report>,
 ) where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Into<Object> + Send + 'static,
@@ -58,6 +62,7 @@ pub(super) async fn watch<K>(
                 if is_news {
                     say(kind, standing.failure, &error);
                 }
+                followed.set(kind, standing.is_present == Some(false));
                 let what = if is_absent { Some(What::Absent) } else { standing.failing(kind, &error) };
                 if let Some(what) = what
                     && reports.send(Report { kind, what }).await.is_err()
@@ -86,6 +91,7 @@ pub(super) async fn watch<K>(
         };
         let Some(what) = what else { continue };
         connected.set(1.0);
+        followed.set(kind, true);
         if standing.is_followed() {
             info!(kind = kind.name(), "is followed again");
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! doorward-state 1 5891b5b5…            format, and SHA-256 of all that follows
-//! 2026-11-23T19:15:02.123Z              when the cluster was like this
+//! 2026-11-23T19:15:02.123Z              when the cluster was last known to be like this
 //! {"apiVersion":"networking.k8s.io/v1"  one object a line, as it would be in a manifest
 //! ```
 
@@ -37,12 +37,15 @@ const LEFT_BEHIND: Duration = Duration::from_secs(600);
 /// What a file says.
 #[derive(Debug)]
 pub(super) struct Contents {
+    /// When the cluster was last known to be like this.
     pub(super) as_of: SystemTime,
     /// One for each object of a kind that this version knows.
     pub(super) documents: Vec<Document>,
     /// How many are of other kinds.
     pub(super) unknown: usize,
     pub(super) objects: Checksum,
+    /// Of the whole file, in bytes.
+    pub(super) size: u64,
 }
 
 /// Why a file cannot be used.
@@ -164,8 +167,13 @@ pub(super) fn decode(text: &str) -> Result<Contents, Unusable> {
     }
     let (as_of, objects) = body.split_once('\n').ok_or(Unusable::Damaged)?;
     let as_of: jiff::Timestamp = as_of.parse().map_err(|_| Unusable::Damaged)?;
-    let mut contents =
-        Contents { as_of: as_of.into(), documents: Vec::new(), unknown: 0, objects: Checksum::of(objects.as_bytes()) };
+    let mut contents = Contents {
+        as_of: as_of.into(),
+        documents: Vec::new(),
+        unknown: 0,
+        objects: Checksum::of(objects.as_bytes()),
+        size: text.len() as u64,
+    };
     for (index, line) in objects.lines().enumerate() {
         let value = serde_json::from_str(line).map_err(|_| Unusable::Damaged)?;
         let documents = manifest::documents_of(value, &format!("object {}", index + 1));
@@ -196,24 +204,29 @@ pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Deletes the unfinished files of programs that were killed while they wrote.
-pub(super) fn tidy(path: &Path) -> io::Result<()> {
-    let (directory, prefix) = place(path)?;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-        if entry.file_name().to_string_lossy().starts_with(&prefix) && age > LEFT_BEHIND {
-            fs::remove_file(entry.path())?;
+/// Deletes the unfinished files of programs that were killed while they wrote. What cannot be deleted is in nobody's
+/// way.
+pub(super) fn tidy(path: &Path) {
+    let Ok((directory, prefix)) = place(path) else { return };
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)) {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        if modified.is_ok_and(|modified| modified.elapsed().unwrap_or_default() > LEFT_BEHIND) {
+            let _ = fs::remove_file(entry.path());
         }
     }
-    Ok(())
+}
+
+/// Whether a file of this size is there.
+pub(super) fn is_there(path: &Path, size: u64) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
 }
 
 /// The directory, and how the names of unfinished files begin.
 fn place(path: &Path) -> io::Result<(&Path, String)> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidFilename)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    Ok((directory, format!("{}.", name.to_string_lossy())))
+    Ok((directory, format!(".{}.tmp-", name.to_string_lossy())))
 }
 
 #[cfg(test)]
