@@ -115,11 +115,11 @@ pub async fn open(origin: Origin, kinds: Kinds, state: Option<PathBuf>) -> anyho
             let known = restored.as_mut().map(|restored| std::mem::take(&mut restored.known)).unwrap_or_default();
             let watched = followed.clone();
             tokio::spawn(async move { said(cluster::follow(client, kinds, known, watched, found).await) });
-            last_known::keep(state, restored, followed, source, sender)
+            last_known::keep(state, kinds, restored, followed, source, sender)
         }
         Origin::Directory(root) => {
             tokio::spawn(async move { said(directory::follow(root, kinds, found).await) });
-            last_known::keep(None, None, followed, source, sender)
+            last_known::keep(None, kinds, None, followed, source, sender)
         }
     };
     Ok(Source { updates, keeper })

@@ -28,6 +28,11 @@ use crate::{
     snapshot::Snapshot,
 };
 
+/// Whether translation reads an annotation of this name.
+pub(crate) fn reads_annotation(name: &str) -> bool {
+    names::ANNOTATIONS.contains(&name) || [ingress_class::DEFAULT_CLASS, ingress_class::LEGACY_CLASS].contains(&name)
+}
+
 /// What a snapshot asks for, and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Translation {

@@ -132,6 +132,7 @@ impl Keeper {
 /// the source was last `followed` as a whole.
 pub(super) fn keep(
     path: Option<PathBuf>,
+    kinds: Kinds,
     restored: Option<Restored>,
     followed: Followed,
     source: mpsc::Receiver<Update>,
@@ -143,7 +144,7 @@ pub(super) fn keep(
         .map(|path| {
             let (newest, to_write) = watch::channel(None);
             let leave = CancellationToken::new();
-            let state = StateFile { path, on_disk, followed, complaints: BTreeSet::new() };
+            let state = StateFile { path, kinds, on_disk, followed, complaints: BTreeSet::new() };
             let task = tokio::spawn(write_newest(to_write, leave.clone(), state));
             (newest, (leave, task))
         })
@@ -265,6 +266,7 @@ async fn write_newest(
 
 struct StateFile {
     path: PathBuf,
+    kinds: Kinds,
     /// None while there is no file, or none that can be used.
     on_disk: Option<OnDisk>,
     followed: Followed,
@@ -275,8 +277,13 @@ struct StateFile {
 impl Sink for StateFile {
     /// Only where the objects are others than those on the disk, or their time has become old.
     async fn write(&mut self, snapshot: Arc<Snapshot>, why: Why) -> bool {
-        let (path, on_disk, as_of) = (self.path.clone(), self.on_disk, self.followed.last());
-        let written = tokio::task::spawn_blocking(move || write_now(&path, on_disk, &snapshot, as_of, why)).await;
+        let (path, kinds, on_disk) = (self.path.clone(), self.kinds, self.on_disk);
+        let as_of = self.followed.last();
+        let written = tokio::task::spawn_blocking(move || {
+            let objects = file::objects(&snapshot, kinds)?;
+            write_now(&path, on_disk, &objects, as_of, why)
+        });
+        let written = written.await;
         match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(on_disk) => {
                 if !std::mem::take(&mut self.complaints).is_empty() {
@@ -300,15 +307,8 @@ impl Sink for StateFile {
     }
 }
 
-fn write_now(
-    path: &Path,
-    on_disk: Option<OnDisk>,
-    snapshot: &Snapshot,
-    as_of: SystemTime,
-    why: Why,
-) -> io::Result<OnDisk> {
-    let objects = file::objects(snapshot)?;
-    let checksum = Checksum::of(&objects);
+fn write_now(path: &Path, on_disk: Option<OnDisk>, objects: &[u8], as_of: SystemTime, why: Why) -> io::Result<OnDisk> {
+    let checksum = Checksum::of(objects);
     // Somebody may have taken the file away, or put another in its place.
     if let Some(on_disk) = on_disk.filter(|it| it.objects == checksum && file::is_there(path, it.size)) {
         let age = as_of.duration_since(on_disk.as_of).unwrap_or_default();
@@ -320,7 +320,7 @@ fn write_now(
             return Ok(on_disk);
         }
     }
-    let text = file::encode(as_of, &objects);
+    let text = file::encode(as_of, objects);
     file::write(path, &text)?;
     Ok(OnDisk { as_of, objects: checksum, size: text.len() as u64 })
 }
@@ -391,7 +391,7 @@ mod tests {
             let (sender, updates) = mpsc::channel(16);
             let restored = restore(path, KINDS).await;
             let followed = Followed::default();
-            let keeper = keep(Some(path.to_owned()), restored, followed.clone(), found, sender);
+            let keeper = keep(Some(path.to_owned()), KINDS, restored, followed.clone(), found, sender);
             Self { source, updates, keeper, followed }
         }
 
@@ -485,7 +485,8 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_somebody_took_away_or_changed_is_written_again() {
         let (_directory, path) = place();
-        let mut state = StateFile { path, on_disk: None, followed: Followed::default(), complaints: BTreeSet::new() };
+        let mut state =
+            StateFile { path, kinds: KINDS, on_disk: None, followed: Followed::default(), complaints: BTreeSet::new() };
         let snapshot = Arc::new(services(&["a"]));
         assert!(state.write(Arc::clone(&snapshot), Why::Due).await);
         let text = fs::read(&state.path).expect("written");
@@ -561,7 +562,8 @@ mod tests {
         let (directory, path) = place();
         let in_the_way = directory.path().join("made");
         fs::write(&in_the_way, "a file").expect("writable");
-        let mut state = StateFile { path, on_disk: None, followed: Followed::default(), complaints: BTreeSet::new() };
+        let mut state =
+            StateFile { path, kinds: KINDS, on_disk: None, followed: Followed::default(), complaints: BTreeSet::new() };
         for _ in 0..3 {
             assert!(!state.write(Arc::new(services(&["a"])), Why::Due).await);
         }

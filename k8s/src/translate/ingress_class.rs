@@ -12,8 +12,8 @@ pub(super) struct Owned<'a> {
     pub(super) entry_point: Arc<str>,
 }
 
-const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
-const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+pub(super) const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
+pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
 /// Whose an Ingress is, by its class.
 pub(super) enum Class<'a> {

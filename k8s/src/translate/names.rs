@@ -21,6 +21,10 @@ use crate::{
     snapshot::Snapshot,
 };
 
+/// Every annotation that is read here.
+pub(super) const ANNOTATIONS: [&str; 4] =
+    [annotation::TTL, service::HOSTNAME[0], service::HOSTNAME[1], service::RESOLVE_ENDPOINTS];
+
 /// What DNS is asked for, and what is wrong with how it is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {

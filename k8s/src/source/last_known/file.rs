@@ -22,10 +22,10 @@ use serde_json::Value;
 use crate::{
     snapshot::Snapshot,
     source::{
-        directory,
+        Kinds, directory,
         manifest::{self, Document},
     },
-    telemetry,
+    telemetry, translate,
 };
 
 const NAME: &str = "doorward-state";
@@ -84,8 +84,9 @@ impl fmt::Debug for Checksum {
     }
 }
 
-/// The lines of all objects but Secrets, in the order of the snapshot: equal objects always give equal lines.
-pub(super) fn objects(snapshot: &Snapshot) -> serde_json::Result<Vec<u8>> {
+/// The lines of all objects but Secrets, in the order of the snapshot: equal objects always give equal lines. Who needs
+/// no endpoints sends no requests anywhere, and needs no rules of routes either.
+pub(super) fn objects(snapshot: &Snapshot, kinds: Kinds) -> serde_json::Result<Vec<u8>> {
     // Without `..`, so that a kind that is new is either kept or left out on purpose.
     let Snapshot {
         ingress_classes,
@@ -106,22 +107,22 @@ pub(super) fn objects(snapshot: &Snapshot) -> serde_json::Result<Vec<u8>> {
         as_of: _,
     } = snapshot;
     let mut lines = Vec::new();
-    write_lines(ingress_classes, &mut lines)?;
-    write_lines(ingresses, &mut lines)?;
-    write_lines(gateway_classes, &mut lines)?;
-    write_lines(gateways, &mut lines)?;
-    write_lines(http_routes, &mut lines)?;
-    write_lines(grpc_routes, &mut lines)?;
-    write_lines(tls_routes, &mut lines)?;
-    write_lines(dns_endpoints, &mut lines)?;
-    write_lines(reference_grants, &mut lines)?;
-    write_lines(namespaces, &mut lines)?;
-    write_lines(services, &mut lines)?;
-    endpoint_slices.values().try_for_each(|slices| write_lines(slices, &mut lines))?;
+    write_lines(ingress_classes, kinds, &mut lines)?;
+    write_lines(ingresses, kinds, &mut lines)?;
+    write_lines(gateway_classes, kinds, &mut lines)?;
+    write_lines(gateways, kinds, &mut lines)?;
+    write_lines(http_routes, kinds, &mut lines)?;
+    write_lines(grpc_routes, kinds, &mut lines)?;
+    write_lines(tls_routes, kinds, &mut lines)?;
+    write_lines(dns_endpoints, kinds, &mut lines)?;
+    write_lines(reference_grants, kinds, &mut lines)?;
+    write_lines(namespaces, kinds, &mut lines)?;
+    write_lines(services, kinds, &mut lines)?;
+    endpoint_slices.values().try_for_each(|slices| write_lines(slices, kinds, &mut lines))?;
     Ok(lines)
 }
 
-fn write_lines<T>(objects: &[Arc<T>], lines: &mut Vec<u8>) -> serde_json::Result<()>
+fn write_lines<T>(objects: &[Arc<T>], kinds: Kinds, lines: &mut Vec<u8>) -> serde_json::Result<()>
 where
     T: Resource<DynamicType = ()> + Serialize,
 {
@@ -129,25 +130,38 @@ where
         let mut value = serde_json::to_value(object)?;
         value["apiVersion"] = T::api_version(&()).into();
         value["kind"] = T::kind(&()).into();
-        drop_what_nobody_reads(&mut value);
+        drop_what_nobody_reads(&mut value, kinds);
         serde_json::to_writer(&mut *lines, &value)?;
         lines.push(b'\n');
     }
     Ok(())
 }
 
-/// Managed fields, and what kubectl was last told, are each as large as the object itself. An annotation is the one
-/// place besides Secrets where somebody may have put a key.
-fn drop_what_nobody_reads(object: &mut Value) {
-    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-    metadata.remove("managedFields");
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.retain(|name, value| {
-            name != "kubectl.kubernetes.io/last-applied-configuration"
-                && !value.as_str().is_some_and(|text| text.contains("PRIVATE KEY"))
-        });
+/// What translation does not read may be a secret, as annotations and header values in the rules of routes have been,
+/// and makes the text change when nothing of interest does.
+fn drop_what_nobody_reads(object: &mut Value, kinds: Kinds) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|field, _| READ_METADATA.contains(&field.as_str()));
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.retain(|name, _| translate::reads_annotation(name));
+        }
+    }
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    // The address that a load balancer has given.
+    if kind != "Service"
+        && let Some(object) = object.as_object_mut()
+    {
+        object.remove("status");
+    }
+    if !kinds.endpoints
+        && ["GRPCRoute", "HTTPRoute", "TLSRoute"].contains(&&*kind)
+        && let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+    {
+        spec.remove("rules");
     }
 }
+
+const READ_METADATA: [&str; 5] = ["name", "namespace", "labels", "annotations", "creationTimestamp"];
 
 /// The whole text.
 pub(super) fn encode(as_of: SystemTime, objects: &[u8]) -> Vec<u8> {
@@ -232,7 +246,7 @@ fn place(path: &Path) -> io::Result<(&Path, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{self, Kinds, Object};
+    use crate::source::{self, Object};
 
     const KINDS: Kinds = Kinds { secrets: true, endpoints: true, dns_endpoints: true };
     /// `a private key`, as a Secret has it.
@@ -245,10 +259,13 @@ metadata:
   namespace: media
   creationTimestamp: '2026-01-02T03:04:05Z'
   annotations:
-    example.com/kept: 'yes'
+    kubernetes.io/ingress.class: internal
+    external-dns.alpha.kubernetes.io/ttl: 1m
     example.com/key: '-----BEGIN PRIVATE KEY-----'
     kubectl.kubernetes.io/last-applied-configuration: '{\"kind\":\"Ingress\"}'
   managedFields: [{manager: kubectl, operation: Apply}]
+  resourceVersion: '123456'
+status: {loadBalancer: {ingress: [{ip: 192.168.8.77}]}}
 spec:
   ingressClassName: internal
   rules: [{host: web.home.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {name: http}}}}]}}]
@@ -267,7 +284,7 @@ kind: HTTPRoute
 metadata: {name: web, namespace: media}
 spec:
   parentRefs: [{name: home, namespace: network}]
-  rules: [{filters: [{type: FromTheFuture}], backendRefs: [{name: web, port: 80, weight: 3}]}]
+  rules: [{filters: [{type: FromTheFuture}, {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: authorization, value: letmein}]}}], backendRefs: [{name: web, port: 80, weight: 3}]}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: ReferenceGrant
@@ -276,7 +293,7 @@ spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: net
 ---
 {apiVersion: v1, kind: Namespace, metadata: {name: media, labels: {team: home}}}
 ---
-{apiVersion: v1, kind: Service, metadata: {name: web, namespace: media}, spec: {ports: [{name: http, port: 80, targetPort: web}]}}
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: media}, spec: {ports: [{name: http, port: 80, targetPort: web}]}, status: {loadBalancer: {ingress: [{ip: 192.168.8.78}]}}}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -297,7 +314,11 @@ ports: [{name: http, port: 8080}]
     }
 
     fn text() -> String {
-        let objects = objects(&snapshot(manifest::read(OBJECTS).expect("right"))).expect("all JSON");
+        text_for(KINDS)
+    }
+
+    fn text_for(kinds: Kinds) -> String {
+        let objects = objects(&snapshot(manifest::read(OBJECTS).expect("right")), kinds).expect("all JSON");
         String::from_utf8(encode(time(), &objects)).expect("all text")
     }
 
@@ -316,11 +337,9 @@ ports: [{name: http, port: 8080}]
             Object::Ingress(ingress) => {
                 let mut ingress = Arc::unwrap_or_clone(ingress);
                 ingress.metadata.managed_fields = None;
-                ingress
-                    .metadata
-                    .annotations
-                    .iter_mut()
-                    .for_each(|all| all.retain(|name, _| name == "example.com/kept"));
+                ingress.metadata.resource_version = None;
+                ingress.status = None;
+                ingress.metadata.annotations.iter_mut().for_each(|all| all.retain(|name, _| name != "example.com/key"));
                 ingress.into()
             }
             other => other,
@@ -328,7 +347,7 @@ ports: [{name: http, port: 8080}]
         let written = Snapshot { secrets: Some(Vec::new()), ..snapshot(written) };
         assert_eq!(format!("{read:#?}"), format!("{written:#?}"));
         assert_eq!(
-            Checksum::of(&objects(&read).expect("all JSON")),
+            Checksum::of(&objects(&read, KINDS).expect("all JSON")),
             contents.objects,
             "the same objects, the same lines"
         );
@@ -337,10 +356,26 @@ ports: [{name: http, port: 8080}]
     #[test]
     fn no_key_and_nothing_that_nobody_reads_is_written() {
         let text = text();
-        assert!(OBJECTS.contains(KEY) && text.contains("example.com/kept"));
-        for absent in [KEY, "a private key", "tls.key", "Secret", "BEGIN", "managedFields", "last-applied"] {
+        assert!(OBJECTS.contains(KEY));
+        for present in ["ingress.class", "external-dns.alpha.kubernetes.io/ttl", "192.168.8.78", "letmein"] {
+            assert!(text.contains(present), "no {present} in {text}");
+        }
+        for absent in [
+            KEY,
+            "a private key",
+            "tls.key",
+            "Secret",
+            "BEGIN",
+            "managedFields",
+            "last-applied",
+            "resourceVersion",
+            "192.168.8.77",
+        ] {
             assert!(!text.contains(absent), "{absent} in {text}");
         }
+        // Names need no rules.
+        let text = text_for(Kinds { endpoints: false, ..KINDS });
+        assert!(text.contains("HTTPRoute") && text.contains("web.home.example") && !text.contains("letmein"), "{text}");
     }
 
     #[test]

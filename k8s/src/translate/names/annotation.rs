@@ -8,7 +8,7 @@ use super::Work;
 use crate::{model::ObjectName, translate::filter::invalid};
 
 const IGNORE: [&str; 2] = ["k8s-gateway.dns/ignore", "doorward.dev/ignore"];
-const TTL: &str = "external-dns.alpha.kubernetes.io/ttl";
+pub(super) const TTL: &str = "external-dns.alpha.kubernetes.io/ttl";
 
 pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(key).map(String::as_str)

@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// The first one that says something counts.
-const HOSTNAME: [&str; 2] = ["coredns.io/hostname", "external-dns.alpha.kubernetes.io/hostname"];
-const RESOLVE_ENDPOINTS: &str = "k8s-gateway.dns/resolve-endpoints";
+pub(super) const HOSTNAME: [&str; 2] = ["coredns.io/hostname", "external-dns.alpha.kubernetes.io/hostname"];
+pub(super) const RESOLVE_ENDPOINTS: &str = "k8s-gateway.dns/resolve-endpoints";
 
 pub(super) fn claim(work: &mut Work<'_>) {
     for service in &work.snapshot.services {
