@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kind::kind;
+use crate::kind::{kind, or_default};
 
 pub const GROUP: &str = "externaldns.k8s.io";
 
@@ -19,7 +19,7 @@ kind!(
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DnsEndpointSpec {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -27,13 +27,13 @@ pub struct DnsEndpointSpec {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub dns_name: String,
     /// `A` where not set.
     pub record_type: Option<String>,
     /// In seconds; 0 is not set.
     #[serde(rename = "recordTTL")]
     pub record_ttl: Option<i64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub targets: Vec<String>,
 }

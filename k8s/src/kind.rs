@@ -37,8 +37,15 @@ macro_rules! kind {
         pub struct $type {
             #[serde(default)]
             pub metadata: kube::core::ObjectMeta,
+            #[serde(default, deserialize_with = "crate::kind::or_default")]
             pub spec: $spec,
         }
     };
 }
 pub(crate) use kind;
+use serde::{Deserialize, Deserializer};
+
+/// A key without a value (`targets:`) is one that is not there, as it is for the API server.
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(value: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
+}

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
 
 use super::{GROUP, SecretObjectReference};
-use crate::kind::kind;
+use crate::kind::{kind, or_default};
 
 kind!(GatewayClass, GatewayClassSpec, GROUP, "v1", "GatewayClass", "gatewayclasses", k8s_openapi::ClusterResourceScope);
 kind!(Gateway, GatewaySpec, GROUP, "v1", "Gateway", "gateways", k8s_openapi::NamespaceResourceScope);
@@ -19,9 +19,9 @@ pub struct GatewayClassSpec {
 #[serde(rename_all = "camelCase")]
 pub struct GatewaySpec {
     pub gateway_class_name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub listeners: Vec<Listener>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub addresses: Vec<GatewayAddress>,
 }
 
@@ -49,14 +49,14 @@ pub struct Listener {
 pub struct ListenerTls {
     /// `Terminate` where not set.
     pub mode: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub certificate_refs: Vec<SecretObjectReference>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct AllowedRoutes {
     pub namespaces: Option<RouteNamespaces>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub kinds: Vec<RouteGroupKind>,
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{GROUP, ParentReference};
-use crate::kind::kind;
+use crate::kind::{kind, or_default};
 
 kind!(GrpcRoute, GrpcRouteSpec, GROUP, "v1", "GRPCRoute", "grpcroutes", k8s_openapi::NamespaceResourceScope);
 
@@ -11,8 +11,8 @@ kind!(GrpcRoute, GrpcRouteSpec, GROUP, "v1", "GRPCRoute", "grpcroutes", k8s_open
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrpcRouteSpec {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub parent_refs: Vec<ParentReference>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub hostnames: Vec<String>,
 }

@@ -3,18 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use super::{BackendObjectReference, GROUP, ParentReference};
-use crate::kind::kind;
+use crate::kind::{kind, or_default};
 
 kind!(HttpRoute, HttpRouteSpec, GROUP, "v1", "HTTPRoute", "httproutes", k8s_openapi::NamespaceResourceScope);
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteSpec {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub parent_refs: Vec<ParentReference>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub hostnames: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub rules: Vec<HttpRouteRule>,
 }
 
@@ -22,11 +22,11 @@ pub struct HttpRouteSpec {
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteRule {
     pub name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub matches: Vec<HttpRouteMatch>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub filters: Vec<HttpRouteFilter>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub backend_refs: Vec<HttpBackendRef>,
     pub timeouts: Option<HttpRouteTimeouts>,
 }
@@ -43,9 +43,9 @@ pub struct HttpRouteTimeouts {
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteMatch {
     pub path: Option<HttpPathMatch>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub headers: Vec<HttpHeaderMatch>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub query_params: Vec<HttpQueryParamMatch>,
     pub method: Option<String>,
 }
@@ -91,11 +91,11 @@ pub struct HttpRouteFilter {
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct HeaderModifier {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub set: Vec<HttpHeader>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub add: Vec<HttpHeader>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub remove: Vec<String>,
 }
 
@@ -136,6 +136,6 @@ pub struct HttpBackendRef {
     #[serde(flatten)]
     pub target: BackendObjectReference,
     pub weight: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub filters: Vec<HttpRouteFilter>,
 }

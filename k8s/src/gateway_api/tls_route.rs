@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{GROUP, ParentReference};
-use crate::kind::kind;
+use crate::kind::{kind, or_default};
 
 kind!(TlsRoute, TlsRouteSpec, GROUP, "v1", "TLSRoute", "tlsroutes", k8s_openapi::NamespaceResourceScope);
 
@@ -11,8 +11,8 @@ kind!(TlsRoute, TlsRouteSpec, GROUP, "v1", "TLSRoute", "tlsroutes", k8s_openapi:
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsRouteSpec {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub parent_refs: Vec<ParentReference>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub hostnames: Vec<String>,
 }
