@@ -184,11 +184,16 @@ fn check_trust(path: &str, trust: file::Trust, refusals: &mut Refusals) -> Trust
     Trust { sources, client_address: trust.client_address.map(|name| name.to_ascii_lowercase().into()) }
 }
 
-/// Those that are right; an address is a network of one.
+/// Those that are right; an address is a network of one. What has bits set behind its length may mean either.
 pub(super) fn check_networks(path: &str, texts: &[String], refusals: &mut Refusals) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        match text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse()) {
+        match text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>()) {
+            Ok(network) if network.trunc() != network => refusals.push(format!(
+                "{path}[{index}]: found {text:?}, expected the address {} or the network {}",
+                network.addr(),
+                network.trunc()
+            )),
             Ok(network) => networks.push(network),
             Err(_) => refusals.push(format!(
                 "{path}[{index}]: found {text:?}, expected an address or a network such as 10.69.0.0/16"
@@ -463,6 +468,10 @@ mod tests {
             ("{addresses: [10.0.0.1], http: 80, listen: {http: 0}}", "expected a port from 1 to 65535"),
             ("{addresses: [10.0.0.1], http: 80, trust: {clientAddress: cf-connecting-ip}}", "believed from nobody"),
             ("{addresses: [10.0.0.1], http: 80, trust: {sources: [lan]}}", "expected an address or a network"),
+            (
+                "{addresses: [10.0.0.1], http: 80, trust: {sources: ['fd00::1/64']}}",
+                "entryPoints.x.trust.sources[0]: found \"fd00::1/64\", expected the address fd00::1 or the network fd00::/64",
+            ),
             (
                 "{addresses: [10.0.0.1], http: 80, trust: {sources: [10.0.0.9], clientAddress: ''}}",
                 "entryPoints.x.trust.clientAddress: found \"\", expected a header name",

@@ -107,7 +107,7 @@ fn check_strangers(text: Option<&str>, refusals: &mut Refusals) -> Strangers {
 
 fn check_views(views: Vec<file::View>, entry_points: &[EntryPointConfig], refusals: &mut Refusals) -> Vec<ViewConfig> {
     let mut checked: Vec<ViewConfig> = Vec::new();
-    // Which view has a network, by the network without its host bits.
+    // Which view has a network.
     let mut taken: BTreeMap<IpNet, String> = BTreeMap::new();
     for (index, file::View { name, sources, entry_points: wanted }) in views.into_iter().enumerate() {
         let path = format!("dns.views[{index}]");
@@ -122,7 +122,7 @@ fn check_views(views: Vec<file::View>, entry_points: &[EntryPointConfig], refusa
         }
         let sources = check_networks(&format!("{path}.sources"), &sources, refusals);
         for network in &sources {
-            if let Some(view) = taken.insert(network.trunc(), name.clone()) {
+            if let Some(view) = taken.insert(*network, name.clone()) {
                 refusals.push(format!("{path}.sources: {network} is in view {view} already; name each network once"));
             }
         }

@@ -101,6 +101,14 @@ fn every_refusal_names_its_path_and_what_was_expected() {
             "allowedAddresses[0]: found \"192.168.8.30-40\", expected an address or a network such as 10.69.0.0/16",
         ),
         (
+            "allowedAddresses: [192.168.8.31, 192.168.8.30/24]",
+            "allowedAddresses[1]: found \"192.168.8.30/24\", expected the address 192.168.8.30 or the network 192.168.8.0/24",
+        ),
+        (
+            "views: [{name: a, sources: [192.168.8.30/24], entryPoints: [lan]}]",
+            "views[0].sources[0]: found \"192.168.8.30/24\", expected the address 192.168.8.30 or the network 192.168.8.0/24",
+        ),
+        (
             "views: [{name: a, sources: [10.0.0.0/8], entryPoints: [tunel]}]",
             "views[0].entryPoints[0]: found \"tunel\", expected an entry point: lan, or namespace/name of a Gateway",
         ),
@@ -109,8 +117,8 @@ fn every_refusal_names_its_path_and_what_was_expected() {
             "views[0].entryPoints[0]: found \"/guests\", expected an entry point: lan, or namespace/name of a Gateway",
         ),
         (
-            "views: [{name: a, sources: [10.0.0.0/8], entryPoints: [lan]}, {name: b, sources: [10.1.2.3/8], entryPoints: [lan]}]",
-            "views[1].sources: 10.1.2.3/8 is in view a already; name each network once",
+            "views: [{name: a, sources: [10.0.0.0/8], entryPoints: [lan]}, {name: b, sources: [10.0.0.0/8], entryPoints: [lan]}]",
+            "views[1].sources: 10.0.0.0/8 is in view a already; name each network once",
         ),
         (
             "views: [{name: a, sources: [10.0.0.1], entryPoints: [lan]}, {name: a, sources: [10.0.0.2], entryPoints: [lan]}]",
