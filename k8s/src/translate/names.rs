@@ -93,7 +93,7 @@ impl<'a> Work<'a> {
     /// Adds a claim, or adds to the one that the object has made for the name already.
     fn claim(&mut self, name: &HostPattern, object: &ObjectName, ttl: Option<u32>, answer: ClaimedAnswer) {
         let name = as_in_dns(name);
-        let answer = if self.in_a_zone(&name) { answer } else { withheld("lies in no zone of the configuration") };
+        let answer = if self.in_a_zone(&name) { answer } else { self.outside(&name, object) };
         let asked = self.asked.entry((name.clone(), object.clone())).or_default();
         let mut too_many = None;
         let answer = match answer {
@@ -142,6 +142,12 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Notes that an object asks for a name that is in no zone.
+    fn claim_outside(&mut self, name: &HostPattern, object: &ObjectName) {
+        let answer = self.outside(name, object);
+        self.claim(name, object, None, answer);
+    }
+
     fn too_many(&mut self, object: &ObjectName, name: &HostPattern, kind: &str) {
         let (name, kind) = (name.to_string(), kind.to_owned());
         self.problem(object, Reason::TooManyRecords { name, kind, most: RECORDS });
@@ -153,6 +159,18 @@ impl<'a> Work<'a> {
 
     fn in_a_zone(&self, name: &HostPattern) -> bool {
         self.config.zones.iter().any(|zone| name.is_within(&zone.name))
+    }
+
+    /// What becomes of a name that is in no zone.
+    fn outside(&self, name: &HostPattern, object: &ObjectName) -> ClaimedAnswer {
+        let why = "lies in no zone of the configuration; add its domain to `zones`";
+        match self.config.zones.first() {
+            // K8s_gateway would look for it below each zone, where nobody may have meant it to be.
+            Some(zone) if object.kind == "Service" => {
+                withheld(format!("{why}, or write the whole name if it is meant to be {name}.{}", zone.name))
+            }
+            _ => withheld(why),
+        }
     }
 
     /// Whether an object may have this address answered.

@@ -38,7 +38,7 @@ pub(super) fn claim(work: &mut Work<'_>) {
                     work.claim(&name, &source, own.or(ttl), answer);
                 }
                 // What is wrong with it is the business of the DNS that has the zone.
-                None => work.claim(&name, &source, ttl, withheld("lies in no zone of the configuration")),
+                None => work.claim_outside(&name, &source),
             }
         }
     }

@@ -30,7 +30,10 @@ pub(super) fn claim(work: &mut Work<'_>) {
         let is_asked = names.iter().any(|name| work.in_a_zone(name));
         let (ttl, answer) = match left_out {
             Some(why) => (None, withheld(why)),
-            None if !is_asked => (None, withheld("lies in no zone of the configuration")),
+            None if !is_asked => {
+                names.iter().for_each(|name| work.claim_outside(name, &object));
+                continue;
+            }
             None => (work.ttl(&object, &service.metadata), answer(work, &object, service)),
         };
         for name in names {
@@ -125,7 +128,7 @@ fn addresses(work: &mut Work<'_>, object: &ObjectName, service: &Service) -> Res
     if texts.is_empty() {
         return Err(match given().find_map(|ingress| ingress.hostname.as_deref()) {
             Some(hostname) => format!(
-                "its load balancer has given it the name {hostname} and no address: name the address in spec.externalIPs"
+                "its load balancer has given it the name {hostname} and no address: write a CNAME to that name, or the address, into a DNSEndpoint or `dns.records` of the configuration"
             ),
             None => "it has no address yet: no load balancer has given it one".to_owned(),
         });
