@@ -2,15 +2,24 @@
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::{alloc::System, hint::black_box};
+use std::{
+    alloc::System,
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use benches::{
     names::{self, KINDS, Questions},
     objects::{configuration, snapshot},
     rounds::{Contender, Timing, compare},
     routes::{self, Peer},
 };
-use gateway::zone::Zones;
+use gateway::{view::Views, zone::Zones};
 use k8s::translate::translate;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -26,6 +35,7 @@ fn main() {
     finding_what_the_peer_cannot();
     looking_up();
     answering();
+    answering_while_zones_change();
     rebuilding();
 }
 
@@ -78,6 +88,37 @@ fn answering() {
     }
     heading("The same by reference::respond", "of served", "allocations");
     naming(1_000, Questions::answer_by_reference);
+}
+
+/// 100 times a second, each time with zones built anew, by another thread. The clock is read for every answer.
+fn answering_while_zones_change() {
+    println!("\nwire::answer at 1000 names, while the zones are replaced 100 times a second");
+    println!("{:<40} {:>9} {:>9}", "", "median ns", "p99 ns");
+    let (config, claims, questions) = (configuration(), names::claims(1_000, routes::host), KINDS[0].1(1_000));
+    let shared = ArcSwap::from_pointee(Views::build(claims.clone(), &config, 1));
+    let is_done = AtomicBool::new(false);
+    let rounds = || (0..50).map(|_| questions.answer_shared(&shared)).collect::<Vec<_>>();
+    let at = |rounds: &[Vec<u64>], share: f64| {
+        let mut each: Vec<u64> = rounds.iter().map(|took| took[(took.len() as f64 * share) as usize]).collect();
+        each.sort_unstable();
+        each[each.len() / 2]
+    };
+    let still = rounds();
+    let changing = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                shared.store(Arc::new(Views::build(claims.clone(), &config, 1)));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let changing = rounds();
+        is_done.store(true, Ordering::Relaxed);
+        changing
+    });
+    for (name, rounds) in [("zones that stay", &still), ("zones that change", &changing)] {
+        println!("{name:<40} {:>9} {:>9}", at(rounds, 0.5), at(rounds, 0.99));
+    }
+    println!("{:<40} {:>9} {:>8.2}x", "ratio", "", at(&changing, 0.99) as f64 / at(&still, 0.99) as f64);
 }
 
 fn naming(n_names: usize, ask: fn(&Questions) -> usize) {

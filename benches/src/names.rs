@@ -1,7 +1,8 @@
 //! Zones with many names, and questions for them.
 
-use std::{hint::black_box, net::IpAddr};
+use std::{hint::black_box, net::IpAddr, time::Instant};
 
+use arc_swap::{ArcSwap, Cache};
 use gateway::{
     reference::{self, Outcome, Policy, Transport},
     view::Views,
@@ -61,6 +62,20 @@ impl Questions {
             let n_answers = black_box(&out)[7];
             (n_answers > 0).then_some(answered.length)
         })
+    }
+
+    /// Answers all of them, each on the zones that are in `shared` then, and gives the nanoseconds that each took, sorted.
+    pub fn answer_shared(&self, shared: &ArcSwap<Views>) -> Vec<u64> {
+        let (mut views, mut out) = (Cache::new(shared), [0; UDP_PAYLOAD]);
+        let mut took = Vec::with_capacity(self.len());
+        self.queries.in_turn(|query| {
+            let started = Instant::now();
+            let answered = wire::answer(views.load().default_zones(), query, &mut out).expect("a common query");
+            took.push(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            Some(answered.length)
+        });
+        took.sort_unstable();
+        took
     }
 
     /// The same by way of hickory-proto.
