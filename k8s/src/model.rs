@@ -21,7 +21,7 @@ pub use self::{
     certificate::Certificate,
     entry_point::{Attachment, EntryPoint, Listener, ListenerProtocol, Trust},
     host::{HostName, HostPattern, InvalidHost, Labels},
-    name::{ClaimedAnswer, NameClaim, RecordData},
+    name::{CONFIGURATION, ClaimedAnswer, NameClaim, RecordData, STATIC_RECORDS},
     object::{ObjectName, ServiceName},
     route::{
         Filter, HeaderEdits, Match, NamedMatch, PathMatch, PathRewrite, REGEX_BYTES, Redirect, Rewrite, Route, Rule,

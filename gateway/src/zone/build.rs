@@ -8,7 +8,7 @@ use std::{
 
 use k8s::{
     config::{Config, ViewConfig, ZoneConfig},
-    model::{ClaimedAnswer, HostName, HostPattern, NameClaim, ObjectName, RecordData},
+    model::{CONFIGURATION, ClaimedAnswer, HostName, HostPattern, NameClaim, ObjectName, RecordData},
 };
 
 use super::{Claim, Data, Node, Part, RrSet, Soa, WireName, Zone, Zones, kind, name, reverse};
@@ -59,15 +59,10 @@ fn place_in_view(claim: &NameClaim, view: Option<&ViewConfig>, config: &Config) 
         ClaimedAnswer::EntryPoint { name, .. } => {
             of_view.iter().chain(of_all).position(|it| it == name).map_or(last, |place| 1 + place)
         }
-        ClaimedAnswer::Records(_) if claim.object == ObjectName::new(CONFIGURATION, "", STATIC_RECORDS) => 0,
+        ClaimedAnswer::Records(_) if claim.is_static() => 0,
         ClaimedAnswer::Records(_) | ClaimedAnswer::Withheld(_) => last,
     }
 }
-
-/// The kind of the object behind what the configuration file itself asks for …
-const CONFIGURATION: &str = "Configuration";
-/// … and its name for the administrator's own records.
-const STATIC_RECORDS: &str = "dns.records";
 
 /// What all claims on one name come to.
 fn settle(claims: &[&NameClaim], zone_ttl: u32, https_records: bool) -> (Vec<RrSet>, Vec<Claim>) {

@@ -19,6 +19,18 @@ pub struct NameClaim {
     pub answer: ClaimedAnswer,
 }
 
+/// The kind of the object behind what the configuration file itself asks for …
+pub const CONFIGURATION: &str = "Configuration";
+/// … and its name for the administrator's own records.
+pub const STATIC_RECORDS: &str = "dns.records";
+
+impl NameClaim {
+    /// Whether it is one of the administrator's own records, which come before what objects ask for.
+    pub fn is_static(&self) -> bool {
+        self.object.kind == CONFIGURATION && *self.object.name == *STATIC_RECORDS
+    }
+}
+
 /// What a name is to be answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimedAnswer {

@@ -239,7 +239,7 @@ async fn collect(
             }
             () = tokio::time::sleep_until(waiting_due.unwrap_or_else(Instant::now)), if waiting_due.is_some() => {
                 if waiting.give_up(&mut store) {
-                    pending.get_or_insert((Instant::now(), Instant::now()));
+                    pending.get_or_insert_with(|| (Instant::now(), Instant::now()));
                 }
             }
             report = reports.recv() => {

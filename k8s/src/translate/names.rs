@@ -16,7 +16,7 @@ use std::{
 use super::Translation;
 use crate::{
     config::Config,
-    model::{ClaimedAnswer, HostPattern, Labels, NameClaim, ObjectName, RecordData},
+    model::{CONFIGURATION, ClaimedAnswer, HostPattern, Labels, NameClaim, ObjectName, RecordData, STATIC_RECORDS},
     problem::{Problem, Reason},
     snapshot::Snapshot,
 };
@@ -41,7 +41,7 @@ pub struct Names {
 pub fn names(snapshot: &Snapshot, translation: &Translation, config: &Config) -> Names {
     let mut work = Work::new(snapshot, translation, config);
     for record in &config.dns.records {
-        let object = ObjectName::new(CONFIGURATION, "", "dns.records");
+        let object = ObjectName::new(CONFIGURATION, "", STATIC_RECORDS);
         work.claim(&record.name, &object, record.ttl, ClaimedAnswer::Records(record.data.clone()));
     }
     let askers = asker::askers(snapshot);
@@ -55,8 +55,6 @@ pub fn names(snapshot: &Snapshot, translation: &Translation, config: &Config) ->
     Names { claims, problems }
 }
 
-/// The kind of the object behind what the configuration file itself asks for.
-const CONFIGURATION: &str = "Configuration";
 /// No answer has room for more records of a type, and whoever may write an object says how many it has.
 const RECORDS: usize = 200;
 
