@@ -75,6 +75,10 @@ fn check_zones(zones: Vec<file::Zone>, refusals: &mut Refusals) -> Vec<ZoneConfi
         if checked.iter().any(|other| other.name == name) {
             refusals.push(format!("{path}: {name} is already a zone; name each zone once"));
         }
+        // `hostmaster.` and a name of 242 bytes are as much as DNS takes.
+        if name.as_str().len() > 242 {
+            refusals.push(format!("{path}: has more than 242 characters, which leave no room for hostmaster.{name}"));
+        }
         let ttl = ttl.unwrap_or(30);
         let negative_ttl = negative_ttl.unwrap_or(5);
         for (key, value) in [("ttl", ttl), ("negativeTtl", negative_ttl)] {

@@ -111,8 +111,9 @@ fn check_views(views: Vec<file::View>, entry_points: &[EntryPointConfig], refusa
     let mut taken: BTreeMap<IpNet, String> = BTreeMap::new();
     for (index, file::View { name, sources, entry_points: wanted }) in views.into_iter().enumerate() {
         let path = format!("dns.views[{index}]");
-        if name.is_empty() {
-            refusals.push(format!("{path}.name: is empty, expected a name such as guests"));
+        // It is a label of metrics.
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+            refusals.push(format!("{path}.name: found {name:?}, expected letters, digits, - _ or ., such as guests"));
         }
         if checked.iter().any(|other| *other.name == *name) {
             refusals.push(format!("{path}.name: {name} is already a view; name each view once"));

@@ -109,6 +109,10 @@ fn every_refusal_names_its_path_and_what_was_expected() {
             "views[0].sources[0]: found \"192.168.8.30/24\", expected the address 192.168.8.30 or the network 192.168.8.0/24",
         ),
         (
+            "views: [{name: 'gu\"ests', sources: [10.0.0.0/8], entryPoints: [lan]}]",
+            "views[0].name: found \"gu\\\"ests\", expected letters, digits, - _ or ., such as guests",
+        ),
+        (
             "views: [{name: a, sources: [10.0.0.0/8], entryPoints: [tunel]}]",
             "views[0].entryPoints[0]: found \"tunel\", expected an entry point: lan, or namespace/name of a Gateway",
         ),
