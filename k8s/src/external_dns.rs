@@ -13,7 +13,8 @@ kind!(
     "v1alpha1",
     "DNSEndpoint",
     "dnsendpoints",
-    k8s_openapi::NamespaceResourceScope
+    k8s_openapi::NamespaceResourceScope,
+    #[serde(default, deserialize_with = "or_default")]
 );
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

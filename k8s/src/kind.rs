@@ -1,8 +1,18 @@
 //! Types of custom resources, written by hand.
 
-/// `kind!(Type, Spec, GROUP, version, kind, plural, scope)`: a kind with a spec, as kube wants to know it.
+/// `kind!(Type, Spec, GROUP, version, kind, plural, scope)`: a kind with a spec, as kube wants to know it. An attribute
+/// for the spec may follow.
 macro_rules! kind {
-    ($type:ident, $spec:ident, $group:expr, $version:literal, $kind:literal, $plural:literal, $scope:ty) => {
+    (
+        $type:ident,
+        $spec:ident,
+        $group:expr,
+        $version:literal,
+        $kind:literal,
+        $plural:literal,
+        $scope:ty
+        $(, #[$of_spec:meta])?
+    ) => {
         impl kube::Resource for $type {
             type DynamicType = ();
             type Scope = $scope;
@@ -37,7 +47,7 @@ macro_rules! kind {
         pub struct $type {
             #[serde(default)]
             pub metadata: kube::core::ObjectMeta,
-            #[serde(default, deserialize_with = "crate::kind::or_default")]
+            $(#[$of_spec])?
             pub spec: $spec,
         }
     };

@@ -5,7 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::{GROUP, ParentReference};
 use crate::kind::{kind, or_default};
 
-kind!(GrpcRoute, GrpcRouteSpec, GROUP, "v1", "GRPCRoute", "grpcroutes", k8s_openapi::NamespaceResourceScope);
+kind!(
+    GrpcRoute,
+    GrpcRouteSpec,
+    GROUP,
+    "v1",
+    "GRPCRoute",
+    "grpcroutes",
+    k8s_openapi::NamespaceResourceScope,
+    #[serde(default, deserialize_with = "or_default")]
+);
 
 /// What its rules say is not read: nothing serves them yet.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

@@ -5,7 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::{BackendObjectReference, GROUP, ParentReference};
 use crate::kind::{kind, or_default};
 
-kind!(HttpRoute, HttpRouteSpec, GROUP, "v1", "HTTPRoute", "httproutes", k8s_openapi::NamespaceResourceScope);
+kind!(
+    HttpRoute,
+    HttpRouteSpec,
+    GROUP,
+    "v1",
+    "HTTPRoute",
+    "httproutes",
+    k8s_openapi::NamespaceResourceScope,
+    #[serde(default, deserialize_with = "or_default")]
+);
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
