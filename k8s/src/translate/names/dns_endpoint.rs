@@ -17,7 +17,8 @@ pub(super) fn claim(work: &mut Work<'_>) {
     for object in &work.snapshot.dns_endpoints {
         let source = object_name("DNSEndpoint", &object.metadata);
         let left_out: Option<Arc<str>> = work.left_out(&object.metadata).map(Into::into);
-        let ttl = if left_out.is_none() { work.ttl(&source, &object.metadata) } else { None };
+        // Heard once a name is answered.
+        let mut ttl: Option<Option<u32>> = None;
         for endpoint in &object.spec.endpoints {
             let name = match HostPattern::parse(&endpoint.dns_name, Labels::OneOrMore) {
                 Ok(name) => name,
@@ -35,6 +36,7 @@ pub(super) fn claim(work: &mut Work<'_>) {
                         Ok(data) => ClaimedAnswer::Records(data),
                         Err(why) => withheld(why),
                     };
+                    let ttl = *ttl.get_or_insert_with(|| work.ttl(&source, &object.metadata));
                     work.claim(&name, &source, own.or(ttl), answer);
                 }
                 // What is wrong with it is the business of the DNS that has the zone.

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use kube::core::ObjectMeta;
+
 use super::{
     Work,
     annotation::ignoring_label,
@@ -23,9 +25,11 @@ use crate::{
 };
 
 /// What an object says of all of its names.
-struct Said {
+struct Said<'a> {
     left_out: Option<String>,
-    ttl: Option<u32>,
+    metadata: Option<&'a ObjectMeta>,
+    /// None until a name is answered: what is wrong with the lifetime of one that nobody gets is nobody's business.
+    ttl: Option<Option<u32>>,
 }
 
 pub(super) fn claim(work: &mut Work<'_>, askers: &[Asker<'_>]) {
@@ -33,7 +37,7 @@ pub(super) fn claim(work: &mut Work<'_>, askers: &[Asker<'_>]) {
     let askers: HashMap<&ObjectName, &Asker<'_>> = askers.iter().map(|asker| (&asker.source, asker)).collect();
     let gateways: HashMap<(&str, &str), &Gateway> =
         snapshot.gateways.iter().map(|gateway| (key_of(&gateway.metadata), &**gateway)).collect();
-    let mut said: HashMap<&ObjectName, Said> = HashMap::new();
+    let mut said: HashMap<&ObjectName, Said<'_>> = HashMap::new();
     for (place, entry_point) in translation.model.entry_points.iter().enumerate() {
         // Those of the configuration come first, and may be called what they like.
         let is_gateway = place >= work.config.entry_points.len();
@@ -44,25 +48,31 @@ pub(super) fn claim(work: &mut Work<'_>, askers: &[Asker<'_>]) {
         for listener in &entry_point.listeners {
             for attachment in &listener.routes {
                 let source = &attachment.route.source;
-                let said = said.entry(source).or_insert_with(|| hear(work, source, askers.get(source).copied()));
+                let said = said.entry(source).or_insert_with(|| hear(work, askers.get(source).copied()));
                 for name in listener.effective_hostnames(attachment) {
-                    let answer = match said.left_out.as_ref().or(closed.as_ref()) {
-                        Some(why) => withheld(why),
-                        None => ClaimedAnswer::EntryPoint {
-                            name: Arc::clone(&entry_point.name),
-                            addresses: Arc::clone(&addresses),
-                            https: secure.contains(&as_in_dns(&name)),
-                        },
+                    if let Some(why) = said.left_out.as_ref().or(closed.as_ref()) {
+                        work.claim(&name, source, None, withheld(why));
+                        continue;
+                    }
+                    if !work.in_a_zone(&name) {
+                        work.claim_outside(&name, source);
+                        continue;
+                    }
+                    let answer = ClaimedAnswer::EntryPoint {
+                        name: Arc::clone(&entry_point.name),
+                        addresses: Arc::clone(&addresses),
+                        https: secure.contains(&as_in_dns(&name)),
                     };
-                    work.claim(&name, source, said.ttl, answer);
+                    let ttl = *said.ttl.get_or_insert_with(|| work.ttl(source, said.metadata?));
+                    work.claim(&name, source, ttl, answer);
                 }
             }
         }
     }
 }
 
-fn hear(work: &mut Work<'_>, source: &ObjectName, asker: Option<&Asker<'_>>) -> Said {
-    let Some(asker) = asker else { return Said { left_out: None, ttl: None } };
+fn hear<'a>(work: &Work<'_>, asker: Option<&Asker<'a>>) -> Said<'a> {
+    let Some(asker) = asker else { return Said { left_out: None, metadata: None, ttl: None } };
     let left_out = work.left_out(asker.metadata).or_else(|| {
         let classes = work.config.dns.filter.ingress_classes.as_ref()?;
         let By::Class(ingress) = asker.by else { return None };
@@ -71,9 +81,7 @@ fn hear(work: &mut Work<'_>, source: &ObjectName, asker: Option<&Asker<'_>>) -> 
         (!is_listed)
             .then(|| format!("its IngressClass {class} is not in dns.filter.ingressClasses of the configuration"))
     });
-    // What is wrong with the lifetime of a name that nobody gets is nobody's business.
-    let ttl = if left_out.is_none() { work.ttl(source, asker.metadata) } else { None };
-    Said { left_out, ttl }
+    Said { left_out, metadata: Some(asker.metadata), ttl: None }
 }
 
 /// Why a Gateway's names are withheld, whichever routes they come from.
