@@ -69,7 +69,7 @@ pub struct Claim {
 }
 
 /// What a claim has of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     Answers,
     /// Its entry point has no address yet.

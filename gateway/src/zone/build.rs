@@ -1,7 +1,7 @@
 //! Claims to zones: which names exist, and what each is answered with.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -70,7 +70,7 @@ fn settle(claims: &[&NameClaim], zone_ttl: u32, https_records: bool) -> (Vec<RrS
     let mut types: BTreeMap<u16, (&ObjectName, u32, Vec<Data>)> = BTreeMap::new();
     // Whose addresses they are: an entry point's, or an object's own.
     let mut winner: Option<Result<&Arc<str>, &ObjectName>> = None;
-    let mut settled: Vec<Claim> = Vec::new();
+    let mut settled = Settled::default();
     for claim in claims {
         let (entry_point, data, has_https) = match &claim.answer {
             ClaimedAnswer::EntryPoint { name, addresses, https } => {
@@ -93,7 +93,7 @@ fn settle(claims: &[&NameClaim], zone_ttl: u32, https_records: bool) -> (Vec<RrS
         let parts =
             [(&taken, Part::Answers), (&lost, Part::Outranked)].into_iter().filter(|(data, _)| !data.is_empty());
         for (data, part) in parts.chain(is_empty) {
-            tell(&mut settled, &claim.object, entry_point, data.iter().map(kind_of), part);
+            settled.tell(&claim.object, entry_point, data.iter().map(kind_of), part);
         }
         let ttl = claim.ttl.unwrap_or(zone_ttl);
         for data in taken {
@@ -111,31 +111,39 @@ fn settle(claims: &[&NameClaim], zone_ttl: u32, https_records: bool) -> (Vec<RrS
             types.entry(kind::HTTPS).or_insert_with(|| (&claim.object, ttl, vec![Data::Https { v4, v6 }]));
         }
     }
-    (types.into_values().map(|(_, ttl, data)| RrSet::new(ttl, data)).collect(), settled)
+    (types.into_values().map(|(_, ttl, data)| RrSet::new(ttl, data)).collect(), settled.claims)
 }
 
 fn kind_of(data: &RecordData) -> u16 {
     Data::Record(data.clone()).kind()
 }
 
-/// Several endpoints of one object, or several listeners of one door, are one claim to a reader.
-fn tell(
-    settled: &mut Vec<Claim>,
-    object: &ObjectName,
-    entry_point: Option<&Arc<str>>,
-    kinds: impl Iterator<Item = u16>,
-    part: Part,
-) {
-    let same = |other: &Claim| (&other.object, other.entry_point.as_ref(), other.part) == (object, entry_point, part);
-    let index = settled.iter().position(same).unwrap_or_else(|| {
-        let (object, entry_point) = (object.clone(), entry_point.cloned());
-        settled.push(Claim { object, entry_point, kinds: Vec::new(), part });
-        settled.len() - 1
-    });
-    let all = &mut settled[index].kinds;
-    all.extend(kinds);
-    all.sort_unstable();
-    all.dedup();
+/// What each claim comes to, in the order of precedence. Several endpoints of one object, or several listeners of one
+/// door, are one claim to a reader.
+#[derive(Default)]
+struct Settled<'a> {
+    claims: Vec<Claim>,
+    places: HashMap<(&'a ObjectName, Option<&'a Arc<str>>, Part), usize>,
+}
+
+impl<'a> Settled<'a> {
+    fn tell(
+        &mut self,
+        object: &'a ObjectName,
+        entry_point: Option<&'a Arc<str>>,
+        kinds: impl Iterator<Item = u16>,
+        part: Part,
+    ) {
+        let place = *self.places.entry((object, entry_point, part)).or_insert_with(|| {
+            let (object, entry_point) = (object.clone(), entry_point.cloned());
+            self.claims.push(Claim { object, entry_point, kinds: Vec::new(), part });
+            self.claims.len() - 1
+        });
+        let all = &mut self.claims[place].kinds;
+        all.extend(kinds);
+        all.sort_unstable();
+        all.dedup();
+    }
 }
 
 fn by_family(data: &[RecordData]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
