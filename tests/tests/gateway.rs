@@ -10,6 +10,8 @@ mod exports;
 mod filters;
 #[path = "gateway/forwarding.rs"]
 mod forwarding;
+#[path = "gateway/freshness.rs"]
+mod freshness;
 #[path = "gateway/identity.rs"]
 mod identity;
 #[path = "gateway/last_known.rs"]
