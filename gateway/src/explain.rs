@@ -20,7 +20,7 @@ use k8s::{
 use serde::Serialize;
 
 use crate::{
-    reference::{self, Outcome, Policy, Transport},
+    reference::{self, ALIASES, Outcome, Policy, Transport},
     view::{View, Views},
     zone::{Claim, Lookup, Node, Part, WireName, Zone, Zones, kind, labels, name_of_address},
 };
@@ -239,9 +239,6 @@ fn as_in_a_zone_file(record: &Record) -> String {
 fn absolute(name: &str) -> String {
     format!("{}.", name.trim_end_matches('.'))
 }
-
-/// Aliases that are followed, as in an answer.
-const ALIASES: usize = 8;
 
 /// Why, for the name and for each that it is an alias of.
 fn because(known: &Known<'_>, (views, view): (&Views, &View), question: &Question, explained: &mut Explanation) {

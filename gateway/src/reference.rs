@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Aliases that are followed in one answer: enough for every chain that somebody meant.
-const ALIASES: usize = 8;
+pub const ALIASES: usize = 8;
 /// Tenths of a second that an idle TCP connection stays open, as clients are told that ask (RFC 7828).
 pub const KEEP_ALIVE: u16 = 100;
 

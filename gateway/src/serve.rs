@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
 
@@ -48,7 +48,6 @@ pub(crate) struct Answering {
     clients: Arc<[IpNet]>,
     strangers: Strangers,
     metrics: Arc<Metrics>,
-    reports: Arc<AtomicU64>,
 }
 
 impl Answering {
@@ -61,7 +60,6 @@ impl Answering {
             clients: dns.clients.clone().into(),
             strangers: dns.strangers,
             metrics,
-            reports: Arc::default(),
         }
     }
 
@@ -80,9 +78,8 @@ impl Answering {
     fn unharmed<T>(&self, message: &[u8], client: IpAddr, handle: impl FnOnce() -> T) -> Option<T> {
         let handled = catch_unwind(AssertUnwindSafe(handle));
         if handled.is_err() {
-            self.metrics.panics.fetch_add(1, Relaxed);
             let beginning = message.get(..300).unwrap_or(message);
-            if self.reports.fetch_add(1, Relaxed) < REPORTS {
+            if self.metrics.panics.fetch_add(1, Relaxed) < REPORTS {
                 error!(%client, query = ?beginning, "a query has made the program panic: please report it");
             }
         }
@@ -128,22 +125,25 @@ pub(crate) async fn open(config: &Config, answering: &Answering) -> anyhow::Resu
     let mut listening = Listening { sockets: JoinSet::new(), is_closing: Arc::clone(&is_closing) };
     let admission = Arc::new(Admission::new(config.dns.forwarders.clone()));
     let speaks_ipv6 = Socket::new(Domain::IPV6, Type::DGRAM, None).is_ok();
-    let mut shards = (0..).map(|index| answering.metrics.shard(index));
-    let mut shard = move || shards.next().context("an endless row has no end");
+    let mut n_opened = 0;
+    let mut shard = || {
+        n_opened += 1;
+        answering.metrics.shard(n_opened - 1)
+    };
 
     for address in spoken(&config.dns.listen, speaks_ipv6)? {
         // TCP first: of two gateways on one address only the second is refused, whose UDP would steal queries.
         let listener = tcp::bind(address).with_context(|| cannot_listen(address))?;
         for _ in 0..sockets_on_each() {
             let socket = udp::bind(address).with_context(|| cannot_listen(address))?;
-            let (answering, shard, is_closing) = (answering.clone(), shard()?, Arc::clone(&is_closing));
+            let (answering, shard, is_closing) = (answering.clone(), shard(), Arc::clone(&is_closing));
             let runtime = tokio::runtime::Handle::current();
             listening.sockets.spawn_blocking(move || {
                 udp::serve(socket, &answering, &shard, &runtime, &is_closing)
                     .with_context(|| format!("UDP {address} has died"))
             });
         }
-        let serve = tcp::serve(listener, None, answering.clone(), shard()?, Arc::clone(&admission));
+        let serve = tcp::serve(listener, None, answering.clone(), shard(), Arc::clone(&admission));
         listening.sockets.spawn(async move { serve.await.with_context(|| format!("TCP {address} has died")) });
         info!(%address, "DNS open on UDP and TCP");
     }
@@ -152,7 +152,7 @@ pub(crate) async fn open(config: &Config, answering: &Answering) -> anyhow::Resu
         for address in spoken(&tls.listen, speaks_ipv6)? {
             let listener = tcp::bind(address).with_context(|| cannot_listen(address))?;
             let serve =
-                tcp::serve(listener, Some(Arc::clone(&acceptor)), answering.clone(), shard()?, Arc::clone(&admission));
+                tcp::serve(listener, Some(Arc::clone(&acceptor)), answering.clone(), shard(), Arc::clone(&admission));
             listening.sockets.spawn(async move { serve.await.with_context(|| format!("TLS {address} has died")) });
             info!(%address, "DNS open on TLS");
         }
