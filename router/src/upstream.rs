@@ -2,6 +2,7 @@
 
 pub mod external_name;
 mod peer;
+mod websocket;
 
 use std::{
     net::SocketAddr,

@@ -13,8 +13,10 @@ use pingora_core::{
     utils::tls::{WrappedX509, parse_x509},
 };
 
+use super::websocket;
+
 /// In a homelab an endpoint that has not answered a SYN after this long is gone.
-const CONNECT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT: Duration = Duration::from_secs(3);
 /// With the TLS handshake.
 const CONNECT_ALL: Duration = Duration::from_secs(10);
 /// Shorter than the idle timeouts of most servers, so that a connection is rarely closed as it is reused.
@@ -62,6 +64,10 @@ pub fn peer(address: SocketAddr, protocol: Protocol, is_websocket: bool, respons
         ALPN::H2H1 => 3,
         _ => 1,
     };
+    if is_websocket {
+        websocket::apply(&mut peer.options);
+        peer.group_key = 4;
+    }
     peer
 }
 

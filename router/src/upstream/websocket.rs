@@ -1,0 +1,166 @@
+//! The connection to the backend of a WebSocket.
+//!
+//! pingora tells itself that the request is at its end, and reads the backend's answer, in one `select!`.
+//! When both are there at once and it takes a 101 first, the end of the request is taken for the end of the
+//! WebSocket, and the connection is closed: one in some hundreds, with a backend on the same node. Here what
+//! a backend says is read a turn after anything is written, and so after the end of the request.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora_core::{
+    Error, ErrorType, OrErr, Result,
+    connectors::L4Connect,
+    protocols::l4::{
+        ext::set_tcp_keepalive,
+        socket::SocketAddr,
+        stream::Stream,
+        virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream},
+    },
+    upstreams::peer::PeerOptions,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Makes the connections of this peer such.
+pub(super) fn apply(options: &mut PeerOptions) {
+    static CONNECT: OnceLock<Arc<Connect>> = OnceLock::new();
+    options.custom_l4 = Some(Arc::clone(CONNECT.get_or_init(Arc::default)) as Arc<_>);
+    // pingora's pool knows connections by their descriptors, which these do not show. A backend that refuses
+    // to upgrade is one connection the more.
+    options.idle_timeout = Some(Duration::ZERO);
+}
+
+#[derive(Debug, Default)]
+struct Connect;
+
+#[async_trait]
+impl L4Connect for Connect {
+    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
+        let address = address.as_inet().ok_or_else(|| Error::explain(ErrorType::ConnectError, "no address"))?;
+        let connecting = timeout(super::peer::CONNECT, TcpStream::connect(address));
+        let stream = connecting.await.or_err(ErrorType::ConnectTimedout, "no answer to the connection")?;
+        let stream = stream.map_err(|error| {
+            let kind = match error.kind() {
+                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+                _ => ErrorType::ConnectError,
+            };
+            Error::because(kind, "no connection", error)
+        })?;
+        Ok(VirtualSocketStream::new(Box::new(Socket { stream, has_written: false })).into())
+    }
+}
+
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    has_written: bool,
+}
+
+impl Socket {
+    fn poll_written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let count = ready!(written)?;
+        self.has_written = true;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl VirtualSocket for Socket {
+    fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
+        match option {
+            VirtualSockOpt::NoDelay => self.stream.set_nodelay(true),
+            VirtualSockOpt::KeepAlive(keepalive) => {
+                set_tcp_keepalive(&self.stream, &keepalive).map_err(io::Error::other)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.has_written {
+            self.has_written = false;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.poll_written(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.poll_written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_is_there_already_is_read_a_turn_after_the_request_is_written() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("open");
+        let (mut backend, _) = listener.accept().await.expect("a connection");
+        let mut socket = Socket { stream, has_written: false };
+        socket.write_all(b"request").await.expect("written");
+        backend.write_all(b"answer").await.expect("written");
+        socket.stream.readable().await.expect("open");
+
+        let mut bytes = [0; 6];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut socket).poll_read(&mut context, &mut buffer).is_pending());
+        assert!(Pin::new(&mut socket).poll_read(&mut context, &mut buffer).is_ready());
+        assert_eq!(buffer.filled(), b"answer");
+
+        socket.write_all(b"more").await.expect("written");
+        backend.write_all(b"answer").await.expect("written");
+        let mut bytes = [0; 6];
+        socket.read_exact(&mut bytes).await.expect("woken after the turn");
+        assert_eq!(&bytes, b"answer");
+    }
+}
