@@ -10,7 +10,7 @@ use k8s_openapi::{
         networking::v1::{Ingress, IngressClass},
     },
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 use serde_saphyr::{Error, UserMessageFormatter, budget::BudgetBreach};
 
@@ -49,20 +49,32 @@ pub fn read(text: &str) -> Result<Vec<Object>, String> {
 /// The error is that of a text that is no YAML; then nothing of it can be used, because half of a
 /// file that is being written is not what its author asked for. A document that is wrong stops no other.
 pub fn documents(text: &str) -> Result<Vec<Document>, String> {
-    let values: Vec<Value> =
+    let all: Vec<Documents> =
         serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| refusal(&error))?;
-    let mut documents = Vec::new();
-    for (index, value) in values.into_iter().enumerate() {
-        read_document(value, &format!("document {}", index + 1), &mut documents);
-    }
-    Ok(documents)
+    let placed = all.into_iter().enumerate().flat_map(|(index, read)| read.at(&format!("document {}", index + 1)));
+    Ok(placed.collect())
 }
 
-/// The same of one value that was read already; `place` says where.
-pub(super) fn documents_of(value: Value, place: &str) -> Vec<Document> {
-    let mut documents = Vec::new();
-    read_document(value, place, &mut documents);
-    documents
+/// What one value says: a document, or the items of a List.
+pub(super) struct Documents(Vec<Document>);
+
+impl Documents {
+    /// An object that does not say what it is can only be found by its place.
+    pub(super) fn at(mut self, place: &str) -> Vec<Document> {
+        for document in self.0.iter_mut().filter(|document| document.name.is_none()) {
+            document.error = document.error.take().map(|error| format!("{place}{error}"));
+        }
+        self.0
+    }
+}
+
+/// At once, so that of a long text only one document is ever held as what it was read as.
+impl<'de> Deserialize<'de> for Documents {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut documents = Vec::new();
+        read_document(Value::deserialize(deserializer)?, "", &mut documents);
+        Ok(Self(documents))
+    }
 }
 
 /// Far more than ten thousand objects need, so that only what has no end, or was made to do harm, is refused.
@@ -95,6 +107,7 @@ fn refusal(error: &Error) -> String {
     }
 }
 
+/// `place` says where in its document the value is.
 fn read_document(mut value: Value, place: &str, documents: &mut Vec<Document>) {
     let text = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));

@@ -189,8 +189,8 @@ pub(super) fn decode(text: &str) -> Result<Contents, Unusable> {
         size: text.len() as u64,
     };
     for (index, line) in objects.lines().enumerate() {
-        let value = serde_json::from_str(line).map_err(|_| Unusable::Damaged)?;
-        let documents = manifest::documents_of(value, &format!("object {}", index + 1));
+        let read: manifest::Documents = serde_json::from_str(line).map_err(|_| Unusable::Damaged)?;
+        let documents = read.at(&format!("object {}", index + 1));
         contents.unknown += usize::from(documents.is_empty());
         contents.documents.extend(documents);
     }
