@@ -33,7 +33,7 @@ use crate::{
 /// A tree of manifests as it was last read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Files {
-    files: BTreeMap<PathBuf, File>,
+    files: BTreeMap<PathBuf, Arc<File>>,
     /// Directories that cannot be read, and why. The files that were last seen below them are above.
     closed: BTreeMap<PathBuf, String>,
 }
@@ -138,29 +138,35 @@ pub fn read_all(root: &Path, previous: &Files) -> io::Result<Files> {
     let mut listing = Listing::default();
     list(root, &[], &mut listing)?;
     let Listing { manifests, closed } = listing;
-    let mut files: BTreeMap<PathBuf, File> =
-        manifests.into_iter().map(|path| (path.clone(), read_one(&path, previous.files.get(&path)))).collect();
+    let mut files: BTreeMap<_, _> = manifests
+        .into_iter()
+        .map(|path| {
+            let file = read_one(&path, previous.files.get(&path));
+            (path, file)
+        })
+        .collect();
     for (path, file) in &previous.files {
         if path.ancestors().any(|above| closed.contains_key(above)) {
-            files.entry(path.clone()).or_insert_with(|| file.clone());
+            files.entry(path.clone()).or_insert_with(|| Arc::clone(file));
         }
     }
     Ok(Files { files, closed })
 }
 
-fn read_one(path: &Path, previous: Option<&File>) -> File {
+fn read_one(path: &Path, previous: Option<&Arc<File>>) -> Arc<File> {
     let known = || previous.map(|previous| previous.documents.clone()).unwrap_or_default();
     let text = match read_text(path) {
         Ok(text) => text,
-        Err(error) => return File { text: None, documents: known(), error: Some(error.to_string()) },
+        Err(error) => return Arc::new(File { text: None, documents: known(), error: Some(error.to_string()) }),
     };
     if let Some(same) = previous.filter(|previous| previous.text.as_ref() == Some(&text)) {
-        return same.clone();
+        return Arc::clone(same);
     }
-    match manifest::documents(&text) {
-        Ok(documents) => File { text: Some(text), documents: keeping(known(), documents), error: None },
-        Err(error) => File { text: Some(text), documents: known(), error: Some(error) },
-    }
+    let (documents, error) = match manifest::documents(&text) {
+        Ok(documents) => (keeping(known(), documents), None),
+        Err(error) => (known(), Some(error)),
+    };
+    Arc::new(File { text: Some(text), documents, error })
 }
 
 /// A document that is wrong goes on saying what it said before. While one does not even say what it is, it may be
