@@ -56,6 +56,10 @@ enum What {
     Absent,
 }
 
+/// A list comes in pieces of so many objects. Each is held whole, with all that nobody reads of it, and what was
+/// needed once a program keeps.
+const PAGE: u32 = 100;
+
 /// An object, or the name and the fault of one that cannot be decoded.
 type Listed = Result<Object, (Key, String)>;
 
@@ -75,7 +79,7 @@ pub(super) async fn follow(
     let (sender, reports) = mpsc::channel(256);
     let mut expected = BTreeSet::new();
     let mut watches = JoinSet::new();
-    let all = watcher::Config::default();
+    let all = watcher::Config::default().page_size(PAGE);
     macro_rules! follow {
         ($type:ty, $kind:expr, $config:expr) => {
             expected.insert($kind);
