@@ -8,7 +8,7 @@ mod service;
 mod unserved;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
 };
@@ -58,16 +58,16 @@ pub fn names(snapshot: &Snapshot, translation: &Translation, config: &Config) ->
 /// No answer has room for more records of a type, and whoever may write an object says how many it has.
 const RECORDS: usize = 200;
 
-/// What an object has asked for a name already.
+/// What an object has asked for a name already: a few things, and there are as many of these as names.
 #[derive(Default)]
 struct Asked {
-    entry_points: HashSet<Arc<str>>,
-    records: HashSet<RecordData>,
+    entry_points: BTreeSet<Arc<str>>,
+    records: BTreeSet<RecordData>,
     /// How many of `records` are of a type.
-    kinds: HashMap<&'static str, usize>,
+    kinds: BTreeMap<&'static str, usize>,
     /// Where in `claims` those of a lifetime are, but for a CNAME, which stands alone.
-    places: HashMap<Option<u32>, usize>,
-    withheld: HashSet<Arc<str>>,
+    places: BTreeMap<Option<u32>, usize>,
+    withheld: BTreeSet<Arc<str>>,
 }
 
 /// What every source of names reads, and what they add to.
