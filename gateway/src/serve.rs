@@ -209,5 +209,10 @@ fn socket(address: SocketAddr, kind: Type) -> anyhow::Result<Socket> {
     Ok(socket)
 }
 
+/// SERVFAIL where it has no whole header.
+fn reply_code(reply: &[u8]) -> u16 {
+    reply.get(3).map_or(2, |flags| u16::from(flags & 15))
+}
+
 #[cfg(test)]
 mod tests;

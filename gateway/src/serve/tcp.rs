@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt;
+use futures::{StreamExt, stream::FuturesUnordered};
 use hickory_proto::op::SerialMessage;
 use hickory_server::net::{DnsStreamHandle, runtime::iocompat::AsyncIoTokioAsStd, tcp::TcpStream as MessageStream};
 use ipnet::IpNet;
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{Answering, now_and_then, tls::Acceptor};
+use super::{Answering, now_and_then, reply_code, tls::Acceptor};
 use crate::{
     metrics::{Dropped, Metrics, Sample, Shard},
     reference::{KEEP_ALIVE, Outcome, Transport},
@@ -35,6 +35,8 @@ const MOST: usize = 256;
 const MOST_OF_ONE: usize = 32;
 /// Kept for forwarders.
 const RESERVED: usize = 64;
+/// Questions of one connection that an upstream is asked at a time; with so many open, no more are read.
+const MOST_FORWARDED: usize = 16;
 
 /// Who may have how many connections.
 pub(super) struct Admission {
@@ -143,34 +145,66 @@ pub(super) async fn serve(
     }
 }
 
-/// Answers one message after the other, in their order (RFC 7766 section 6.2.1.1 allows any).
+/// Answers from the zones in the order of the questions. What an upstream is asked for comes when it is there, and
+/// holds nothing up (RFC 7766 section 6.2.1.1).
 async fn converse<S>(stream: S, client: SocketAddr, answering: &Answering, shard: &Arc<Shard>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
 {
     let (mut messages, mut answers) = MessageStream::from_stream(AsyncIoTokioAsStd(stream), client);
-    // The stream writes what is waiting before it reads on, so that one answer waits at a time.
-    while let Ok(Some(Ok(message))) = tokio::time::timeout(IDLE, messages.next()).await {
+    let mut send = |bytes: Vec<u8>, about, rcode, asked: usize, started: Instant| {
+        let sizes = (asked, bytes.len());
+        let sent = answers.send(SerialMessage::new(bytes, client)).is_ok();
+        shard.answered(&Sample::new(about, rcode, Transport::Tcp, client.ip(), sizes), started.elapsed());
+        sent
+    };
+    let mut forwarded = FuturesUnordered::new();
+    let mut is_at_end = false;
+    loop {
+        let next = tokio::select! {
+            Some((reply, about, rcode, asked, started)) = forwarded.next() => {
+                if !send(reply, about, rcode, asked, started) {
+                    return;
+                }
+                continue;
+            }
+            // The stream writes what is waiting before it reads on, so that one answer of ours waits at a time.
+            next = tokio::time::timeout(IDLE, messages.next()), if !is_at_end && forwarded.len() < MOST_FORWARDED => next,
+            else => break,
+        };
+        let message = match next {
+            Ok(Some(Ok(message))) => message,
+            Err(_) if !forwarded.is_empty() => continue,
+            // A client that has asked all it has to ask may still wait for answers.
+            Ok(None) => {
+                is_at_end = true;
+                continue;
+            }
+            Ok(Some(Err(_))) | Err(_) => return,
+        };
         let started = Instant::now();
         let views = answering.views.load_full();
-        let message = message.bytes();
-        let (bytes, about, rcode) = match answering.respond(views.as_deref(), message, client.ip(), Transport::Tcp) {
-            Outcome::Answer(answer) => (answer.bytes, answer.about, answer.rcode),
+        let asked = message.bytes().len();
+        match answering.respond(views.as_deref(), message.bytes(), client.ip(), Transport::Tcp) {
+            Outcome::Answer(answer) => {
+                if !send(answer.bytes, answer.about, answer.rcode, asked, started) {
+                    return;
+                }
+            }
             Outcome::Forward(about) => {
                 let Some(upstream) = &answering.upstream else { return };
-                let reply = upstream.ask(message, Transport::Tcp, &answering.metrics).await;
-                let rcode = reply.get(3).map_or(2, |flags| u16::from(flags & 15));
-                (reply, about, rcode)
+                forwarded.push(async move {
+                    let reply = upstream.ask(message.bytes(), Transport::Tcp, &answering.metrics).await;
+                    let rcode = reply_code(&reply);
+                    (reply, about, rcode, asked, started)
+                });
             }
             // Who sends what is no query has nothing to say.
             Outcome::Dropped => return shard.dropped(Dropped::NoQuery),
-        };
-        let sizes = (message.len(), bytes.len());
-        if answers.send(SerialMessage::new(bytes, client)).is_err() {
-            return;
         }
-        shard.answered(&Sample::new(about, rcode, Transport::Tcp, client.ip(), sizes), started.elapsed());
     }
+    // What came last is written when the stream is asked for more.
+    let _ = messages.next().await;
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use socket2::Type;
 use tokio::runtime::Handle;
 use tracing::warn;
 
-use super::{Answering, not_ready::Repeated, now_and_then};
+use super::{Answering, not_ready::Repeated, now_and_then, reply_code};
 use crate::{
     metrics::{Dropped, Sample, Shard},
     reference::{self, About, Outcome, Transport},
@@ -213,7 +213,7 @@ impl Thread<'_> {
         self.runtime.spawn(async move {
             let reply = upstream.ask(&message, Transport::Udp, &metrics).await;
             socket.send(peer, &reply);
-            let rcode = reply.get(3).map_or(2, |flags| u16::from(flags & 15));
+            let rcode = reply_code(&reply);
             let sizes = (message.len(), reply.len());
             shard.answered(&Sample::new(about, rcode, Transport::Udp, peer.client.ip(), sizes), started.elapsed());
         });

@@ -1,7 +1,13 @@
 //! Names that no zone holds, with an upstream.
 
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+};
+
 use tests::{
-    Home, Program,
+    Home, PATIENCE, Program,
+    dns::{A, query},
     home::{DNS, classes, ingress, service},
 };
 
@@ -91,4 +97,32 @@ fn a_dead_upstream_is_told_and_harms_no_name_of_ours() {
         metrics if metrics.contains("doorward_dns_forwarded_total{result=\"failed\"} 2") => Ok(()),
         other => Err(other.lines().filter(|line| line.contains("forward")).collect::<Vec<_>>().join("\n")),
     });
+}
+
+#[test]
+fn an_upstream_that_is_slow_holds_up_no_name_of_ours_on_the_same_connection() {
+    let home = Home::new();
+    let silent = TcpListener::bind(home.socket(9, DNS)).expect("a free port");
+    let address = silent.local_addr().expect("bound");
+    home.configure_dns("home.example", &format!("forwardTo: \"{address}\""), "");
+    home.apply("apps.yaml", &apps());
+    let _gateway = home.start("gateway");
+
+    let mut client = TcpStream::connect(home.socket(22, DNS)).expect("open");
+    client.set_read_timeout(Some(PATIENCE)).expect("an option");
+    for (id, name) in [(1, "www.example.org"), (2, "grafana.home.example")] {
+        let query = query(id, name, A);
+        let length = u16::try_from(query.len()).expect("short");
+        client.write_all(&[&length.to_be_bytes(), &*query].concat()).expect("sent");
+    }
+    // Whoever has asked all it has to ask still gets the rest.
+    client.shutdown(Shutdown::Write).expect("open");
+    let mut next = || {
+        let mut length = [0; 2];
+        client.read_exact(&mut length).expect("an answer");
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+        client.read_exact(&mut answer).expect("a whole one");
+        (answer[1], answer[3] & 15)
+    };
+    assert_eq!([next(), next()], [(2, 0), (1, 2)], "ids and codes");
 }
