@@ -1,6 +1,7 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics`, `/problems`, and pages of the program's own, such as `/explain`.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
@@ -18,14 +19,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    task::JoinHandle,
 };
 use tracing::{info, warn};
 
 use crate::{problem::Problem, telemetry};
 
-/// Connections served at a time; more wait in the kernel's queue.
+/// Connections open at a time. The oldest makes room for one more: whoever holds many must not keep the kubelet
+/// from `/livez`.
 const CONNECTIONS: usize = 64;
+/// How long a request's head may take.
+const HEAD: Duration = Duration::from_secs(10);
 
 /// What the admin port shows. Cheap to clone; all clones share the same state.
 #[derive(Clone)]
@@ -158,10 +162,9 @@ impl Admin {
     }
 
     async fn accept(self, listener: TcpListener) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
         let mut warned = None;
         loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -173,20 +176,25 @@ impl Admin {
                     continue;
                 }
             };
+            open.retain(|connection| !connection.is_finished());
+            if open.len() == CONNECTIONS
+                && let Some(oldest) = open.pop_front()
+            {
+                oldest.abort();
+            }
             let admin = self.clone();
-            tokio::spawn(async move {
+            open.push_back(tokio::spawn(async move {
                 let service = service_fn(|request| {
                     let response = admin.answer(&request);
                     async move { Ok::<_, Infallible>(response) }
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
-                    .header_read_timeout(Duration::from_secs(10))
+                    .header_read_timeout(HEAD)
                     .serve_connection(TokioIo::new(stream), service);
                 // A client that goes away is no news.
                 let _ = connection.await;
-                drop(slot);
-            });
+            }));
         }
     }
 
@@ -264,7 +272,7 @@ pub async fn ask(address: SocketAddr, path: &str, parameters: &[(&str, Option<&s
         let body = response.into_body().collect().await?.to_bytes();
         anyhow::Ok((status, String::from_utf8_lossy(&body).into_owned()))
     };
-    let (status, body) = tokio::time::timeout(Duration::from_secs(10), exchange)
+    let (status, body) = tokio::time::timeout(HEAD / 2, exchange)
         .await
         .map_err(anyhow::Error::from)
         .flatten()
@@ -393,6 +401,17 @@ mod tests {
         for (query, value) in [("url=https%3A%2F%2Fa%2Fb+c", "https://a/b c"), ("url=%zz%4", "%zz%4"), ("url=%", "%")] {
             assert_eq!(parameters(query).first("url"), Some(value));
         }
+    }
+
+    #[tokio::test]
+    async fn who_holds_connections_open_keeps_nobody_from_asking() {
+        let address = admin().serve(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
+        let mut held = Vec::new();
+        for _ in 0..2 * CONNECTIONS {
+            held.push(TcpStream::connect(address).await.expect("open"));
+        }
+        // It waits for less than those connections may last.
+        assert_eq!(ask(address, "/livez", &[]).await.expect("an answer"), "ok\n");
     }
 
     #[tokio::test]
