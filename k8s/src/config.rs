@@ -86,6 +86,16 @@ pub struct ZoneConfig {
     pub acme_challenge: Option<HostName>,
 }
 
+impl ZoneConfig {
+    /// Whether it is the zone's own name (RFC 1034 section 3.6.2), or that of its name server (RFC 2181
+    /// section 10.3), which no alias may have.
+    pub fn needs_addresses(&self, name: &HostPattern) -> bool {
+        let HostPattern::Exact(name) = name else { return false };
+        let name = name.as_str();
+        name.strip_prefix("ns.").unwrap_or(name) == self.name.as_str()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryPointConfig {
     pub name: Arc<str>,

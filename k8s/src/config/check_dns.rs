@@ -199,8 +199,10 @@ fn check_records(records: Vec<file::Record>, zones: &[ZoneConfig], refusals: &mu
                 "{path}: {name} has {kind} in dns.records[{other}], and a CNAME stands alone (RFC 1034); remove one of them"
             ));
         }
-        if type_ == "CNAME" && zones.iter().any(|zone| name == HostPattern::Exact(zone.name.clone())) {
-            refusals.push(format!("{path}: {name} is a zone, which can have no CNAME; give it addresses (A, AAAA)"));
+        if type_ == "CNAME" && zones.iter().any(|zone| zone.needs_addresses(&name)) {
+            refusals.push(format!(
+                "{path}: {name} is a zone or its name server, which can have no CNAME; give it addresses (A, AAAA)"
+            ));
         }
         others.push((type_, index));
         checked.push(StaticRecord { name, ttl, data });

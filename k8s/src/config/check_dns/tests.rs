@@ -191,7 +191,11 @@ fn every_refusal_names_its_path_and_what_was_expected() {
         ),
         (
             "records: [{name: home.example, type: CNAME, targets: [b.example]}]",
-            "records[0]: home.example is a zone, which can have no CNAME; give it addresses (A, AAAA)",
+            "records[0]: home.example is a zone or its name server, which can have no CNAME; give it addresses (A, AAAA)",
+        ),
+        (
+            "records: [{name: NS.home.example, type: CNAME, targets: [b.home.example]}]",
+            "records[0]: ns.home.example is a zone or its name server, which can have no CNAME; give it addresses (A, AAAA)",
         ),
         (
             "tls: {listen: ['0.0.0.0:53'], certificate: a, key: b}",

@@ -75,8 +75,8 @@ fn records(
         let expected = format!("one of {}", RecordData::KINDS.join(", "));
         return refuse(work, invalid(&format!("{of} recordType"), kind, &expected));
     }
-    if kind == "CNAME" && work.config.zones.iter().any(|zone| *name == HostPattern::Exact(zone.name.clone())) {
-        let expected = "A or AAAA, as the name of a zone can have no CNAME";
+    if kind == "CNAME" && work.config.zones.iter().any(|zone| zone.needs_addresses(name)) {
+        let expected = "A or AAAA, as a zone and its name server can have no CNAME";
         return refuse(work, invalid(&format!("{of} recordType"), kind, expected));
     }
     if endpoint.targets.is_empty() {
