@@ -28,9 +28,9 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["peers", coredns, given @ ..] => compare(coredns, given),
+        ["peers", gateway, coredns, given @ ..] => compare(gateway, coredns, given),
         ["plain-hickory", address] => plain_hickory::serve(address.parse().expect("an address")),
-        ["soak", millions] => soak(millions.parse().expect("a number of millions")),
+        ["soak", gateway, millions] => soak(gateway, millions.parse().expect("a number of millions")),
         _ => panic!("run benches/dns"),
     }
 }
@@ -45,10 +45,10 @@ struct Round {
     calm: Outcome,
 }
 
-fn compare(coredns: &str, given: &[&str]) {
+fn compare(gateway: &str, coredns: &str, given: &[&str]) {
     peers::pin_the_load();
     let directory = tempfile::tempdir().expect("a place for temporary files");
-    let place = Place { directory: directory.path(), coredns };
+    let place = Place { directory: directory.path(), gateway, coredns };
     let queries = zone::queries();
     let mut peers: Vec<Peer> = Kind::ALL.iter().map(|kind| kind.start(&place, &queries)).collect();
     peers.extend(given.iter().map(|text| Peer::given(text, &queries).expect("NAME=ADDRESS:PORT,PID")));
@@ -133,14 +133,15 @@ fn ratio(these: &[Round], those: &[Round]) -> f64 {
 }
 
 /// Asks `gateway` alone, and fails when that makes it grow.
-fn soak(millions: usize) {
+fn soak(gateway: &str, millions: usize) {
     /// What an allocator may keep by chance.
     const SLACK: f64 = 1.0;
     assert!(millions > 1, "growth shows from the second million on");
     peers::pin_the_load();
     let directory = tempfile::tempdir().expect("a place for temporary files");
     let queries = zone::queries();
-    let peer = Kind::Gateway.start(&Place { directory: directory.path(), coredns: "" }, &queries);
+    let place = Place { directory: directory.path(), gateway, coredns: "" };
+    let peer = Kind::Gateway.start(&place, &queries);
     let mut client = Client::new(peer.address, &queries);
     let resident = || usage::resident(&peer.family) as f64 / MEBIBYTE;
     println!(

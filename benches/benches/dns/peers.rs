@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where servers keep their files, and what they are started with.
 pub(crate) struct Place<'a> {
     pub(crate) directory: &'a Path,
+    pub(crate) gateway: &'a str,
     pub(crate) coredns: &'a str,
 }
 
@@ -79,7 +80,10 @@ impl Kind {
                 write("manifests/apps.yaml", zone::manifests());
                 let configuration = write("doorward.yaml", zone::configuration(address));
                 let arguments = ["--config".into(), configuration, "--manifests".into(), directory.join("manifests")];
-                pinned(&beside("gateway"), &arguments)
+                let mut command = pinned(place.gateway, &arguments);
+                // As deploy/kustomize starts it.
+                command.env("MALLOC_ARENA_MAX", "1");
+                command
             }
             Self::Knot => {
                 write("zone", zone::file());
@@ -175,13 +179,6 @@ fn pinned(program: &str, arguments: &[PathBuf]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "taskset", "-c", SERVER_CORE, program]).args(arguments);
     command
-}
-
-/// A binary of the same build: this one lies in target/PROFILE/deps.
-fn beside(name: &str) -> String {
-    let own = std::env::current_exe().expect("a program has a path");
-    let directory = own.parent().and_then(Path::parent).expect("benches lie in target/PROFILE/deps");
-    directory.join(name).to_string_lossy().into_owned()
 }
 
 /// Until the first queries are answered, and rightly.
