@@ -179,8 +179,11 @@ pub fn relay(message: &[u8], answer: &[u8], transport: Transport) -> Vec<u8> {
         return [&header, question, rest].concat();
     }
     let truncated = if fits { 0 } else { 0x02 };
-    let header = [id[0], id[1], flags | truncated, more_flags, 0, 1, 0, 0, 0, 0, 0, 0];
-    [&header, question].concat()
+    let [size_high, size_low] = (UDP_PAYLOAD as u16).to_be_bytes();
+    let opt: &[u8] = if query.edns.is_some() { &[0, 0, 41, size_high, size_low, 0, 0, 0, 0, 0, 0] } else { &[] };
+    let n_additional = u8::from(query.edns.is_some());
+    let header = [id[0], id[1], flags | truncated, more_flags, 0, 1, 0, 0, 0, 0, 0, n_additional];
+    [&header, question, opt].concat()
 }
 
 /// The longest answer that the client takes.

@@ -9,7 +9,10 @@ use hickory_proto::{
     serialize::binary::{BinDecodable, BinDecoder},
 };
 
-use crate::{wire::Question, zone::WireName};
+use crate::{
+    wire::Question,
+    zone::{WireName, kind},
+};
 
 pub(super) struct Query<'q> {
     pub(super) id: u16,
@@ -54,12 +57,16 @@ impl<'q> Query<'q> {
             counts;
         // RFC 9619: exactly one question; and nothing that only responses have.
         let has_one_question = [questions_high, questions_low] == [0, 1];
-        if !has_one_question || [answers_high, answers_low, authority_high, authority_low] != [0; 4] {
+        let n_authority = u16::from_be_bytes([authority_high, authority_low]);
+        if !has_one_question || [answers_high, answers_low] != [0; 2] || n_authority > 1 {
             return answer(ResponseCode::FormErr);
         }
         let Some(question) = Question::read(message) else { return answer(ResponseCode::FormErr) };
-        let n_additional = u16::from_be_bytes(rest);
-        match read_rest(message, &question, n_additional) {
+        // RFC 1995 section 3: the version that the client has.
+        if n_authority == 1 && question.kind != kind::IXFR {
+            return answer(ResponseCode::FormErr);
+        }
+        match read_rest(message, &question, n_authority, u16::from_be_bytes(rest)) {
             Some((name, edns)) => Ok(Self {
                 id: u16::from_be_bytes([id_high, id_low]),
                 recursion_desired: flags & 0x01 != 0,
@@ -88,11 +95,19 @@ impl<'q> Query<'q> {
 }
 
 /// The question's name, and the OPT record. None where something is wrong with the records, or follows them.
-fn read_rest(message: &[u8], question: &Question<'_>, n_additional: u16) -> Option<(Name, Option<Edns>)> {
+fn read_rest(
+    message: &[u8],
+    question: &Question<'_>,
+    n_authority: u16,
+    n_additional: u16,
+) -> Option<(Name, Option<Edns>)> {
     let mut decoder = BinDecoder::new(message);
     decoder.read_slice(12).ok()?;
     let name = Name::read(&mut decoder).ok()?;
     decoder.read_slice(question.end.checked_sub(decoder.index())?).ok()?;
+    for _ in 0..n_authority {
+        Record::read(&mut decoder).ok()?;
+    }
     // An OPT record and a signature; with thousands, each would be read with care, and to no end.
     if n_additional > 2 {
         return None;

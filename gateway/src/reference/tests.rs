@@ -595,12 +595,19 @@ fn only_what_no_zone_holds_goes_to_the_upstream_and_never_its_own_questions() {
     let views = views();
     let policy = Policy { forward_to: Some([192, 168, 8, 1].into()), ..Policy::default() };
     let is_forwarded = |text: &str, client: [u8; 4]| {
-        matches!(respond(Some(&views), &policy, &query(text), client.into(), UDP), Outcome::Forward(_))
+        let query = query(text);
+        let common = wire::answer(views.default_zones(), &query, &mut [0; UDP_PAYLOAD]);
+        let is_forwarded = matches!(respond(Some(&views), &policy, &query, client.into(), UDP), Outcome::Forward(_));
+        assert!(!is_forwarded || common.is_none(), "{text}: the common path");
+        is_forwarded
     };
     for (text, client, expected) in [
         ("example.org A", [192, 168, 8, 7], true),
         ("nas A", [192, 168, 8, 7], true),
         ("1.2.3.10.in-addr.arpa PTR", [192, 168, 8, 7], true),
+        // In a network of which other addresses have names.
+        ("99.8.168.192.in-addr.arpa PTR", [192, 168, 8, 7], true),
+        ("21.8.168.192.in-addr.arpa PTR", [192, 168, 8, 7], false),
         ("example.org A", [192, 168, 8, 1], false),
         ("nothing.home.example A", [192, 168, 8, 7], false),
         ("grafana.home.example TXT", [192, 168, 8, 7], false),
@@ -635,6 +642,16 @@ fn bytes_that_are_no_query_are_an_error_or_nothing() {
             bytes.extend(option);
         })
     };
+    // RFC 1995 section 3.
+    let with_version = |kind: u8| {
+        let mut bytes = query("home.example SOA");
+        let end = bytes.len();
+        bytes[end - 3] = kind;
+        bytes[9] = 1;
+        bytes.extend([0xC0, 12, 0, 6, 0, 1, 0, 0, 0, 0, 0, 22, 0, 0].into_iter().chain([7; 20]));
+        bytes
+    };
+    assert_eq!(rcode(&views, &with_version(251)), Some(5), "a transfer is refused and not misread");
     for (what, bytes, expected) in [
         ("nothing", Vec::new(), None),
         ("less than a header", good[..11].to_vec(), None),
@@ -659,6 +676,7 @@ fn bytes_that_are_no_query_are_an_error_or_nothing() {
         ("a name that points at the header", with(&|bytes| bytes[12..14].copy_from_slice(&[0xC0, 4])), Some(1)),
         ("answers", with(&|bytes| bytes[7] = 1), Some(1)),
         ("authority", with(&|bytes| bytes[9] = 1), Some(1)),
+        ("the version that a client has, with no IXFR", with_version(6), Some(1)),
         ("an additional record that is not there", with(&|bytes| bytes[11] = 2), Some(1)),
         (
             "two OPT records",
@@ -677,17 +695,19 @@ fn bytes_that_are_no_query_are_an_error_or_nothing() {
         ),
         ("a response", with(&|bytes| bytes[2] |= 0x80), None),
     ] {
-        let outcome = respond(Some(&views), &policy(), &bytes, [127, 0, 0, 1].into(), UDP);
-        let said = match &outcome {
-            Outcome::Answer(answer) => Some(answer.rcode),
-            Outcome::Dropped | Outcome::Forward(_) => None,
-        };
-        assert_eq!(said, expected, "{what}");
-        if let Outcome::Answer(answer) = outcome {
+        assert_eq!(rcode(&views, &bytes), expected, "{what}");
+        if let Outcome::Answer(answer) = respond(Some(&views), &policy(), &bytes, [127, 0, 0, 1].into(), UDP) {
             assert_eq!((answer.bytes.len(), &answer.bytes[..2]), (12, &good[..2]), "{what}: a bare header");
         }
         let mut out = [0; UDP_PAYLOAD];
         assert_eq!(wire::answer(&views.of([127, 0, 0, 1].into()).1.zones, &bytes, &mut out), None, "{what}");
+    }
+}
+
+fn rcode(views: &Views, bytes: &[u8]) -> Option<u16> {
+    match respond(Some(views), &policy(), bytes, [127, 0, 0, 1].into(), UDP) {
+        Outcome::Answer(answer) => Some(answer.rcode),
+        Outcome::Dropped | Outcome::Forward(_) => None,
     }
 }
 
@@ -716,6 +736,7 @@ fn the_upstream_is_asked_the_question_alone_and_its_answer_comes_back_in_the_cli
     answer.resize(1300, 0);
     let cut = Message::from_vec(&relay(&asked, &answer, UDP)).expect("an answer that can be read");
     assert!(cut.metadata.truncation && cut.answers.is_empty() && cut.queries.len() == 1);
+    assert_eq!(cut.edns.map(|edns| edns.max_payload()), Some(1232), "who speaks EDNS is spoken to in it");
     assert_eq!(relay(&asked, &answer, Transport::Tcp).len(), 1300);
     // An error without its question.
     let refused = Message::from_vec(&relay(&asked, &[9, 9, 0x81, 5, 0, 0, 0, 0, 0, 0, 0, 0], UDP)).expect("an answer");
