@@ -115,8 +115,9 @@ pub fn answer(zones: &Zones, query: &[u8], out: &mut [u8; UDP_PAYLOAD]) -> Optio
             return None;
         }
         Lookup::Found { zone, node, .. } if node.rrset(kind::CNAME).is_none() => (zone, Some(node)),
-        Lookup::Missing { zone } => (zone, None),
-        Lookup::Found { .. } | Lookup::Denied { .. } | Lookup::OutOfZone => return None,
+        // Of a network of which only some addresses have names of ours, an upstream may know the others.
+        Lookup::Missing { zone } if zone.configured.is_some() => (zone, None),
+        Lookup::Found { .. } | Lookup::Missing { .. } | Lookup::Denied { .. } | Lookup::OutOfZone => return None,
     };
     let rrset = node.and_then(|node| node.rrset(question.kind));
     out.get_mut(..question.end)?.copy_from_slice(query.get(..question.end)?);

@@ -74,6 +74,21 @@ fn what_no_zone_holds_is_asked_of_the_upstream_and_what_one_holds_never() {
 }
 
 #[test]
+fn an_address_without_a_name_of_ours_is_asked_of_the_upstream_over_either_transport() {
+    let (upstream, _program, home) = homes();
+    let forward = format!("reverse: true, forwardTo: \"{}\"", upstream.socket(22, DNS));
+    home.configure_dns("home.example", &forward, "");
+    let _gateway = home.start("gateway");
+    let ours = home.address(21).to_string();
+    for transport in ["+notcp", "+tcp"] {
+        let answer = ask(&home, &[transport, "-x", &ours]);
+        assert!(answer.starts_with("NOERROR aa"), "{transport} {answer}");
+        // The upstream has no reverse zones.
+        assert_eq!(ask(&home, &[transport, "-x", &home.address(99).to_string()]), "REFUSED", "{transport}");
+    }
+}
+
+#[test]
 fn a_question_of_the_upstream_itself_is_not_handed_back_to_it() {
     let (upstream, _program, home) = homes();
     let _gateway = home.start("gateway");
