@@ -10,7 +10,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
-    sync::watch,
+    sync::{Semaphore, watch},
     time::timeout,
 };
 
@@ -22,6 +22,8 @@ use crate::{
 
 /// Questions that are open at a time.
 const MOST: usize = 256;
+/// Clients that wait for an answer at a time, of which many may have asked the same.
+const ASKERS: usize = 2048;
 /// How long one try may take …
 const TRY: Duration = Duration::from_secs(2);
 /// … and how many there are.
@@ -34,6 +36,7 @@ pub(crate) struct Upstream {
     /// alike would make a forged answer twice as likely to fit (RFC 5452 section 5), and two servers that
     /// forward to each other would ask without end.
     open: Mutex<HashMap<Asked, watch::Receiver<Answer>>>,
+    askers: Semaphore,
 }
 
 /// A query without its id, and how it is to be asked.
@@ -56,7 +59,7 @@ impl Drop for Open<'_> {
 
 impl Upstream {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, open: Mutex::default() }
+        Self { address, open: Mutex::default(), askers: Semaphore::new(ASKERS) }
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<Asked, watch::Receiver<Answer>>> {
@@ -64,7 +67,7 @@ impl Upstream {
     }
 
     /// What the client gets: the upstream's answer, or SERVFAIL where there is none, or too many ask already.
-    pub(crate) async fn ask(&self, query: &[u8], transport: Transport, metrics: &Metrics) -> Vec<u8> {
+    pub(crate) async fn ask(self: &Arc<Self>, query: &[u8], transport: Transport, metrics: &Metrics) -> Vec<u8> {
         let answer = match reference::upstream_query(query) {
             Some(asked) => self.answer((asked, transport)).await,
             None => None,
@@ -77,25 +80,28 @@ impl Upstream {
         }
     }
 
-    async fn answer(&self, asked: Asked) -> Answer {
-        let (tell, told) = watch::channel(None);
-        let waiting = {
+    async fn answer(self: &Arc<Self>, asked: Asked) -> Answer {
+        let _asker = self.askers.try_acquire().ok()?;
+        let mut told = {
             let mut open = self.open();
             match open.get(&asked) {
-                Some(told) => Some(told.clone()),
+                Some(told) => told.clone(),
                 None if open.len() >= MOST => return None,
                 None => {
-                    open.insert(asked.clone(), told);
-                    None
+                    let (tell, told) = watch::channel(None);
+                    open.insert(asked.clone(), told.clone());
+                    // On its own: whoever asked first may go away while others wait.
+                    tokio::spawn(Arc::clone(self).exchange(asked, tell));
+                    told
                 }
             }
         };
-        if let Some(mut told) = waiting {
-            // Ends with the one who asks.
-            let answer = told.wait_for(Option::is_some).await.ok()?;
-            return answer.clone();
-        }
-        let open = Open { upstream: self, asked };
+        // Ends with the exchange.
+        told.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    async fn exchange(self: Arc<Self>, asked: Asked, tell: watch::Sender<Answer>) {
+        let open = Open { upstream: &self, asked };
         let (query, transport) = &open.asked;
         for _ in 0..TRIES {
             let exchange = async {
@@ -105,12 +111,10 @@ impl Upstream {
                 }
             };
             if let Ok(Some(answer)) = timeout(TRY, exchange).await {
-                let answer: Arc<[u8]> = answer.into();
-                tell.send_replace(Some(Arc::clone(&answer)));
-                return Some(answer);
+                tell.send_replace(Some(answer.into()));
+                return;
             }
         }
-        None
     }
 
     /// From a port of its own each time: with the id, that is what makes an answer hard to forge (RFC 5452).
