@@ -146,7 +146,7 @@ pub(super) async fn serve(
 }
 
 /// Answers from the zones in the order of the questions. What an upstream is asked for comes when it is there, and
-/// holds nothing up (RFC 7766 section 6.2.1.1).
+/// holds nothing up (RFC 7766 section 6.2.1.1) until there are [`MOST_FORWARDED`].
 async fn converse<S>(stream: S, client: SocketAddr, answering: &Answering, shard: &Arc<Shard>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
@@ -159,25 +159,27 @@ where
         sent
     };
     let mut forwarded = FuturesUnordered::new();
-    let mut is_at_end = false;
+    let (mut is_at_end, mut is_written) = (false, true);
     loop {
         let next = tokio::select! {
             Some((reply, about, rcode, asked, started)) = forwarded.next() => {
                 if !send(reply, about, rcode, asked, started) {
                     return;
                 }
+                is_written = false;
                 continue;
             }
             // The stream writes what is waiting before it reads on, so that one answer of ours waits at a time.
-            next = tokio::time::timeout(IDLE, messages.next()), if !is_at_end && forwarded.len() < MOST_FORWARDED => next,
-            else => break,
+            next = tokio::time::timeout(IDLE, messages.next()),
+                if forwarded.len() < MOST_FORWARDED && !(is_at_end && is_written) => next,
+            else => return,
         };
         let message = match next {
             Ok(Some(Ok(message))) => message,
-            Err(_) if !forwarded.is_empty() => continue,
+            Err(_) if !forwarded.is_empty() && !is_at_end => continue,
             // A client that has asked all it has to ask may still wait for answers.
             Ok(None) => {
-                is_at_end = true;
+                (is_at_end, is_written) = (true, true);
                 continue;
             }
             Ok(Some(Err(_))) | Err(_) => return,
@@ -203,8 +205,6 @@ where
             Outcome::Dropped => return shard.dropped(Dropped::NoQuery),
         }
     }
-    // What came last is written when the stream is asked for more.
-    let _ = messages.next().await;
 }
 
 #[cfg(test)]
