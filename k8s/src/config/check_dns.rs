@@ -274,6 +274,8 @@ fn check_forward_to(
         refusals.push(format!("{path}: found {text:?}, expected an address such as 192.168.8.1 or 192.168.8.1:5353"));
         return None;
     };
+    // `::ffff:192.168.8.22` is 192.168.8.22.
+    let socket = SocketAddr::new(socket.ip().to_canonical(), socket.port());
     if socket.ip().is_unspecified() || socket.port() == 0 {
         refusals.push(format!("{path}: found {text:?}, expected the address of a resolver"));
         return None;
