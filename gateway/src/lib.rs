@@ -25,7 +25,7 @@ use k8s::{
     cli::CommonArgs,
     config::Config,
     model::{ClaimedAnswer, NameClaim},
-    problem::Problem,
+    problem::{self, Problem},
     source::{self, Kinds, Source, Update},
     telemetry,
     translate::{names, translate},
@@ -118,15 +118,13 @@ async fn follow(
     anyhow::bail!("the source of objects has ended")
 }
 
-/// What the objects of a snapshot ask for, and what is wrong with them, sorted.
+/// What the objects of a snapshot ask for, and what is wrong with them.
 pub fn wanted(snapshot: &k8s::snapshot::Snapshot, config: &Config) -> (Vec<NameClaim>, Vec<Problem>) {
     let translation = translate(snapshot, config);
     let names = names(snapshot, &translation, config);
     let mut problems = translation.problems;
     problems.extend(names.problems);
-    problems.sort();
-    problems.dedup();
-    (names.claims, problems)
+    (names.claims, problem::listed(problems))
 }
 
 /// Says how many names there are, and which new ones keep a wildcard from answering.

@@ -21,6 +21,24 @@ impl Problem {
     }
 }
 
+/// Of one object so many are listed: whoever may write an object says how many mistakes it has.
+const MOST_OF_ONE: usize = 20;
+
+/// Sorted, without duplicates, and of an object with very many the first ones and how many more there are.
+pub fn listed(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort();
+    problems.dedup();
+    let mut listed: Vec<Problem> = Vec::with_capacity(problems.len());
+    for all in problems.chunk_by(|a, b| a.object == b.object) {
+        let (first, more) = all.split_at(all.len().min(MOST_OF_ONE));
+        listed.extend_from_slice(first);
+        if let Some(Problem { object, .. }) = more.first() {
+            listed.push(Problem::new(object, Reason::More { count: more.len() }));
+        }
+    }
+    listed
+}
+
 /// Reads as one sentence: `Ingress default/old: references Service default/gone, which does not exist`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,8 +106,14 @@ pub enum Reason {
     TargetInNoZone { name: String, target: String },
     #[error("asks for more than {most} {kind} records of {name}; the first {most} count, remove the others")]
     TooManyRecords { name: String, kind: String, most: usize },
+    #[error(
+        "asks for more {kind} records of {name} than one answer holds; what comes first counts, remove what is not needed"
+    )]
+    AnswerFull { name: String, kind: String },
     #[error("{what} not served by the router yet: {instead}")]
     NotServed { what: String, instead: &'static str },
+    #[error("has {count} more problems, which are not listed")]
+    More { count: usize },
 }
 
 impl Reason {
@@ -120,7 +144,24 @@ impl Reason {
             Self::AddressNotAllowed { .. } => "AddressNotAllowed",
             Self::TargetInNoZone { .. } => "TargetInNoZone",
             Self::TooManyRecords { .. } => "TooManyRecords",
+            Self::AnswerFull { .. } => "AnswerFull",
             Self::NotServed { .. } => "NotServed",
+            Self::More { .. } => "More",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_object_with_very_many_the_first_are_listed_and_the_others_counted() {
+        let problem = |name: &str, count| Problem::new(&ObjectName::new("Ingress", "a", name), Reason::More { count });
+        let all = (0..100).flat_map(|count| [problem("many", count), problem("many", count)]);
+        let listed = listed(all.chain([problem("one", 7)]).collect());
+        let expected: Vec<_> =
+            (0..20).chain([80]).map(|count| problem("many", count)).chain([problem("one", 7)]).collect();
+        assert_eq!(listed, expected);
     }
 }

@@ -24,7 +24,7 @@ pub use self::{
 use crate::{
     config::Config,
     model::{Backend, BackendId, Model, ObjectName},
-    problem::{Problem, Reason},
+    problem::{self, Problem, Reason},
     snapshot::Snapshot,
 };
 
@@ -37,7 +37,7 @@ pub(crate) fn reads_annotation(name: &str) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Translation {
     pub model: Model,
-    /// Sorted, without duplicates.
+    /// As [`problem::listed`] has them.
     pub problems: Vec<Problem>,
 }
 
@@ -46,10 +46,8 @@ pub fn translate(snapshot: &Snapshot, config: &Config) -> Translation {
     let mut work = Work::new(snapshot, config);
     let mut entry_points = entry_point::from_config(&mut work);
     entry_points.extend(gateway::translate(&mut work, &entry_points));
-    let Work { backends, mut problems, .. } = work;
-    problems.sort();
-    problems.dedup();
-    Translation { model: Model { entry_points, backends }, problems }
+    let Work { backends, problems, .. } = work;
+    Translation { model: Model { entry_points, backends }, problems: problem::listed(problems) }
 }
 
 /// What every concern reads, and what they add to.

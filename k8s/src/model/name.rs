@@ -88,6 +88,22 @@ impl RecordData {
         parsed.ok_or_else(|| expected(kind))
     }
 
+    /// Bytes that it takes in an answer, where its owner is told by two (RFC 1035 section 4.1.4) and no other name is
+    /// shortened.
+    pub fn size(&self) -> usize {
+        const FIXED: usize = 2 + 2 + 2 + 4 + 2;
+        let name = |name: &HostName| name.as_str().len() + 2;
+        let data = match self {
+            Self::A(_) => 4,
+            Self::Aaaa(_) => 16,
+            Self::Cname(target) | Self::Ptr(target) => name(target),
+            Self::Mx { exchange, .. } => 2 + name(exchange),
+            Self::Srv { target, .. } => 6 + name(target),
+            Self::Txt(strings) => strings.iter().map(|string| 1 + string.len()).sum(),
+        };
+        FIXED + data
+    }
+
     pub fn kind(&self) -> &'static str {
         match self {
             Self::A(_) => "A",

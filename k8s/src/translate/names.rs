@@ -17,7 +17,7 @@ use super::Translation;
 use crate::{
     config::Config,
     model::{CONFIGURATION, ClaimedAnswer, HostPattern, Labels, NameClaim, ObjectName, RecordData, STATIC_RECORDS},
-    problem::{Problem, Reason},
+    problem::{self, Problem, Reason},
     snapshot::Snapshot,
 };
 
@@ -31,7 +31,7 @@ pub struct Names {
     /// In the order of precedence: the configuration's own records, entry points in the model's order, Services,
     /// DNSEndpoints, and last the hosts that are served nowhere. Of one kind the older object comes first.
     pub claims: Vec<NameClaim>,
-    /// Those of `translate` are not among them. Sorted, without duplicates.
+    /// Those of `translate` are not among them. As [`problem::listed`] has them.
     pub problems: Vec<Problem>,
 }
 
@@ -49,14 +49,15 @@ pub fn names(snapshot: &Snapshot, translation: &Translation, config: &Config) ->
     service::claim(&mut work);
     dns_endpoint::claim(&mut work);
     unserved::claim(&mut work, &askers);
-    let Work { claims, mut problems, .. } = work;
-    problems.sort();
-    problems.dedup();
-    Names { claims, problems }
+    let Work { claims, problems, .. } = work;
+    Names { claims, problems: problem::listed(problems) }
 }
 
 /// No answer has room for more records of a type, and whoever may write an object says how many it has.
 const RECORDS: usize = 200;
+/// Bytes that the records of a type may take, of all objects that give a name some: a DNS message has 64 KiB, and
+/// an alias or two come before them.
+const ANSWER: usize = 60 << 10;
 
 /// What an object has asked for a name already: a few things, and there are as many of these as names.
 #[derive(Default)]
@@ -79,13 +80,24 @@ struct Work<'a> {
     doors: HashSet<IpAddr>,
     claims: Vec<NameClaim>,
     asked: HashMap<(HostPattern, ObjectName), Asked>,
+    /// Of [`ANSWER`], what is taken.
+    taken: HashMap<(HostPattern, &'static str), usize>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Work<'a> {
     fn new(snapshot: &'a Snapshot, translation: &'a Translation, config: &'a Config) -> Self {
         let doors = translation.model.entry_points.iter().flat_map(|entry| entry.addresses.iter().copied()).collect();
-        Self { snapshot, translation, config, doors, claims: Vec::new(), asked: HashMap::new(), problems: Vec::new() }
+        Self {
+            snapshot,
+            translation,
+            config,
+            doors,
+            claims: Vec::new(),
+            asked: HashMap::new(),
+            taken: HashMap::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// Adds a claim, or adds to the one that the object has made for the name already.
@@ -93,7 +105,7 @@ impl<'a> Work<'a> {
         let name = as_in_dns(name);
         let answer = if self.in_a_zone(&name) { answer } else { self.outside(&name, object) };
         let asked = self.asked.entry((name.clone(), object.clone())).or_default();
-        let mut too_many = None;
+        let (mut too_many, mut too_large) = (None, None);
         let answer = match answer {
             ClaimedAnswer::EntryPoint { name: door, addresses, https } => asked
                 .entry_points
@@ -106,14 +118,21 @@ impl<'a> Work<'a> {
                 data.retain(|record| {
                     let count = asked.kinds.entry(record.kind()).or_default();
                     let is_full = *count >= RECORDS && object.kind != CONFIGURATION;
-                    let is_new = !asked.records.contains(record);
-                    if is_new && is_full {
-                        too_many = Some(record.kind());
-                    } else if is_new {
-                        *count += 1;
-                        asked.records.insert(record.clone());
+                    if asked.records.contains(record) {
+                        return false;
                     }
-                    is_new && !is_full
+                    if is_full {
+                        too_many = Some(record.kind());
+                        return false;
+                    }
+                    let taken = self.taken.entry((name.clone(), record.kind())).or_default();
+                    if *taken + record.size() > ANSWER {
+                        too_large = Some(record.kind());
+                        return false;
+                    }
+                    *taken += record.size();
+                    *count += 1;
+                    asked.records.insert(record.clone())
                 });
                 let stands_alone = data.iter().any(|record| matches!(record, RecordData::Cname(_)));
                 let place = if stands_alone { None } else { asked.places.get(&ttl) };
@@ -134,6 +153,9 @@ impl<'a> Work<'a> {
         };
         if let Some(kind) = too_many {
             self.too_many(object, &name, kind);
+        }
+        if let Some(kind) = too_large {
+            self.problem(object, Reason::AnswerFull { name: name.to_string(), kind: kind.to_owned() });
         }
         if let Some(answer) = answer {
             self.claims.push(NameClaim { name, object: object.clone(), ttl, answer });
@@ -277,6 +299,28 @@ mod tests {
             assert_eq!(problems.len(), 1, "{:?}", problems.first());
             assert!(problems[0].to_string().contains("more than 200 "), "{}", problems[0]);
         }
+    }
+
+    #[test]
+    fn records_that_no_answer_has_room_for_are_left_out_and_harm_no_others() {
+        let long = |number: usize| format!("{number} {}", "x".repeat(4000));
+        let Names { claims, problems } = names_of(vec![
+            endpoint("TXT", 60, ["v=spf1 -all".to_owned()]),
+            endpoint("TXT", 60, (0..17).map(long)),
+            endpoint("A", 60, [address(1)]),
+        ]);
+        let sizes = claims.iter().map(|claim| match &claim.answer {
+            ClaimedAnswer::Records(data) => (data.len(), data.iter().map(RecordData::size).sum::<usize>()),
+            _ => (0, 0),
+        });
+        let (count, size) = sizes.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        assert_eq!(count, 1 + 15 + 1);
+        assert!(size < ANSWER, "{size}");
+        let [problem] = &*problems else { panic!("{problems:#?}") };
+        assert!(
+            problem.to_string().contains("more TXT records of many.home.example than one answer holds"),
+            "{problem}"
+        );
     }
 
     #[test]
