@@ -131,7 +131,7 @@ pub(crate) async fn open(config: &Config, answering: &Answering) -> anyhow::Resu
         answering.metrics.shard(n_opened - 1)
     };
 
-    for address in spoken(&config.dns.listen, speaks_ipv6)? {
+    for address in spoken("dns.listen", &config.dns.listen, speaks_ipv6)? {
         // TCP first: of two gateways on one address only the second is refused, whose UDP would steal queries.
         let listener = tcp::bind(address).with_context(|| cannot_listen(address))?;
         for _ in 0..sockets_on_each() {
@@ -149,7 +149,7 @@ pub(crate) async fn open(config: &Config, answering: &Answering) -> anyhow::Resu
     }
     if let Some(tls) = &config.dns.tls {
         let acceptor = tls::follow(tls)?;
-        for address in spoken(&tls.listen, speaks_ipv6)? {
+        for address in spoken("dns.tls.listen", &tls.listen, speaks_ipv6)? {
             let listener = tcp::bind(address).with_context(|| cannot_listen(address))?;
             let serve =
                 tcp::serve(listener, Some(Arc::clone(&acceptor)), answering.clone(), shard(), Arc::clone(&admission));
@@ -190,10 +190,10 @@ impl Listening {
 
 /// The addresses that this machine can open: the default has one of each kind, and a machine may be
 /// without IPv6 (`ipv6.disable=1`).
-fn spoken(addresses: &[SocketAddr], speaks_ipv6: bool) -> anyhow::Result<Vec<SocketAddr>> {
+fn spoken(key: &str, addresses: &[SocketAddr], speaks_ipv6: bool) -> anyhow::Result<Vec<SocketAddr>> {
     let (spoken, left_out): (Vec<SocketAddr>, Vec<SocketAddr>) =
         addresses.iter().partition(|address| address.is_ipv4() || speaks_ipv6);
-    anyhow::ensure!(!spoken.is_empty(), "dns.listen has IPv6 addresses only, and this machine is without IPv6");
+    anyhow::ensure!(!spoken.is_empty(), "{key} has IPv6 addresses only, and this machine is without IPv6");
     for address in left_out {
         warn!(%address, "this machine is without IPv6: not open for DNS");
     }

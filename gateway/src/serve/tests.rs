@@ -35,7 +35,7 @@ fn ipv6_addresses_are_left_out_where_there_is_no_ipv6_and_another_address() {
         (vec![v6], true, Some(vec![v6])),
         (vec![v6], false, None),
     ] {
-        assert_eq!(spoken(&addresses, speaks_ipv6).ok(), expected, "{addresses:?} {speaks_ipv6}");
+        assert_eq!(spoken("dns.listen", &addresses, speaks_ipv6).ok(), expected, "{addresses:?} {speaks_ipv6}");
     }
 }
 
