@@ -17,6 +17,7 @@ pub use self::{
 
 use std::{
     process::Command,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -47,6 +48,15 @@ pub fn within<T, E: std::fmt::Debug>(
             Err(instead) if started.elapsed() > patience => panic!("{what} did not come; instead: {instead:#?}"),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
+    }
+}
+
+/// Sets it when it is dropped: a thread that is waited for must end where a test panics, too.
+pub struct SetAtTheEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for SetAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use tests::dnsmasq::{Dnsmasq, Gateway, LAN, RETRYING};
+use tests::{
+    SetAtTheEnd,
+    dnsmasq::{Dnsmasq, Gateway, LAN, RETRYING},
+};
 
 use crate::{forward, home};
 
@@ -57,6 +60,7 @@ fn clients_notice_nothing_of_a_gateway_that_is_killed_and_started_under_load() {
         wrong
     };
     let wrong = std::thread::scope(|scope| {
+        let end = SetAtTheEnd(&over);
         let clients = [scope.spawn(load), scope.spawn(load)];
         let more = |count: u32| {
             let start = number.load(Relaxed);
@@ -74,7 +78,7 @@ fn clients_notice_nothing_of_a_gateway_that_is_killed_and_started_under_load() {
         more(200);
         let _second = Gateway::start(&home, 25);
         more(100);
-        over.store(true, Relaxed);
+        drop(end);
         drop(first);
         clients.map(|client| client.join().expect("no client panics")).concat()
     });

@@ -9,6 +9,7 @@ use std::{
 };
 
 use tests::{
+    SetAtTheEnd,
     dns::{A, framed, query, read_framed, said},
     eventually,
 };
@@ -60,6 +61,7 @@ fn thousands_of_connections_leave_udp_and_forwarders_alone() {
 
     let is_over = AtomicBool::new(false);
     let busy = thread::scope(|scope| {
+        let end = SetAtTheEnd(&is_over);
         let busy = scope.spawn(|| latencies(&survivor, &is_over, 2000));
         // Half of them from one address, which gets its share, and half from two hundred.
         let mut crowd: Vec<(TcpStream, Manner)> = Vec::new();
@@ -100,7 +102,7 @@ fn thousands_of_connections_leave_udp_and_forwarders_alone() {
         for _ in 0..50 {
             trickle(&mut crowd);
         }
-        is_over.store(true, Relaxed);
+        drop(end);
         busy.join().expect("every answer was right")
     });
     println!(

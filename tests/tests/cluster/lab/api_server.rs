@@ -7,7 +7,7 @@ use std::{
 };
 
 use tests::{
-    eventually,
+    SetAtTheEnd, eventually,
     home::{ingress, service},
 };
 
@@ -28,15 +28,6 @@ impl Drop for Away {
     fn drop(&mut self) {
         let started = lab_command(&["start-api"]).status().is_ok_and(|status| status.success());
         assert!(started || thread::panicking(), "lab start-api has failed");
-    }
-}
-
-/// Sets it when it is dropped: a thread that is waited for must end where a test panics, too.
-struct SetAtTheEnd<'a>(&'a AtomicBool);
-
-impl Drop for SetAtTheEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
     }
 }
 
