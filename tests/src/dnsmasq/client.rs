@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{Read, Write},
+    io::Write,
     net::{SocketAddr, TcpStream, UdpSocket},
     sync::atomic::{AtomicU16, Ordering::Relaxed},
     time::{Duration, Instant},
@@ -13,7 +13,10 @@ use hickory_proto::{
     rr::{Name, RecordType},
 };
 
-use crate::PATIENCE;
+use crate::{
+    PATIENCE,
+    dns::{framed, read_framed},
+};
 
 /// How a client asks.
 #[derive(Clone, Copy)]
@@ -79,12 +82,8 @@ impl Client {
         let query = self.query(question);
         let mut stream = TcpStream::connect_timeout(&server, PATIENCE).expect("the server takes connections");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let length = u16::try_from(query.len()).expect("a short question");
-        stream.write_all(&[&length.to_be_bytes(), query.as_slice()].concat()).expect("the server reads");
-        let mut length = [0; 2];
-        stream.read_exact(&mut length).expect("the server answers");
-        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
-        stream.read_exact(&mut answer).expect("the server answers");
+        stream.write_all(&framed(&query)).expect("the server reads");
+        let answer = read_framed(&mut stream).expect("the server answers");
         Answer::from(&Message::from_vec(&answer).expect("an answer is a message"))
     }
 

@@ -1,13 +1,13 @@
 //! Names that no zone holds, with an upstream.
 
 use std::{
-    io::{Read, Write},
+    io::Write,
     net::{Shutdown, TcpListener, TcpStream},
 };
 
 use tests::{
     Home, PATIENCE, Program,
-    dns::{A, query},
+    dns::{A, framed, query, read_framed},
     home::{DNS, classes, ingress, service},
 };
 
@@ -126,17 +126,12 @@ fn an_upstream_that_is_slow_holds_up_no_name_of_ours_on_the_same_connection() {
     let mut client = TcpStream::connect(home.socket(22, DNS)).expect("open");
     client.set_read_timeout(Some(PATIENCE)).expect("an option");
     for (id, name) in [(1, "www.example.org"), (2, "grafana.home.example")] {
-        let query = query(id, name, A);
-        let length = u16::try_from(query.len()).expect("short");
-        client.write_all(&[&length.to_be_bytes(), &*query].concat()).expect("sent");
+        client.write_all(&framed(&query(id, name, A))).expect("sent");
     }
     // Whoever has asked all it has to ask still gets the rest.
     client.shutdown(Shutdown::Write).expect("open");
     let mut next = || {
-        let mut length = [0; 2];
-        client.read_exact(&mut length).expect("an answer");
-        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
-        client.read_exact(&mut answer).expect("a whole one");
+        let answer = read_framed(&mut client).expect("a whole answer");
         (answer[1], answer[3] & 15)
     };
     assert_eq!([next(), next()], [(2, 0), (1, 2)], "ids and codes");

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use tests::{ApiServer, Home, dns::Asker, eventually, home::ingress};
+use tests::{
+    ApiServer, Home,
+    dns::{A, Asker},
+    eventually,
+    home::ingress,
+};
 
 use crate::apps;
 
-const A: u16 = 1;
 const CHANGES: usize = 100;
 
 #[test]
