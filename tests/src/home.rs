@@ -17,6 +17,8 @@ pub const HTTP: u16 = 8080;
 pub const HTTPS: u16 = 8443;
 pub const DNS: u16 = 5353;
 const ADMIN: u16 = 9150;
+/// How many seconds a client waits. What is fast shows in benchmarks.
+const PATIENT: &str = "20";
 
 pub struct Home {
     directory: TempDir,
@@ -222,28 +224,34 @@ spec:
     /// What the admin port answers.
     pub fn admin(&self, program: &str, path: &str) -> String {
         let address = self.admin_address(program);
-        output(Command::new("curl").args(["-s", "-m", "5", &format!("http://{address}{path}")]))
+        output(Command::new("curl").args(["-s", "-m", PATIENT, &format!("http://{address}{path}")]))
     }
 
     /// The status alone.
     pub fn admin_status(&self, program: &str, path: &str) -> String {
         let url = format!("http://{}{path}", self.admin_address(program));
-        output(Command::new("curl").args(["-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", &url]))
+        output(Command::new("curl").args(["-s", "-m", PATIENT, "-o", "/dev/null", "-w", "%{http_code}", &url]))
     }
 
     pub fn admin_address(&self, program: &str) -> SocketAddr {
         self.socket(if program == "gateway" { 22 } else { 21 }, ADMIN)
     }
 
-    /// `dig` at this home's gateway.
+    /// `dig` at this home's gateway, which sends its question once. Where no answer is expected `+time=1` is enough.
     pub fn dig(&self, arguments: &[&str]) -> String {
-        let server = format!("@{}", self.address(22));
-        output(Command::new("dig").args([&server, "-p", &DNS.to_string(), "+tries=1", "+time=2"]).args(arguments))
+        self.dig_at(22, arguments)
+    }
+
+    /// The same at the server whose address ends in `last`.
+    pub fn dig_at(&self, last: u8, arguments: &[&str]) -> String {
+        let server = format!("@{}", self.address(last));
+        let time = format!("+time={PATIENT}");
+        output(Command::new("dig").args([&server, "-p", &DNS.to_string(), "+tries=1", &time]).args(arguments))
     }
 
     /// `curl` with every host at the door that ends in `last`; answers are on standard output, headers included with `-i`.
     pub fn curl(&self, last: u8, arguments: &[&str]) -> String {
-        output(Command::new("curl").args(["-s", "-k", "-m", "10"]).args(self.connect_to(last)).args(arguments))
+        output(Command::new("curl").args(["-s", "-k", "-m", PATIENT]).args(self.connect_to(last)).args(arguments))
     }
 
     /// Flags that bring curl to a door whatever the URL's host is, with the ports that clients know mapped to this home's.

@@ -318,9 +318,10 @@ fn a_name_is_explained() {
 #[test]
 fn sigterm_ends_it_with_success_after_a_delay_in_which_it_answers_and_is_not_ready() {
     let home = home();
-    home.write("doorward.yaml", &home.read("doorward.yaml").replace("{delay: 0,", "{delay: 2,"));
+    home.write("doorward.yaml", &home.read("doorward.yaml").replace("{delay: 0,", "{delay: 10,"));
     let mut gateway = home.start("gateway");
     gateway.terminate();
+    // All that is asked here has its answer before that is over.
     eventually("that it is not ready", || match home.admin_status("gateway", "/readyz").as_str() {
         "503" => Ok(()),
         other => Err(other.to_owned()),

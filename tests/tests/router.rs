@@ -16,10 +16,9 @@ mod trust;
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    time::Duration,
 };
 
-use tests::{Home, backend, certificate};
+use tests::{Home, PATIENCE, backend, certificate};
 use tokio::runtime::Runtime;
 
 /// Backends of one test; they live as long as this.
@@ -66,7 +65,7 @@ fn answers_once(home: &Home, answer: &'static str) -> SocketAddr {
 /// A connection to a door for bytes that no client library would send.
 fn raw(home: &Home, last: u8) -> TcpStream {
     let stream = TcpStream::connect(home.socket(last, tests::home::HTTP)).expect("open");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
     stream
 }
 

@@ -31,9 +31,9 @@ pub struct Client {
 }
 
 /// Sends one packet: what it lost would show.
-pub const PATIENT: Client = Client { tries: 1, wait: Duration::from_secs(5), payload: None, dnssec: false };
+pub const PATIENT: Client = Client { tries: 1, wait: Duration::from_secs(20), payload: None, dnssec: false };
 /// Sends its packet again, as every resolver library does.
-pub const RETRYING: Client = Client { tries: 10, wait: Duration::from_millis(500), ..PATIENT };
+pub const RETRYING: Client = Client { tries: 40, wait: Duration::from_millis(500), ..PATIENT };
 /// For servers from which no answer is expected.
 pub const BRIEF: Client = Client { wait: Duration::from_millis(200), ..PATIENT };
 

@@ -5,7 +5,6 @@ use std::process::Command;
 use tests::{
     Home, Program, eventually,
     home::{DNS, ingress},
-    output,
 };
 
 use crate::apps;
@@ -46,10 +45,8 @@ const QUESTIONS: &[&str] = &[
 
 /// Data alone: what a server does with lifetimes is its own.
 fn short(home: &Home, last: u8, question: &str) -> Vec<String> {
-    let server = format!("@{}", home.address(last));
-    let port = DNS.to_string();
-    let arguments = [&server, "-p", &port, "+tries=1", "+time=2", "+short"];
-    let said = output(Command::new("dig").args(arguments).args(question.split(' ')));
+    let arguments: Vec<&str> = question.split(' ').chain(["+short"]).collect();
+    let said = home.dig_at(last, &arguments);
     let mut lines: Vec<String> = said.lines().map(str::to_owned).collect();
     lines.sort();
     lines
@@ -87,12 +84,8 @@ fn dnsmasq_takes_its_lines_and_answers_alike() {
     for question in QUESTIONS {
         assert_eq!(short(&home, 53, question), short(&home, 22, question), "{question}");
     }
-    let status = |last: u8, name: &str| {
-        let server = format!("@{}", home.address(last));
-        let said = output(Command::new("dig").args([&server, "-p", &DNS.to_string(), "+tries=1", name]));
-        said.split("status: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or(&said).to_owned()
-    };
-    assert_eq!(status(53, "nothing.home.example"), "NXDOMAIN", "it asks nobody else");
+    let said = home.dig_at(53, &["nothing.home.example"]);
+    assert!(said.contains("status: NXDOMAIN"), "it asks nobody else: {said}");
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn sigterm_lets_the_running_request_finish_and_ends_with_success() {
     home.apply("app.yaml", &app(&[web]));
     let mut router = home.start("router");
     let slow = std::process::Command::new("curl")
-        .args(["-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", "http://app.home.example/slow/1500"])
+        .args(["-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", "http://app.home.example/slow/4000"])
         .args(home.connect_to(21))
         .stdout(Stdio::piped())
         .spawn()
@@ -140,7 +140,7 @@ fn a_websocket_stays_until_the_drain_timeout_and_its_end_is_logged() {
     let home = Home::new();
     let backends = Backends::new();
     let web = backends.start(&home, "web");
-    home.write("doorward.yaml", &home.read("doorward.yaml").replace("timeout: 10", "timeout: 1"));
+    home.write("doorward.yaml", &home.read("doorward.yaml").replace("timeout: 10", "timeout: 5"));
     home.apply("app.yaml", &app(&[web]));
     let mut router = home.start("router");
     backends.0.block_on(async {

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{SinkExt, StreamExt};
 use tests::{
-    Home, certificate, eventually,
+    Home, PATIENCE, certificate, eventually,
     home::{HTTP, HTTPS, classes, ingress, service_with},
     output, tls_secret,
 };
@@ -189,7 +189,7 @@ fn both_directions_stream_without_waiting_for_the_other_to_end() {
     let home = home(&backends, "");
     let _router = home.start("router");
     let mut stream = TcpStream::connect(home.socket(21, HTTP)).expect("open");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
     stream
         .write_all(b"POST /stream HTTP/1.1\r\nHost: app.home.example\r\nTransfer-Encoding: chunked\r\n\r\n")
         .expect("sent");
