@@ -1,6 +1,11 @@
 //! No file descriptor left.
 
-use std::{io::Write, net::TcpStream, thread, time::Duration};
+use std::{
+    io::Write,
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tests::{
     dns::{A, framed, query, read_framed, said},
@@ -36,18 +41,25 @@ fn without_file_descriptors_udp_goes_on_quietly_and_the_rest_comes_back() {
         wait_for_pages.push(connect(survivor.home.socket(20, 0), admin));
         if warnings(ADMIN_WARNING) > 0 { Ok(()) } else { Err(survivor.gateway.log()) }
     });
-    assert!(survivor.gateway.open_files() >= n_files, "all are taken");
+    eventually("that all are taken", || match survivor.gateway.open_files() {
+        all if all >= n_files => Ok(()),
+        few => Err(few),
+    });
     assert_eq!(asker.ask(APP, A), right);
     // A manifest cannot be read now.
     survivor.home.apply("late.yaml", &ingress("late", "late.home.example", "web"));
 
     // What it does in a second in which nobody asks anything.
-    let before = survivor.gateway.processor_time();
-    thread::sleep(Duration::from_secs(1));
-    let busy = survivor.gateway.processor_time() - before;
+    let (busy, _) = eventually("a second with little to do and nothing to say", || {
+        let count = || ([DNS_WARNING, ADMIN_WARNING].map(warnings), survivor.gateway.processor_time());
+        let ((said, worked), started) = (count(), Instant::now());
+        thread::sleep(Duration::from_secs(1));
+        let ((said_since, worked_since), passed) = (count(), started.elapsed());
+        let busy = worked_since - worked;
+        // Who spins takes all of a processor that it can get.
+        if said_since == said && 2 * busy < passed { Ok(busy) } else { Err((busy, passed, survivor.gateway.log())) }
+    });
     println!("FIGURE a second without file descriptors: {} ms of processor time", busy.as_millis());
-    assert!(busy < Duration::from_millis(500), "it spins: {busy:?}");
-    assert_eq!([DNS_WARNING, ADMIN_WARNING].map(warnings), [1, 1], "{}", survivor.gateway.log());
     assert_eq!(asker.ask(APP, A), right);
 
     drop((crowd, wait_for_pages));
