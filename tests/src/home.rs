@@ -137,16 +137,22 @@ drain: {{delay: 0, timeout: 10}}
 
     /// `gateway` or `router`, on this home's manifests; not yet ready.
     pub fn launch(&self, program: &str) -> Program {
-        let mut command = Command::new(binary(program));
-        command.arg("--config").arg(self.path("doorward.yaml")).arg("--manifests").arg(self.manifests());
-        Program::start(&mut command, self.path(&format!("{program}.log")))
+        self.launch_by(Command::new(binary(program)), program)
     }
 
     /// The same with no more than that many file descriptors.
     pub fn launch_with_files(&self, program: &str, most: usize) -> Program {
         let mut command = Command::new("prlimit");
         command.arg(format!("--nofile={most}")).arg(binary(program));
+        self.launch_by(command, program)
+    }
+
+    fn launch_by(&self, mut command: Command, program: &str) -> Program {
         command.arg("--config").arg(self.path("doorward.yaml")).arg("--manifests").arg(self.manifests());
+        if program == "gateway" {
+            // As in deploy/kustomize: with a heap for each thread, its memory is another one each time.
+            command.env("MALLOC_ARENA_MAX", "1");
+        }
         Program::start(&mut command, self.path(&format!("{program}.log")))
     }
 
