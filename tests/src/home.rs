@@ -2,10 +2,13 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::PathBuf,
-    process::Command,
-    sync::atomic::{AtomicU8, Ordering::Relaxed},
+    process::{self, Command},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
 };
 
 use tempfile::TempDir;
@@ -37,10 +40,9 @@ impl Home {
     /// When there is no place for temporary files.
     pub fn new() -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(1);
-        let process = u8::try_from(std::process::id() % 200).unwrap_or_default() + 20;
         let home = Self {
             directory: tempfile::tempdir().expect("a place for temporary files"),
-            network: [127, process, NEXT.fetch_add(1, Relaxed)],
+            network: [127, number_of_process(), NEXT.fetch_add(1, Relaxed)],
         };
         fs::create_dir(home.manifests()).expect("a new directory is empty");
         home.configure("");
@@ -272,6 +274,21 @@ spec:
     pub fn status(&self, last: u8, url: &str) -> String {
         self.curl(last, &["-o", "/dev/null", "-w", "%{http_code}", url])
     }
+}
+
+/// From 20 on, and of no other test program that runs now.
+///
+/// # Panics
+/// When two hundred of them run.
+pub fn number_of_process() -> u8 {
+    // No home has `127.x.0`; who holds this socket has the x. The kernel gives it back, however the process ends.
+    static HELD: OnceLock<(u8, UdpSocket)> = OnceLock::new();
+    let hold = || {
+        let first = process::id() % 200;
+        let mut numbers = (first..first + 200).map(|number| u8::try_from(20 + number % 200).expect("small"));
+        numbers.find_map(|number| Some((number, UdpSocket::bind((Ipv4Addr::new(127, number, 0, 1), ADMIN)).ok()?)))
+    };
+    HELD.get_or_init(|| hold().expect("loopback has a network that nobody uses")).0
 }
 
 /// app.home.example by an Ingress of class `internal`, its Service `web` and the endpoints.

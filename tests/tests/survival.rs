@@ -23,7 +23,7 @@ use std::{
 use tests::{
     Home, PATIENCE, Program,
     dns::{A, Asker},
-    home::{DNS, classes, ingress, service},
+    home::{DNS, classes, ingress, number_of_process, service},
     output,
 };
 
@@ -50,8 +50,7 @@ impl Survivor {
     fn start_wide() -> Self {
         // Nobody else may have this port on any address, so that it is not the one of all other tests.
         static NEXT: AtomicU16 = AtomicU16::new(0);
-        let process = u16::try_from(process::id() % 1000).expect("small");
-        let port = 20_000 + 10 * process + NEXT.fetch_add(1, Relaxed);
+        let port = 20_000 + 10 * u16::from(number_of_process()) + NEXT.fetch_add(1, Relaxed);
         let home = home();
         configure(&home, &format!("listen: [\"{}\"]", home.socket(22, DNS)), &format!("listen: [\"0.0.0.0:{port}\"]"));
         Self { server: home.socket(22, port), ..Self::start_in(home) }
