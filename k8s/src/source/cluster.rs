@@ -400,7 +400,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_first_snapshot_waits_for_every_kind_and_a_missing_one_counts_as_listed() {
         let (reports, mut updates) = collector();
         report(&reports, Kind::Service, What::Listed(vec![service("web", 80)])).await;
@@ -462,7 +462,7 @@ mod tests {
         assert!(tokio::time::timeout(PATIENCE * 100, updates.recv()).await.is_err(), "Services are not listed");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn several_changes_are_one_snapshot_and_endpoints_are_none() {
         let (reports, mut updates) = collector();
         report(&reports, Kind::EndpointSlice, What::Listed(vec![slice("10.0.0.1")])).await;
@@ -483,7 +483,7 @@ mod tests {
         assert!(tokio::time::timeout(HOLD_OFF * 3, updates.recv()).await.is_err(), "nothing more has changed");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_object_that_cannot_be_decoded_stays_as_it_was_and_is_a_problem() {
         let (reports, mut updates) = collector();
         report(&reports, Kind::EndpointSlice, What::Absent).await;
@@ -501,7 +501,7 @@ mod tests {
         assert!(snapshot(&mut updates).await.services.is_empty());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_object_that_was_never_readable_is_no_problem_once_it_is_gone() {
         let (reports, mut updates) = collector();
         let broken = || Err((("default".to_owned(), "web-1".to_owned()), "endpoints: expected a list".to_owned()));
@@ -515,7 +515,7 @@ mod tests {
         assert_eq!(snapshot(&mut updates).await.problems.len(), 1);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_list_that_is_as_before_says_nothing() {
         let (reports, mut updates) = collector();
         for (kind, listed) in [(Kind::EndpointSlice, slice("10.0.0.1")), (Kind::Service, service("web", 80))] {
