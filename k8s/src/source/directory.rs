@@ -323,6 +323,13 @@ mod tests {
         )
     }
 
+    /// Whole: who reads while a file is written sees a part of it, or nothing.
+    fn put(path: &Path, text: &str) {
+        let aside = path.with_extension("aside");
+        fs::write(&aside, text).expect("written");
+        fs::rename(aside, path).expect("moved");
+    }
+
     async fn next(updates: &mut mpsc::Receiver<Update>) -> Update {
         tokio::time::timeout(Duration::from_secs(10), updates.recv()).await.expect("an update in time").expect("open")
     }
@@ -337,7 +344,7 @@ mod tests {
         let Update::Snapshot(first) = next(&mut updates).await else { panic!("a snapshot first") };
         assert_eq!((first.services.len(), first.problems.len()), (1, 0));
 
-        fs::write(&path, format!("{SERVICE}---\nkind: [")).expect("written");
+        put(&path, &format!("{SERVICE}---\nkind: ["));
         let Update::Snapshot(broken) = next(&mut updates).await else { panic!("a snapshot") };
         assert_eq!((broken.services.len(), broken.problems.len()), (1, 1));
         assert!(broken.problems[0].to_string().starts_with(&format!("File {}: cannot be read: ", path.display())));
@@ -583,7 +590,7 @@ mod tests {
         let Update::Snapshot(first) = next(&mut updates).await else { panic!("a snapshot first") };
         assert_eq!(first.endpoint_slices.len(), 1);
 
-        fs::write(&path, slice("10.0.0.2")).expect("written");
+        put(&path, &slice("10.0.0.2"));
         let Update::Endpoints { service, slices } = next(&mut updates).await else { panic!("endpoints") };
         assert_eq!(
             (service.to_string(), slices[0].endpoints[0].addresses[0].as_str()),
