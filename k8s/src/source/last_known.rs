@@ -455,9 +455,14 @@ mod tests {
 
         let mut third = Program::start(&path).await;
         let restored = third.snapshot().await;
-        third.list(&["a"]).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let followed = third.followed.clone();
+        let on_disk = Some(restore(&path, KINDS).await.expect("it is there").on_disk);
+        let mut state = StateFile { path: path.clone(), kinds: KINDS, on_disk, followed, complaints: BTreeSet::new() };
+        assert!(state.write(Arc::new(services(&["a"])), Why::Due).await);
         assert_eq!(fs::read(&path).expect("there"), text, "nothing has changed");
+        third.list(&["a"]).await;
+        // Times are kept in milliseconds.
+        tokio::time::sleep(Duration::from_millis(2)).await;
         third.leave().await;
         let later = Program::start(&path).await.snapshot().await;
         assert_eq!(names(&later), names(&restored));
