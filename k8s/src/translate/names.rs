@@ -245,8 +245,6 @@ fn withheld(why: impl AsRef<str>) -> ClaimedAnswer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
     use crate::{
         config,
@@ -278,7 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn records_without_number_take_no_time_and_the_first_ones_count() {
+    fn of_records_without_number_the_first_ones_count() {
+        // So many that nobody would see the end of this if each were compared with all before it.
         let many = 100_000;
         let one = |number: u32| endpoint("A", i64::from(number % 86_400), [address(number)]);
         for endpoints in [
@@ -288,9 +287,7 @@ mod tests {
             (0..many).map(|number| endpoint("CNAME", 60, [format!("a{number}.home.example")])).collect(),
             (0..many).map(|number| endpoint("TXT", 60, [address(number)])).collect(),
         ] {
-            let started = Instant::now();
             let Names { claims, problems } = names_of(endpoints);
-            assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
             let records = claims.iter().map(|claim| match &claim.answer {
                 ClaimedAnswer::Records(data) => data.len(),
                 _ => 0,
