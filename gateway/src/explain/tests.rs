@@ -1,6 +1,9 @@
 //! The reason says what there is to change, and what is explained is what is answered.
 
-use k8s::model::{ObjectName, RecordData};
+use k8s::{
+    model::{ObjectName, RecordData},
+    problem::Reason,
+};
 
 use super::*;
 use crate::fixture;
