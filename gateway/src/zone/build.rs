@@ -21,31 +21,47 @@ impl Zones {
     /// the configuration put some entry points before the others. Other types of records are merged.
     pub fn build(claims: &[NameClaim], config: &Config, view: Option<&ViewConfig>, serial: u32) -> Self {
         let mut zones: Vec<Zone> = config.zones.iter().enumerate().map(|(at, zone)| empty(zone, at, serial)).collect();
-        let mut own = Vec::new();
-        if config.dns.reverse {
-            own = reverse_claims(claims, config);
-            zones.extend(reverse_zones(&own, config, serial));
-        }
-        zones.sort_by_key(|zone| std::cmp::Reverse(name::labels(zone.apex.as_bytes()).count()));
-        place_inner_zones(&mut zones);
+        sort(&mut zones);
+        let doors = if config.dns.reverse { reverse::doors(claims, config) } else { Vec::new() };
+        let mut own: Vec<NameClaim> = doors.iter().cloned().map(|(name, addresses)| door(name, addresses)).collect();
+        own.extend(config.zones.iter().filter_map(|zone| name_server(zone, &config.dns.addresses)));
 
         let mut by_name: BTreeMap<WireName, Vec<&NameClaim>> = BTreeMap::new();
-        own.extend(config.zones.iter().filter_map(|zone| name_server(zone, &config.dns.addresses)));
         for claim in claims.iter().chain(&own).filter(|claim| !matches!(claim.answer, ClaimedAnswer::Withheld(_))) {
             by_name.entry(WireName::from(&claim.name)).or_default().push(claim);
         }
-        for (name, mut claims) in by_name {
+        for (name, claims) in &mut by_name {
             claims.sort_by_key(|claim| place_in_view(claim, view, config));
-            if let Some(zone) = zones.iter_mut().find(|zone| zone.apex.is_at_or_above(name.as_bytes())) {
-                let (rrsets, claims) = settle(&claims, zone.ttl, config.dns.https_records);
-                let node = node(zone, &name);
-                (node.rrsets, node.claims) = (rrsets, claims);
+            place(&mut zones, name, claims, config);
+        }
+        if config.dns.reverse {
+            let pointers = pointers(&zones, claims, &doors, config);
+            zones.extend(reverse_zones(&pointers, config, serial));
+            sort(&mut zones);
+            for (name, pointer) in &pointers {
+                let others = by_name.remove(name).unwrap_or_default();
+                place(&mut zones, name, &[others, vec![pointer]].concat(), config);
             }
         }
+        place_inner_zones(&mut zones);
         for zone in &mut zones {
             place_name_server(zone);
         }
         Self { zones, serial }
+    }
+}
+
+/// The longest apex first.
+fn sort(zones: &mut [Zone]) {
+    zones.sort_by_key(|zone| std::cmp::Reverse(name::labels(zone.apex.as_bytes()).count()));
+}
+
+/// Gives a name what all claims on it come to, in the zone that holds it.
+fn place(zones: &mut [Zone], name: &WireName, claims: &[&NameClaim], config: &Config) {
+    if let Some(zone) = zones.iter_mut().find(|zone| zone.apex.is_at_or_above(name.as_bytes())) {
+        let (rrsets, claims) = settle(claims, zone.ttl, config.dns.https_records);
+        let node = node(zone, name);
+        (node.rrsets, node.claims) = (rrsets, claims);
     }
 }
 
@@ -249,60 +265,41 @@ fn configured(key: &str, name: HostName, data: Vec<RecordData>) -> NameClaim {
     }
 }
 
-/// Names for the addresses, and the addresses' own names (PTR): an entry point is called after itself
-/// in the first zone (`lan.home.example`), everything else by the first name that has the address.
-fn reverse_claims(claims: &[NameClaim], config: &Config) -> Vec<NameClaim> {
-    let Some(zone) = config.zones.first() else { return Vec::new() };
-    let mut named: BTreeMap<IpAddr, HostName> = BTreeMap::new();
-    let mut forward = Vec::new();
-    let doors = config.entry_points.iter().map(|entry| (&*entry.name, entry.addresses.as_slice()));
-    let gateways = claims.iter().filter_map(|claim| match &claim.answer {
-        // `namespace/name`.
-        ClaimedAnswer::EntryPoint { name, addresses, .. } => Some((name.split_once('/')?.1, &**addresses)),
-        ClaimedAnswer::Records(_) | ClaimedAnswer::Withheld(_) => None,
-    });
-    let of_gateway = std::iter::once(("ns", config.dns.addresses.as_slice()));
-    for (label, addresses) in of_gateway.chain(doors).chain(gateways) {
-        let Ok(name) = format!("{label}.{}", zone.name).parse::<HostName>() else { continue };
-        let new: Vec<IpAddr> = addresses.iter().copied().filter(|it| !named.contains_key(it)).collect();
-        if new.is_empty() || named.values().any(|taken| *taken == name) {
-            continue;
-        }
-        named.extend(new.iter().map(|address| (*address, name.clone())));
-        if label != "ns" {
-            forward.push(configured("dns.reverse", name, new.into_iter().map(RecordData::from).collect()));
-        }
-    }
-    for claim in claims {
-        let (ClaimedAnswer::Records(data), HostPattern::Exact(name)) = (&claim.answer, &claim.name) else { continue };
-        for data in data {
-            let address = match data {
-                RecordData::A(v4) => IpAddr::V4(*v4),
-                RecordData::Aaaa(v6) => IpAddr::V6(*v6),
-                _ => continue,
-            };
-            named.entry(address).or_insert_with(|| name.clone());
-        }
-    }
-    // Forward names come after every object's own claim.
-    let pointers = named.into_iter().filter_map(|(address, name)| {
-        let owner = reverse::name_of(address).to_string().parse().ok()?;
-        Some(configured("dns.reverse", owner, vec![RecordData::Ptr(name)]))
-    });
-    forward.into_iter().chain(pointers).collect()
+/// An entry point called after itself. After every object's own claim.
+fn door(name: HostName, addresses: Vec<IpAddr>) -> NameClaim {
+    configured("dns.reverse", name, addresses.into_iter().map(RecordData::from).collect())
 }
 
-/// One for each network of the addresses that have names.
-fn reverse_zones(claims: &[NameClaim], config: &Config, serial: u32) -> Vec<Zone> {
+/// The addresses' own names (PTR), in the order of the alphabet. Whoever gives one a pointer or an alias of its own
+/// (RFC 2317) has the last word.
+fn pointers(
+    zones: &[Zone],
+    claims: &[NameClaim],
+    doors: &[(HostName, Vec<IpAddr>)],
+    config: &Config,
+) -> BTreeMap<WireName, NameClaim> {
+    let has_its_own = |owner: &WireName| {
+        let node = reverse::zone_of(zones, owner).and_then(|zone| zone.node(owner.as_bytes()));
+        node.is_some_and(|node| [kind::PTR, kind::CNAME].into_iter().any(|kind| node.rrset(kind).is_some()))
+    };
+    let named = reverse::names_of_addresses(zones, claims, doors, config).into_iter();
+    let pointers = named.filter_map(|(address, name)| {
+        let owner = reverse::name_of(address);
+        let host = owner.to_string().parse().ok()?;
+        (!has_its_own(&owner)).then(|| (owner, configured("dns.reverse", host, vec![RecordData::Ptr(name)])))
+    });
+    pointers.collect()
+}
+
+/// One for each network of the addresses that have names, but in a zone that the configuration names: there they are
+/// names like any other.
+fn reverse_zones(pointers: &BTreeMap<WireName, NameClaim>, config: &Config, serial: u32) -> Vec<Zone> {
     let Some(first) = config.zones.first() else { return Vec::new() };
     let apex = WireName::from(&first.name);
     let (name_server, mailbox) = (below(&apex, "ns"), below(&apex, "hostmaster"));
-    let mut apexes: Vec<WireName> = claims
-        .iter()
-        .filter(|claim| matches!(&claim.answer, ClaimedAnswer::Records(data) if matches!(**data, [RecordData::Ptr(_)])))
-        .map(|claim| reverse::network_of(&WireName::from(&claim.name)))
-        .filter(|apex| !config.zones.iter().any(|zone| WireName::from(&zone.name) == *apex))
-        .collect();
+    let configured: Vec<WireName> = config.zones.iter().map(|zone| WireName::from(&zone.name)).collect();
+    let is_free = |owner: &&WireName| !configured.iter().any(|apex| apex.is_at_or_above(owner.as_bytes()));
+    let mut apexes: Vec<WireName> = pointers.keys().filter(is_free).map(reverse::network_of).collect();
     apexes.sort();
     apexes.dedup();
     apexes

@@ -1,5 +1,6 @@
 //! RFC 4592 and precedence, on zones built from small models.
 
+use k8s::model::{NameClaim, RecordData};
 use proptest::prelude::*;
 
 use super::*;
@@ -158,6 +159,100 @@ fn names_between_a_zone_and_one_inside_it_exist_without_records() {
             ("a.b.home.example", "nodata"),
             ("app.a.b.home.example", "a 192.168.8.21"),
             ("z.a.b.home.example", "nodata"),
+        ],
+    );
+}
+
+/// The pointers of `dns.reverse`: of each address, its names or that it has none, and the zone that says so.
+fn check_pointers(more_zones: &str, claims: &[NameClaim], expected: &[(&str, &str)]) {
+    let config = fixture::config(&format!("zones: [home.example{more_zones}]\ndns: {{reverse: true}}"));
+    let zones = Zones::build(claims, &config, None, 1);
+    for (address, name) in expected {
+        let owner = name_of_address(address.parse().expect("an address"));
+        let found = match zones.lookup(owner.as_bytes()) {
+            Lookup::Found { zone, node, .. } => {
+                let names = node.rrsets.iter().flat_map(|rrset| rrset.data.iter().map(ToString::to_string));
+                format!("{} in {}", names.collect::<Vec<_>>().join(" "), zone.apex)
+            }
+            Lookup::Missing { zone } => format!("none in {}", zone.apex),
+            Lookup::Denied { .. } | Lookup::OutOfZone => "none".to_owned(),
+        };
+        assert_eq!(found, *name, "{address}");
+    }
+}
+
+#[test]
+fn an_address_is_called_by_the_first_name_that_is_answered_with_it() {
+    let a = |name: &str, last: u8| fixture::records(name, [RecordData::A([192, 168, 8, last].into())]);
+    let mut claims = fixture::claims(&[
+        ("default/edge=192.168.8.61", "one.home.example"),
+        // Its Gateway has the name of another one, and that name the other one's address.
+        ("media/edge=192.168.8.62", "*.two.home.example"),
+        ("media/edge=192.168.8.62", "two.home.example"),
+        ("media/edge=192.168.8.62", "three.home.example"),
+        ("media/wild=192.168.8.66", "one.home.example"),
+        ("media/taken=192.168.8.69", "four.home.example"),
+    ]);
+    claims.extend([
+        a("nas.home.example", 63),
+        // Outranked by what comes before them.
+        NameClaim { object: ObjectName::new("DNSEndpoint", "x", "y"), ..a("nas.home.example", 64) },
+        NameClaim { object: ObjectName::new("DNSEndpoint", "x", "y"), ..a("nas.home.example", 65) },
+        a("other.home.example", 65),
+        a("*.wild.home.example", 67),
+        a("outside.example", 68),
+        // A door's name that an object has.
+        a("taken.home.example", 70),
+    ]);
+    check_pointers(
+        "",
+        &claims,
+        &[
+            ("192.168.8.21", "PTR lan.home.example. in 8.168.192.in-addr.arpa"),
+            ("192.168.8.61", "PTR edge.home.example. in 8.168.192.in-addr.arpa"),
+            ("192.168.8.62", "PTR two.home.example. in 8.168.192.in-addr.arpa"),
+            ("192.168.8.63", "PTR nas.home.example. in 8.168.192.in-addr.arpa"),
+            ("192.168.8.64", "none in 8.168.192.in-addr.arpa"),
+            ("192.168.8.65", "PTR other.home.example. in 8.168.192.in-addr.arpa"),
+            ("192.168.8.66", "PTR wild.home.example. in 8.168.192.in-addr.arpa"),
+            ("192.168.8.67", "none in 8.168.192.in-addr.arpa"),
+            ("192.168.8.68", "none in 8.168.192.in-addr.arpa"),
+            ("192.168.8.69", "PTR four.home.example. in 8.168.192.in-addr.arpa"),
+            ("192.168.8.70", "PTR taken.home.example. in 8.168.192.in-addr.arpa"),
+        ],
+    );
+}
+
+#[test]
+fn in_a_zone_of_the_configuration_addresses_have_their_names_in_that_zone() {
+    let a = |name: &str, third: u8, last: u8| fixture::records(name, [RecordData::A([192, 168, third, last].into())]);
+    let ptr = |name: &str, target: &str| fixture::records(name, [RecordData::Ptr(target.parse().expect("a name"))]);
+    let claims = [
+        a("a.home.example", 8, 50),
+        a("b.home.example", 8, 51),
+        a("c.home.example", 9, 50),
+        a("c.home.example", 9, 51),
+        ptr("51.8.168.192.in-addr.arpa", "mine.home.example"),
+    ];
+    check_pointers(
+        ", 168.192.in-addr.arpa, 50.9.168.192.in-addr.arpa",
+        &claims,
+        &[
+            ("192.168.8.21", "PTR lan.home.example. in 168.192.in-addr.arpa"),
+            ("192.168.8.50", "PTR a.home.example. in 168.192.in-addr.arpa"),
+            // Whoever writes one knows why.
+            ("192.168.8.51", "PTR mine.home.example. in 168.192.in-addr.arpa"),
+            ("192.168.8.52", "none in 168.192.in-addr.arpa"),
+            ("192.168.9.50", "PTR c.home.example. in 50.9.168.192.in-addr.arpa"),
+            ("192.168.9.51", "PTR c.home.example. in 168.192.in-addr.arpa"),
+        ],
+    );
+    check_pointers(
+        ", 50.9.168.192.in-addr.arpa",
+        &claims,
+        &[
+            ("192.168.9.50", "PTR c.home.example. in 50.9.168.192.in-addr.arpa"),
+            ("192.168.9.51", "PTR c.home.example. in 9.168.192.in-addr.arpa"),
         ],
     );
 }
