@@ -1,10 +1,14 @@
 //! Everything that is answered, as a list: for people, for programs, and for other name servers. Pure.
 
-use std::fmt::Write;
+mod alias;
+mod dnsmasq;
+
+use std::{collections::BTreeSet, fmt::Write};
 
 use serde::Serialize;
 
-use crate::zone::{Claim, Data, Part, WireName, Zone, Zones, kind};
+use self::alias::End;
+use crate::zone::{Claim, Data, Node, Part, RrSet, WireName, Zone, Zones, kind};
 
 /// How the list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +16,7 @@ pub enum Format {
     /// Columns: name, type, data, lifetime, and whose it is.
     Table,
     Json,
-    /// As in /etc/hosts: addresses of names that are no wildcards.
+    /// As in /etc/hosts: addresses of names that are no wildcards, and of their aliases.
     Hosts,
     /// `address=` and its kin, for dnsmasq itself to answer.
     Dnsmasq,
@@ -63,8 +67,8 @@ pub(crate) fn list(zones: &Zones, format: Format, only: Option<&str>) -> Result<
     Ok(match format {
         Format::Table => table(&rows(&chosen)),
         Format::Json => serde_json::to_string_pretty(&rows(&chosen)).unwrap_or_default() + "\n",
-        Format::Hosts => hosts(&chosen),
-        Format::Dnsmasq => dnsmasq(&chosen),
+        Format::Hosts => hosts(zones, &chosen),
+        Format::Dnsmasq => dnsmasq::lines(zones, &chosen),
         Format::Zone => chosen.into_iter().map(zone_file).collect(),
     })
 }
@@ -120,54 +124,36 @@ fn table(rows: &[Row]) -> String {
         .collect()
 }
 
-fn hosts(zones: &[&Zone]) -> String {
-    let mut lines: Vec<String> = records(zones)
-        .filter(|(_, name, _, _)| !name.is_wildcard())
-        .filter_map(|(_, name, _, data)| Some(format!("{} {name}\n", address(data)?)))
-        .collect();
-    lines.sort();
-    lines.concat()
+/// What has addresses and cannot stand in such a file is told, for nobody to miss it unawares.
+fn hosts(zones: &Zones, chosen: &[&Zone]) -> String {
+    let nodes = chosen.iter().flat_map(|zone| zone.nodes());
+    let lines: BTreeSet<HostsLine> = nodes.flat_map(|(name, node)| hosts_of(zones, name, node)).collect();
+    lines.into_iter().map(|HostsLine { address, text, .. }| format!("{address} {text}\n")).collect()
 }
 
-fn address(data: &Data) -> Option<String> {
-    let text = data.to_string();
-    text.strip_prefix("A ").or_else(|| text.strip_prefix("AAAA ")).map(str::to_owned)
+/// Sorted: an address is called by its first name, which should be no alias.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct HostsLine {
+    /// `#` where it is a comment.
+    address: String,
+    is_alias: bool,
+    text: String,
 }
 
-/// `host-record` answers a name alone, `address=/*.name/` what is below it. What a zone has nothing for is not asked
-/// of anybody else (`local`), except names of addresses: others may have some of a network too.
-fn dnsmasq(zones: &[&Zone]) -> String {
-    let whole = zones.iter().filter(|zone| zone.configured.is_some()).map(|zone| format!("local=/{}/\n", zone.apex));
-    let mut lines: Vec<String> = records(zones)
-        .filter_map(|(_, name, ttl, data)| {
-            let text = data.to_string();
-            let (kind, value) = text.split_once(' ')?;
-            let value = value.trim_end_matches('.');
-            Some(match kind {
-                "A" | "AAAA" if name.is_wildcard() => {
-                    format!("address=/*.{}/{value}\n", name.to_string().trim_start_matches("*."))
-                }
-                _ if name.is_wildcard() => format!("# {name} {text}: dnsmasq has only addresses for wildcards\n"),
-                "A" | "AAAA" => format!("host-record={name},{value},{ttl}\n"),
-                "CNAME" => format!("cname={name},{value},{ttl}\n"),
-                "PTR" => format!("ptr-record={name},{value}\n"),
-                "TXT" => format!("txt-record={name},{}\n", value.replace("\" \"", "\",\"")),
-                "MX" => {
-                    let (preference, exchange) = value.split_once(' ')?;
-                    format!("mx-host={name},{exchange},{preference}\n")
-                }
-                "SRV" => {
-                    let [priority, weight, port, target] = *value.split(' ').collect::<Vec<_>>() else { return None };
-                    format!("srv-host={name},{target},{port},{priority},{weight}\n")
-                }
-                // dnsmasq has no words for it.
-                _ => return None,
-            })
-        })
-        .chain(whole)
-        .collect();
-    lines.sort();
-    lines.concat()
+fn hosts_of(zones: &Zones, name: &WireName, node: &Node) -> Vec<HostsLine> {
+    let line = |address: &str, is_alias, text| HostsLine { address: address.to_owned(), is_alias, text };
+    let left_out = |why: &str| vec![line("#", false, format!("{name} is left out: {why}"))];
+    let is_alias = node.alias().is_some();
+    let rrsets: Vec<&RrSet> = match is_alias.then(|| alias::end(zones, name, node)) {
+        None => alias::addresses(node),
+        Some(End::Addresses { rrsets, .. }) => rrsets,
+        Some(nowhere) => return left_out(&nowhere.to_string()),
+    };
+    if name.is_wildcard() && !rrsets.is_empty() {
+        return left_out("such a file has no wildcards");
+    }
+    let data = rrsets.iter().flat_map(|rrset| &rrset.data);
+    data.filter_map(|data| Some(line(data.to_string().split_once(' ')?.1, is_alias, name.to_string()))).collect()
 }
 
 fn zone_file(zone: &Zone) -> String {

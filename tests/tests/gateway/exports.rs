@@ -84,8 +84,109 @@ fn dnsmasq_takes_its_lines_and_answers_alike() {
     for question in QUESTIONS {
         assert_eq!(short(&home, 53, question), short(&home, 22, question), "{question}");
     }
-    let said = home.dig_at(53, &["nothing.home.example"]);
-    assert!(said.contains("status: NXDOMAIN"), "it asks nobody else: {said}");
+    assert_eq!(status(&home, 53, "nothing.home.example A"), "NXDOMAIN", "it asks nobody else");
+}
+
+fn status(home: &Home, last: u8, question: &str) -> String {
+    let said = home.dig_at(last, &question.split(' ').collect::<Vec<_>>());
+    said.split("status: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or(&said).to_owned()
+}
+
+/// What dnsmasq has other ways for, or none.
+fn odd_home() -> Home {
+    let home = Home::new();
+    let long = "x".repeat(1200);
+    home.configure_dns(
+        "home.example",
+        &format!(
+            "httpsRecords: true, records: [
+  {{name: '*.dual.home.example', type: A, targets: [192.168.8.61]}},
+  {{name: '*.dual.home.example', type: AAAA, targets: ['fd00:8::61']}},
+  {{name: sole.dual.home.example, type: A, targets: [192.168.8.62]}},
+  {{name: c.b.dual.home.example, type: TXT, targets: [deep]}},
+  {{name: '*.six.home.example', type: AAAA, targets: ['fd00:8::63']}},
+  {{name: '*.text.home.example', type: TXT, targets: ['{long}']}},
+  {{name: long.home.example, type: TXT, targets: ['{long}']}},
+  {{name: odd.home.example, type: TXT, targets: ['Küche', ' ', '\" \" a\\\\b \\n # , ; = / \"', '\"\" \"a\\010\\007\"']}},
+  {{name: here.home.example, type: CNAME, targets: [there.home.example]}},
+  {{name: there.home.example, type: CNAME, targets: [here.home.example]}},
+  {{name: wild.home.example, type: CNAME, targets: [x.dual.home.example]}},
+  {{name: '*.alias.home.example', type: CNAME, targets: [sole.dual.home.example]}},
+  {{name: away.home.example, type: CNAME, targets: [www.example.net]}}]"
+        ),
+        "",
+    );
+    // HTTPS records are for the port that browsers use.
+    home.write("doorward.yaml", &home.read("doorward.yaml").replace("https: 8443", "https: 443"));
+    let secure = ingress("secure", "secure.home.example", "web")
+        .replace("  rules:", "  tls: [{hosts: [secure.home.example], secretName: secure}]\n  rules:");
+    home.apply("apps.yaml", &(apps() + &secure));
+    home
+}
+
+#[test]
+fn dnsmasq_starts_with_what_it_cannot_say_and_denies_nothing_that_exists() {
+    let home = odd_home();
+    let _gateway = home.start("gateway");
+    let file = written(&home, "dnsmasq", &[]);
+    let _dnsmasq = dnsmasq(&home, &file);
+    eventually("dnsmasq", || match short(&home, 53, "grafana.home.example A") {
+        answer if answer == [home.address(21).to_string()] => Ok(()),
+        other => Err(format!("{other:?} {}", home.read("dnsmasq.log"))),
+    });
+    for question in [
+        "x.apps.home.example A",
+        "x.apps.home.example AAAA",
+        "x.apps.home.example TXT",
+        "x.dual.home.example A",
+        "x.dual.home.example AAAA",
+        "x.dual.home.example TXT",
+        "sole.dual.home.example A",
+        "sole.dual.home.example AAAA",
+        "below.sole.dual.home.example A",
+        "b.dual.home.example AAAA",
+        "c.b.dual.home.example A",
+        "x.six.home.example A",
+        "x.six.home.example AAAA",
+        "odd.home.example TXT",
+        "away.home.example A",
+        "secure.home.example HTTPS",
+        "secure.home.example TXT",
+    ] {
+        let both = [53, 22].map(|last| (status(&home, last, question), short(&home, last, question)));
+        assert_eq!(both[0], both[1], "{question}\n{}", home.read("dnsmasq"));
+    }
+    for (question, expected) in [
+        ("wild.home.example A", "192.168.8.61"),
+        ("wild.home.example AAAA", "fd00:8::61"),
+        ("x.alias.home.example A", "192.168.8.62"),
+    ] {
+        assert_eq!(short(&home, 53, question), [expected], "{question}");
+        assert!(short(&home, 22, question).contains(&expected.to_owned()), "{question}");
+    }
+    for expected in [
+        "# here.home.example CNAME is left out: its aliases lead in a circle\n",
+        "# long.home.example TXT is left out: dnsmasq reads no line of more than 1024 bytes\n",
+        "# *.text.home.example TXT is left out: dnsmasq has only addresses for wildcards\n",
+    ] {
+        assert!(home.read("dnsmasq").contains(expected), "{expected} is not in\n{}", home.read("dnsmasq"));
+    }
+}
+
+#[test]
+fn a_hosts_file_has_the_addresses_of_aliases_and_says_what_it_is_without() {
+    let home = odd_home();
+    let _gateway = home.start("gateway");
+    let (said, _) = home.command("gateway", &["records", "--format", "hosts"]);
+    for expected in [
+        "192.168.8.61 wild.home.example\n",
+        "fd00:8::61 wild.home.example\n",
+        "# here.home.example is left out: its aliases lead in a circle\n",
+        "# away.home.example is left out: it is an alias of www.example.net, which lies in no zone\n",
+        "# *.dual.home.example is left out: such a file has no wildcards\n",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in\n{said}");
+    }
 }
 
 #[test]
