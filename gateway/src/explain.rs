@@ -23,7 +23,7 @@ use self::because::because;
 use crate::{
     reference::{self, Outcome, Policy, Transport},
     view::{View, Views},
-    zone::{Lookup, WireName, kind, name_of_address},
+    zone::{Lookup, WireName, Zones, kind, name_of_address},
 };
 
 /// What is answered, and why.
@@ -34,7 +34,8 @@ pub(crate) struct Explanation {
     /// None where it was asked for addresses of either kind.
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
-    /// `NOERROR`, `NODATA`, `NXDOMAIN`, `REFUSED`, or `FORWARDED` where the upstream decides.
+    /// `NOERROR`, `NODATA` (also where aliases end in nothing), `NXDOMAIN`, `REFUSED`, `SERVFAIL`, `DROPPED`, or
+    /// `FORWARDED` where the upstream decides.
     pub(crate) answer: String,
     /// The answer's records, as a zone file has them.
     pub(crate) records: Vec<String>,
@@ -120,14 +121,16 @@ pub(crate) struct Known<'a> {
 pub(crate) fn explain(known: &Known<'_>, question: &Question) -> Explanation {
     let mut explained = Explanation {
         name: question.name.clone(),
-        kind: question.kind.map(|kind| kind.to_string()),
+        kind: question.kind.map(type_name),
         objects: known.objects.map(as_of),
         ..Explanation::default()
     };
     let client = question.client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.to_canonical());
+    let mut in_vain = None;
     for kind in kinds(question) {
-        ask(known.views, known.policy, (&question.name, kind, client), &mut explained);
+        in_vain = ask(known.views, known.policy, (&question.name, kind, client), &mut explained).or(in_vain);
     }
+    explained.because.extend(in_vain.as_ref().map(|in_vain| in_vain.why.clone()));
     if question.client.is_some() && !known.config.dns.clients.iter().any(|network| network.contains(&client)) {
         let (answer, gets) = match known.config.dns.strangers {
             Strangers::Drop => ("DROPPED", "gets no answer at all"),
@@ -143,7 +146,7 @@ pub(crate) fn explain(known: &Known<'_>, question: &Question) -> Explanation {
     };
     let (place, view) = views.of(client);
     explained.view = Some(view.name.clone()).filter(|name| !name.is_empty());
-    because(known, (views, view), question, &mut explained);
+    because(known, (views, view), question, in_vain.as_ref(), &mut explained);
     let others = views.all().iter().enumerate().filter(|(other, _)| *other != place);
     explained.elsewhere = others.filter_map(|(_, other)| differs(&question.name, view, other)).collect();
     if known.objects.is_some() {
@@ -156,6 +159,13 @@ pub(crate) fn explain(known: &Known<'_>, question: &Question) -> Explanation {
 
 fn kinds(question: &Question) -> Vec<RecordType> {
     question.kind.map_or_else(|| vec![RecordType::A, RecordType::AAAA], |kind| vec![kind])
+}
+
+fn type_name(kind: RecordType) -> String {
+    match kind {
+        RecordType::Unknown(_) | RecordType::ZERO => format!("TYPE{}", u16::from(kind)),
+        known => known.to_string(),
+    }
 }
 
 fn as_of(objects: Objects) -> AsOf {
@@ -181,26 +191,33 @@ fn differs(name: &str, here: &View, there: &View) -> Option<String> {
     })
 }
 
+/// Why clients get nothing, though there is something.
+struct InVain {
+    why: String,
+    /// Names that the answer has looked at.
+    n_names: usize,
+}
+
 /// Puts the question to [`reference`], so that what is explained is what is answered.
 fn ask(
     views: Option<&Views>,
     policy: &Policy,
     (name, kind, client): (&str, RecordType, IpAddr),
     explained: &mut Explanation,
-) {
-    let Ok(name) = Name::from_ascii(absolute(name)) else { return };
+) -> Option<InVain> {
+    let name = Name::from_ascii(absolute(name)).ok()?;
     let mut query = Message::new(0, MessageType::Query, OpCode::Query);
     query.add_query(Query::query(name, kind));
-    let Ok(bytes) = query.to_vec() else { return };
+    let bytes = query.to_vec().ok()?;
     let answer = match reference::respond(views, policy, &bytes, client, Transport::Tcp) {
-        Outcome::Answer(answer) => Message::from_vec(&answer.bytes).ok(),
-        Outcome::Dropped => None,
+        Outcome::Answer(answer) => Message::from_vec(&answer.bytes).ok()?,
+        Outcome::Dropped => return None,
         Outcome::Forward(_) => {
             "FORWARDED".clone_into(&mut explained.answer);
-            return;
+            return None;
         }
     };
-    let Some(answer) = answer else { return };
+    let in_vain = views.and_then(|views| in_vain(&views.of(client).1.zones, &answer, kind));
     for record in answer.answers.iter().map(as_in_a_zone_file) {
         // An alias is in the answer to either kind of address.
         if !explained.records.contains(&record) {
@@ -211,10 +228,11 @@ fn ask(
     // What is denied has an SOA record, at the end of aliases too (RFC 2308 section 2).
     let is_denied = answer.authorities.iter().any(|record| record.record_type() == RecordType::SOA);
     let said = match answer.metadata.response_code {
-        ResponseCode::NoError if is_denied => "NODATA",
+        ResponseCode::NoError if is_denied || in_vain.is_some() => "NODATA",
         ResponseCode::NoError => "NOERROR",
         ResponseCode::NXDomain => "NXDOMAIN",
         ResponseCode::Refused => "REFUSED",
+        ResponseCode::ServFail => "SERVFAIL",
         _ => "an error",
     };
     // One kind of address is enough to reach it.
@@ -222,6 +240,38 @@ fn ask(
         said.clone_into(&mut explained.answer);
         explained.cached_seconds = ttl;
     }
+    in_vain
+}
+
+fn in_vain(zones: &Zones, answer: &Message, kind: RecordType) -> Option<InVain> {
+    if answer.metadata.response_code == ResponseCode::ServFail {
+        let why = format!(
+            "the {} records do not fit in any message (64 KiB): clients get an error (SERVFAIL) until there are fewer",
+            type_name(kind)
+        );
+        return Some(InVain { why, n_names: usize::MAX });
+    }
+    let is_alias_asked = matches!(kind, RecordType::CNAME | RecordType::ANY);
+    let is_only_aliases = answer.answers.iter().all(|record| record.record_type() == RecordType::CNAME);
+    if is_alias_asked || !is_only_aliases || !answer.authorities.is_empty() {
+        return None;
+    }
+    let RData::CNAME(last) = &answer.answers.last()?.data else { return None };
+    let n_names = answer.answers.len();
+    let target = WireName::from_labels(last.0.iter());
+    let nothing = match kind {
+        RecordType::A | RecordType::AAAA => "no address".to_owned(),
+        other => format!("nothing of type {}", type_name(other)),
+    };
+    let why = if answer.answers.iter().any(|record| record.name == last.0) {
+        format!("aliases lead in a circle, back to {target}: clients get {nothing}")
+    } else if matches!(zones.lookup(target.as_bytes()), Lookup::Found { .. } | Lookup::Missing { .. }) {
+        format!("{n_names} aliases lead on to {target}, and no answer follows more: clients get {nothing}")
+    } else {
+        // Whoever asked goes on from there.
+        return None;
+    };
+    Some(InVain { why, n_names })
 }
 
 /// hickory runs the strings of text together, and puts commas between parameters.

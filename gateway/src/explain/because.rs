@@ -9,7 +9,7 @@ use k8s::{
     problem::{Problem, Reason},
 };
 
-use super::{Explanation, Known, Question, kinds};
+use super::{Explanation, InVain, Known, Question, kinds, type_name};
 use crate::{
     reference::ALIASES,
     view::{View, Views},
@@ -21,14 +21,17 @@ pub(super) fn because(
     known: &Known<'_>,
     (views, view): (&Views, &View),
     question: &Question,
+    in_vain: Option<&InVain>,
     explained: &mut Explanation,
 ) {
     let mut name = WireName::from_text(&question.name);
     let follows = !matches!(question.kind, Some(RecordType::CNAME | RecordType::ANY));
-    for step in 0..=ALIASES {
+    let n_names = in_vain.map_or(usize::MAX, |in_vain| in_vain.n_names).min(ALIASES + 1);
+    for step in 0..n_names {
         let found = view.zones.lookup(name.as_bytes());
         let withheld = withheld(views.claims(), &name);
-        let reasons = reasons(known.config, &view.zones, &found, (&name, question.kind), &withheld, explained);
+        let asked = Asked { name: &name, kind: question.kind, is_in_vain: in_vain.is_some() };
+        let reasons = reasons(known.config, &view.zones, &found, &asked, &withheld, explained);
         let of_whom = if step == 0 { String::new() } else { format!("{name}: ") };
         explained.because.extend(reasons.into_iter().map(|reason| format!("{of_whom}{reason}")));
         let (is_unanswered, is_unclaimed) = match found {
@@ -53,14 +56,23 @@ pub(super) fn because(
     }
 }
 
+struct Asked<'a> {
+    name: &'a WireName,
+    /// None where it was asked for addresses of either kind.
+    kind: Option<RecordType>,
+    /// Whether clients get nothing, whatever the name has.
+    is_in_vain: bool,
+}
+
 fn reasons(
     config: &Config,
     zones: &Zones,
     found: &Lookup<'_>,
-    (name, kind): (&WireName, Option<RecordType>),
+    asked: &Asked<'_>,
     withheld: &[String],
     explained: &mut Explanation,
 ) -> Vec<String> {
+    let name = asked.name;
     let nobody =
         if withheld.is_empty() { "no object asks for this name" } else { "all that asks for this name is withheld" };
     match found {
@@ -94,9 +106,7 @@ fn reasons(
         Lookup::Missing { zone } => {
             explained.zone.get_or_insert_with(|| zone.apex.to_string());
             vec![match zone.acme_challenge_target(name.as_bytes()) {
-                Some(target) => {
-                    format!("acmeChallenge of the zone leads _acme-challenge names elsewhere, here to {target}")
-                }
+                Some(target) => of_challenge(&target),
                 None => format!("{nobody}, and no wildcard covers it"),
             }]
         }
@@ -106,10 +116,14 @@ fn reasons(
                 explained.wildcard = wildcard_over(zone, name).map(|name| name.to_string());
             }
             let without = node.is_empty_non_terminal().then(|| without_claim(zones, zone, name, nobody));
-            let claims = node.claims.iter().map(|claim| of_claim(claim, node, kind));
-            without.into_iter().chain(claims).chain(other_types(node, kind)).collect()
+            let claims = node.claims.iter().map(|claim| of_claim(claim, node, asked));
+            without.into_iter().chain(claims).chain(other_types(node, asked.kind)).collect()
         }
     }
+}
+
+fn of_challenge(target: &WireName) -> String {
+    format!("acmeChallenge of the zone leads _acme-challenge names elsewhere, here to {target}")
 }
 
 fn wildcard_over(zone: &Zone, name: &WireName) -> Option<WireName> {
@@ -138,8 +152,8 @@ fn without_claim(zones: &Zones, zone: &Zone, name: &WireName, nobody: &str) -> S
     format!("{nobody}; it exists because names below it do{example}")
 }
 
-/// `asked` is None where it was asked for addresses of either kind.
-fn of_claim(claim: &Claim, node: &Node, asked: Option<RecordType>) -> String {
+fn of_claim(claim: &Claim, node: &Node, asked: &Asked<'_>) -> String {
+    let Asked { kind: asked, is_in_vain, .. } = *asked;
     let who = who(claim);
     let is_address = |kind: &u16| matches!(*kind, kind::A | kind::AAAA | kind::CNAME);
     let is_asked = |kind: &u16| match asked.map(u16::from) {
@@ -150,7 +164,7 @@ fn of_claim(claim: &Claim, node: &Node, asked: Option<RecordType>) -> String {
     };
     let is_all = node.rrsets.iter().all(|rrset| rrset.kind == kind::HTTPS || claim.kinds.contains(&rrset.kind));
     match claim.part {
-        Part::Answers if is_all && claim.kinds.iter().any(is_asked) => format!("{who} gives the answer"),
+        Part::Answers if !is_in_vain && is_all && claim.kinds.iter().any(is_asked) => format!("{who} gives the answer"),
         Part::Answers if asked.is_none() && !claim.kinds.iter().any(is_address) => {
             format!("{who} gives {}, and no address", names_of(&claim.kinds))
         }
@@ -181,7 +195,7 @@ fn compete(ours: &[u16], theirs: &[u16]) -> bool {
 }
 
 fn names_of(kinds: &[u16]) -> String {
-    kinds.iter().map(|it| RecordType::from(*it).to_string()).collect::<Vec<_>>().join(" and ")
+    kinds.iter().map(|it| type_name(RecordType::from(*it))).collect::<Vec<_>>().join(" and ")
 }
 
 /// For a question that finds nothing at a name that has something.
@@ -192,7 +206,7 @@ fn other_types(node: &Node, kind: Option<RecordType>) -> Option<String> {
         return None;
     }
     let types: Vec<u16> = node.rrsets.iter().map(|rrset| rrset.kind).collect();
-    Some(format!("the name has {}, and nothing of type {}", names_of(&types), RecordType::from(asked)))
+    Some(format!("the name has {}, and nothing of type {}", names_of(&types), type_name(RecordType::from(asked))))
 }
 
 fn withheld(claims: &[NameClaim], name: &WireName) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! The reason says what there is to change, and what is explained is what is answered.
 
 use k8s::{
-    model::{ObjectName, RecordData},
+    model::{NameClaim, ObjectName, RecordData},
     problem::Reason,
 };
 
@@ -295,4 +295,83 @@ objects: last changed 1970-01-01T00:00:00.000Z"
     let expected =
         "objects: the last known state, of 1970-01-01T00:00:00.000Z: the cluster was not reached since the start";
     assert_eq!(restored.to_string().lines().last(), Some(expected));
+}
+
+/// Of these claims and zones, whatever else there is.
+fn said_of(zones: &str, claims: Vec<NameClaim>, name: &str, kind: Option<&str>) -> Explanation {
+    let config = fixture::config(&format!("zones: [{zones}]\ndns: {{reverse: true, forwardTo: 192.168.8.1}}"));
+    let views = Views::build(claims, &config, 1);
+    let unreadable = Reason::Unreadable { error: "is no YAML".to_owned() };
+    let known = Known {
+        views: Some(&views),
+        config: &config,
+        policy: &Policy { forward_to: Some(Ipv4Addr::new(192, 168, 8, 1).into()), ..Policy::default() },
+        problems: &[Problem::new(&ObjectName::new("File", "", "odd.yaml"), unreadable)],
+        objects: None,
+    };
+    explain(&known, &Question::parse(name, kind, None).expect("a right question"))
+}
+
+#[test]
+fn aliases_that_lead_to_nothing_are_told_once_and_first() {
+    let circle = || {
+        let mut claims = fixture::claims(&[("192.168.8.21", "n0.home.example")]);
+        claims.extend([
+            fixture::alias("to.home.example", "here.home.example"),
+            fixture::alias("here.home.example", "there.home.example"),
+            fixture::alias("there.home.example", "here.home.example"),
+        ]);
+        claims.extend(
+            (1..=9).map(|n| fixture::alias(&format!("n{n}.home.example"), &format!("n{}.home.example", n - 1))),
+        );
+        claims
+    };
+    assert_eq!(
+        said_of("home.example", circle(), "to.home.example", None).to_string(),
+        "to.home.example address: NODATA, cached for 30 s
+  to.home.example. 30 IN CNAME here.home.example.
+  here.home.example. 30 IN CNAME there.home.example.
+  there.home.example. 30 IN CNAME here.home.example.
+zone: home.example
+because: aliases lead in a circle, back to here.home.example: clients get no address
+because: DNSEndpoint default/to.home.example gives CNAME
+because: here.home.example: DNSEndpoint default/here.home.example gives CNAME
+because: there.home.example: DNSEndpoint default/there.home.example gives CNAME"
+    );
+    let said = said_of("home.example", circle(), "here.home.example", Some("TXT"));
+    let expected = "aliases lead in a circle, back to here.home.example: clients get nothing of type TXT";
+    assert_eq!((said.answer.as_str(), said.because[0].as_str(), said.because.len()), ("NODATA", expected, 3));
+    // Whoever asks for the alias itself gets it.
+    let said = said_of("home.example", circle(), "here.home.example", Some("CNAME"));
+    assert_eq!(said.answer, "NOERROR");
+    assert_eq!(said.because, ["DNSEndpoint default/here.home.example gives the answer"]);
+
+    for (name, n_aliases) in [("n9.home.example", 8), ("n8.home.example", 8)] {
+        let said = said_of("home.example", circle(), name, None);
+        assert_eq!((said.answer.as_str(), said.records.len()), ("NODATA", n_aliases), "{name}");
+        assert_eq!(said.because.len(), 1 + n_aliases, "{:#?}", said.because);
+        assert!(said.because[0].starts_with("8 aliases lead on to n"), "{:#?}", said.because);
+        assert!(said.because[0].ends_with(".home.example, and no answer follows more: clients get no address"));
+        assert!(said.because.iter().all(|reason| !reason.contains("gives the answer")), "{:#?}", said.because);
+    }
+    let said = said_of("home.example", circle(), "n7.home.example", None);
+    assert_eq!((said.answer.as_str(), said.because.len()), ("NOERROR", 8));
+    assert_eq!(
+        said.because[7],
+        "n0.home.example: Ingress default/n0.home.example on entry point 192.168.8.21 gives the answer"
+    );
+}
+
+#[test]
+fn records_that_fit_in_no_message_are_an_error_of_theirs() {
+    let text = |number: u32| fixture::text(&[&format!("{number} {}", "x".repeat(240))]);
+    let claims = vec![fixture::records("many.home.example", (0..300).map(text))];
+    let said = said_of("home.example", claims, "many.home.example", Some("TXT"));
+    assert_eq!(
+        said.to_string(),
+        "many.home.example TXT: SERVFAIL
+zone: home.example
+because: the TXT records do not fit in any message (64 KiB): clients get an error (SERVFAIL) until there are fewer
+because: DNSEndpoint default/many.home.example gives TXT"
+    );
 }

@@ -198,3 +198,29 @@ fn a_file_that_cannot_be_read_is_told_of_a_name_that_nobody_asks_for() {
     let (said, _) = home.command("gateway", &["explain", "new.home.example"]);
     assert!(said.contains("a mistake that may be why: File") && said.contains("broken.yaml: cannot be read"), "{said}");
 }
+
+#[test]
+fn aliases_in_a_circle_are_told() {
+    let home = Home::new();
+    home.configure_dns(
+        "home.example",
+        "records: [
+  {name: here.home.example, type: CNAME, targets: [there.home.example]},
+  {name: there.home.example, type: CNAME, targets: [here.home.example]}]",
+        "",
+    );
+    let _gateway = home.start("gateway");
+    for (question, expected) in [
+        (
+            &["here.home.example"][..],
+            "because: aliases lead in a circle, back to here.home.example: clients get no address
+because: Configuration dns.records gives CNAME
+because: there.home.example: Configuration dns.records gives CNAME
+zones: ",
+        ),
+        (&["here.home.example"], "here.home.example address: NODATA"),
+    ] {
+        let (said, _) = home.command("gateway", &[&["explain"], question].concat());
+        assert!(said.contains(expected), "{question:?}: {expected:?} is not in\n{said}");
+    }
+}
