@@ -90,8 +90,8 @@ impl Question {
     /// From `name`, `type` and `client` as people write them. The error says what is wrong with them.
     pub(crate) fn parse(name: &str, kind: Option<&str>, client: Option<&str>) -> Result<Self, String> {
         let kind = kind.map(|text| {
-            let known = text.to_ascii_uppercase().parse::<RecordType>().ok();
-            known.ok_or_else(|| format!("{text:?} is no type of record, such as A, AAAA, HTTPS or TXT"))
+            type_named(&text.to_ascii_uppercase())
+                .ok_or_else(|| format!("{text:?} is no type of record, such as A, AAAA, HTTPS or TXT"))
         });
         let client = client.map(|text| text.parse().map_err(|_| format!("{text:?} is no IP address")));
         let (kind, client) = (kind.transpose()?, client.transpose()?);
@@ -146,7 +146,12 @@ pub(crate) fn explain(known: &Known<'_>, question: &Question) -> Explanation {
     };
     let (place, view) = views.of(client);
     explained.view = Some(view.name.clone()).filter(|name| !name.is_empty());
-    because(known, (views, view), question, in_vain.as_ref(), &mut explained);
+    if matches!(question.kind, Some(RecordType::AXFR | RecordType::IXFR)) {
+        let instead = "`gateway records --format zone` writes what a zone has";
+        explained.because.push(format!("transfers of zones (AXFR, IXFR) are refused; {instead}"));
+    } else {
+        because(known, (views, view), question, in_vain.as_ref(), &mut explained);
+    }
     let others = views.all().iter().enumerate().filter(|(other, _)| *other != place);
     explained.elsewhere = others.filter_map(|(_, other)| differs(&question.name, view, other)).collect();
     if known.objects.is_some() {
@@ -159,6 +164,17 @@ pub(crate) fn explain(known: &Known<'_>, question: &Question) -> Explanation {
 
 fn kinds(question: &Question) -> Vec<RecordType> {
     question.kind.map_or_else(|| vec![RecordType::A, RecordType::AAAA], |kind| vec![kind])
+}
+
+/// `text` in capitals; `TYPE65` where a type has no name, or none that is known (RFC 3597 section 5).
+fn type_named(text: &str) -> Option<RecordType> {
+    let number = text.strip_prefix("TYPE").filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    match number {
+        Some(number) => number.parse::<u16>().ok().map(RecordType::from),
+        // hickory writes it, and does not read it.
+        None if text == "IXFR" => Some(RecordType::IXFR),
+        None => text.parse().ok(),
+    }
 }
 
 fn type_name(kind: RecordType) -> String {

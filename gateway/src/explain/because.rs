@@ -28,7 +28,13 @@ pub(super) fn because(
     let follows = !matches!(question.kind, Some(RecordType::CNAME | RecordType::ANY));
     let n_names = in_vain.map_or(usize::MAX, |in_vain| in_vain.n_names).min(ALIASES + 1);
     for step in 0..n_names {
-        let found = view.zones.lookup(name.as_bytes());
+        let found = match question.kind {
+            Some(RecordType::DS) if step == 0 => {
+                view.zones.zone_of_ds(name.as_bytes()).map(|zone| zone.lookup(name.as_bytes()))
+            }
+            _ => None,
+        };
+        let found = found.unwrap_or_else(|| view.zones.lookup(name.as_bytes()));
         let withheld = withheld(views.claims(), &name);
         let asked = Asked { name: &name, kind: question.kind, is_in_vain: in_vain.is_some() };
         let reasons = reasons(known.config, &view.zones, &found, &asked, &withheld, explained);
@@ -44,7 +50,8 @@ pub(super) fn because(
         if is_unanswered {
             explained.shadowed.extend(shadowed(views.claims(), &view.zones, &name, &kinds(question)));
         }
-        if is_unclaimed && withheld.is_empty() {
+        let is_ours = explained.answer != "FORWARDED";
+        if is_unclaimed && is_ours && withheld.is_empty() {
             explained.mistakes.extend(mistakes(known.problems, &name));
         }
         explained.withheld.extend(withheld);
@@ -99,6 +106,12 @@ fn reasons(
             };
             vec![format!("{why}; reverse names of private addresses are denied rather than refused")]
         }
+        Lookup::Missing { zone } if zone.configured.is_none() && explained.answer == "FORWARDED" => {
+            vec![format!(
+                "no name here is answered with this address, and {} is no zone of the configuration: dns.forwardTo is asked",
+                zone.apex
+            )]
+        }
         Lookup::Missing { zone } if zone.configured.is_none() => {
             explained.zone.get_or_insert_with(|| zone.apex.to_string());
             vec!["no name is answered with this address".to_owned()]
@@ -112,8 +125,15 @@ fn reasons(
         }
         Lookup::Found { zone, node, wildcard } => {
             explained.zone.get_or_insert_with(|| zone.apex.to_string());
+            // A wildcard covers no challenge.
+            if let Some(target) = zone.acme_challenge_target(name.as_bytes()).filter(|_| *wildcard) {
+                return vec![of_challenge(&target)];
+            }
             if *wildcard && explained.wildcard.is_none() {
                 explained.wildcard = wildcard_over(zone, name).map(|name| name.to_string());
+            }
+            if let Some(whole) = of_zone(zones, zone, asked).filter(|_| node.alias().is_none()) {
+                return vec![whole];
             }
             let without = node.is_empty_non_terminal().then(|| without_claim(zones, zone, name, nobody));
             let claims = node.claims.iter().map(|claim| of_claim(claim, node, asked));
@@ -124,6 +144,23 @@ fn reasons(
 
 fn of_challenge(target: &WireName) -> String {
     format!("acmeChallenge of the zone leads _acme-challenge names elsewhere, here to {target}")
+}
+
+/// What no object has a part in.
+fn of_zone(zones: &Zones, zone: &Zone, asked: &Asked<'_>) -> Option<String> {
+    let (name, kind) = (asked.name, asked.kind?);
+    match kind {
+        RecordType::SOA | RecordType::NS if *name == zone.apex => {
+            Some(format!("every zone has its own {} record", type_name(kind)))
+        }
+        RecordType::DS if *name != zone.apex && zones.iter().any(|inner| inner.apex == *name) => Some(format!(
+            "{name} is a zone, and its DS records would stand in the zone above it: none is signed (DNSSEC)"
+        )),
+        RecordType::DS | RecordType::DNSKEY => {
+            Some(format!("there is nothing of type {}: no zone here is signed (DNSSEC)", type_name(kind)))
+        }
+        _ => None,
+    }
 }
 
 fn wildcard_over(zone: &Zone, name: &WireName) -> Option<WireName> {

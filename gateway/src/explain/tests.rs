@@ -363,6 +363,66 @@ because: there.home.example: DNSEndpoint default/there.home.example gives CNAME"
 }
 
 #[test]
+fn what_a_zone_has_of_itself_and_what_it_never_has_is_no_objects_doing() {
+    let claims = || {
+        let mut claims = fixture::claims(&[("192.168.8.21", "home.example"), ("192.168.8.21", "lab.home.example")]);
+        claims.push(fixture::alias("alias.home.example", "home.example"));
+        claims
+    };
+    let transfers =
+        "transfers of zones (AXFR, IXFR) are refused; `gateway records --format zone` writes what a zone has";
+    for (name, kind, answer, because) in [
+        (
+            "lab.home.example",
+            "DS",
+            "NODATA in home.example",
+            "lab.home.example is a zone, and its DS records would stand in the zone above it: none is signed (DNSSEC)",
+        ),
+        (
+            "home.example",
+            "DS",
+            "NODATA in home.example",
+            "there is nothing of type DS: no zone here is signed (DNSSEC)",
+        ),
+        (
+            "lab.home.example",
+            "DNSKEY",
+            "NODATA in lab.home.example",
+            "there is nothing of type DNSKEY: no zone here is signed (DNSSEC)",
+        ),
+        ("lab.home.example", "SOA", "NOERROR in lab.home.example", "every zone has its own SOA record"),
+        ("home.example", "ns", "NOERROR in home.example", "every zone has its own NS record"),
+        ("home.example", "AXFR", "REFUSED", transfers),
+        ("home.example", "ixfr", "REFUSED", transfers),
+        (
+            "home.example",
+            "TYPE1",
+            "NOERROR in home.example",
+            "Ingress default/home.example on entry point 192.168.8.21 gives the answer",
+        ),
+    ] {
+        let said = said_of("home.example, lab.home.example", claims(), name, Some(kind));
+        let zone = said.zone.map(|zone| format!(" in {zone}")).unwrap_or_default();
+        assert_eq!(format!("{}{zone}", said.answer), answer, "{name} {kind}");
+        assert_eq!(said.because, [because], "{name} {kind}");
+    }
+}
+
+#[test]
+fn types_without_a_name_are_asked_for_by_their_number() {
+    let claims = || fixture::claims(&[("192.168.8.21", "a.home.example")]);
+    for (kind, name) in [("TYPE65", "HTTPS"), ("type65280", "TYPE65280"), ("TYPE0", "TYPE0")] {
+        let said = said_of("home.example", claims(), "a.home.example", Some(kind));
+        assert_eq!((said.kind.as_deref(), said.answer.as_str()), (Some(name), "NODATA"));
+        let expected = format!("the name has A, and nothing of type {name}");
+        assert_eq!(said.because.last(), Some(&expected));
+    }
+    for kind in ["TYPE65536", "TYPE", "TYPE+1", "TYPE1.5"] {
+        assert!(Question::parse("a.home.example", Some(kind), None).is_err(), "{kind}");
+    }
+}
+
+#[test]
 fn records_that_fit_in_no_message_are_an_error_of_theirs() {
     let text = |number: u32| fixture::text(&[&format!("{number} {}", "x".repeat(240))]);
     let claims = vec![fixture::records("many.home.example", (0..300).map(text))];
@@ -374,4 +434,32 @@ zone: home.example
 because: the TXT records do not fit in any message (64 KiB): clients get an error (SERVFAIL) until there are fewer
 because: DNSEndpoint default/many.home.example gives TXT"
     );
+}
+
+#[test]
+fn what_the_upstream_is_asked_for_is_nobodys_mistake_here() {
+    let claims = || fixture::claims(&[("192.168.8.21", "a.home.example")]);
+    for (name, because) in [
+        (
+            "192.168.8.99",
+            "no name here is answered with this address, and 8.168.192.in-addr.arpa is no zone of the configuration: dns.forwardTo is asked",
+        ),
+        ("192.168.9.99", "no zone holds this name: dns.forwardTo is asked"),
+        ("a.example", "no zone holds this name: dns.forwardTo is asked"),
+    ] {
+        let said = said_of("home.example", claims(), name, None);
+        assert_eq!(said.answer, "FORWARDED", "{name}");
+        assert_eq!((said.because, said.mistakes, said.zone), (vec![because.to_owned()], Vec::new(), None), "{name}");
+    }
+    let said = said_of("home.example, 8.168.192.in-addr.arpa", claims(), "192.168.8.99", None);
+    assert_eq!((said.answer.as_str(), said.mistakes.len()), ("NXDOMAIN", 1));
+}
+
+#[test]
+fn a_challenge_below_a_wildcard_is_led_elsewhere() {
+    let zones = "{name: home.example, acmeChallenge: acme.example}";
+    let claims = fixture::claims(&[("192.168.8.21", "*.home.example")]);
+    let said = said_of(zones, claims, "_acme-challenge.a.home.example", Some("TXT"));
+    let expected = "acmeChallenge of the zone leads _acme-challenge names elsewhere, here to a.acme.example";
+    assert_eq!((said.because, said.wildcard), (vec![expected.to_owned()], None));
 }

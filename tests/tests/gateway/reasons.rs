@@ -200,10 +200,10 @@ fn a_file_that_cannot_be_read_is_told_of_a_name_that_nobody_asks_for() {
 }
 
 #[test]
-fn aliases_in_a_circle_are_told() {
+fn aliases_in_a_circle_and_what_is_never_answered_are_told() {
     let home = Home::new();
     home.configure_dns(
-        "home.example",
+        "home.example, lab.home.example",
         "records: [
   {name: here.home.example, type: CNAME, targets: [there.home.example]},
   {name: there.home.example, type: CNAME, targets: [here.home.example]}]",
@@ -219,8 +219,13 @@ because: there.home.example: Configuration dns.records gives CNAME
 zones: ",
         ),
         (&["here.home.example"], "here.home.example address: NODATA"),
+        (&["home.example", "AXFR"], "because: transfers of zones (AXFR, IXFR) are refused"),
+        (&["home.example", "TYPE65280"], "home.example TYPE65280: NODATA"),
+        (&["lab.home.example", "DS"], "zone: home.example\nbecause: lab.home.example is a zone"),
     ] {
         let (said, _) = home.command("gateway", &[&["explain"], question].concat());
         assert!(said.contains(expected), "{question:?}: {expected:?} is not in\n{said}");
     }
+    // The server answers from the zone above, too.
+    assert_eq!(ask(&home, &["lab.home.example", "DS"]), "NOERROR aa home.example. SOA");
 }
