@@ -220,7 +220,7 @@ fn a_large_upload_passes_without_being_held_in_memory() {
     std::fs::File::create(home.path("large")).and_then(|file| file.set_len(size)).expect("a sparse file");
     let before = router.peak_memory();
     let file = home.path("large").display().to_string();
-    let counted = home.curl(21, &["-m", "60", "-T", &file, "https://app.home.example/count"]);
+    let counted = home.curl(21, &["-m", "600", "-T", &file, "https://app.home.example/count"]);
     assert_eq!(counted.trim(), size.to_string());
     let grown = router.peak_memory() - before;
     assert!(grown < 40 << 10, "200 MiB uploaded, and memory grew by {grown} KiB in between");
