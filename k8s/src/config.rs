@@ -92,7 +92,7 @@ impl ZoneConfig {
     pub fn needs_addresses(&self, name: &HostPattern) -> bool {
         let HostPattern::Exact(name) = name else { return false };
         let name = name.as_str();
-        name.strip_prefix("ns.").unwrap_or(name) == self.name.as_str()
+        [Some(name), name.strip_prefix("ns.")].contains(&Some(self.name.as_str()))
     }
 }
 

@@ -16,6 +16,13 @@ fn refusals(more: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_zone_that_is_called_like_a_name_server_has_no_alias_either() {
+    let file = "entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}\nzones: [ns.example]\ndns: {records: [{name: ns.example, type: CNAME, targets: [a.ns.example]}]}";
+    let refusals = parse(file).expect_err("an alias of a zone").refusals;
+    assert!(refusals.iter().any(|refusal| refusal.contains("ns.example is a zone")), "{refusals:#?}");
+}
+
+#[test]
 fn without_a_word_private_clients_are_answered_and_nothing_else_is_on() {
     let dns = with("").expect("a right file").dns;
     for (address, answered) in [
