@@ -23,7 +23,7 @@ use self::because::because;
 use crate::{
     reference::{self, Outcome, Policy, Transport},
     view::{View, Views},
-    zone::{Lookup, WireName, Zones, kind, name_of_address},
+    zone::{Lookup, WireName, Zones, name_of_address},
 };
 
 /// What is answered, and why.
@@ -196,8 +196,7 @@ fn differs(name: &str, here: &View, there: &View) -> Option<String> {
     let name = WireName::from_text(name);
     let addresses = |view: &View| -> Vec<String> {
         let Lookup::Found { node, .. } = view.zones.lookup(name.as_bytes()) else { return Vec::new() };
-        let rrsets = node.rrsets.iter().filter(|rrset| matches!(rrset.kind, kind::A | kind::AAAA));
-        rrsets.flat_map(|rrset| rrset.data.iter().map(ToString::to_string)).collect()
+        node.addresses().flat_map(|rrset| rrset.data.iter().map(ToString::to_string)).collect()
     };
     let (ours, theirs) = (addresses(here), addresses(there));
     let view = if there.name.is_empty() { "the default view".to_owned() } else { format!("view {}", there.name) };

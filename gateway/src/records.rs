@@ -145,7 +145,7 @@ fn hosts_of(zones: &Zones, name: &WireName, node: &Node) -> Vec<HostsLine> {
     let left_out = |why: &str| vec![line("#", false, format!("{name} is left out: {why}"))];
     let is_alias = node.alias().is_some();
     let rrsets: Vec<&RrSet> = match is_alias.then(|| alias::end(zones, name, node)) {
-        None => alias::addresses(node),
+        None => node.addresses().collect(),
         Some(End::Addresses { rrsets, .. }) => rrsets,
         Some(nowhere) => return left_out(&nowhere.to_string()),
     };

@@ -217,6 +217,11 @@ impl Node {
         self.rrsets.iter().find(|rrset| rrset.kind == kind)
     }
 
+    /// Its addresses, of one kind or both.
+    pub fn addresses(&self) -> impl Iterator<Item = &RrSet> {
+        self.rrsets.iter().filter(|rrset| matches!(rrset.kind, kind::A | kind::AAAA))
+    }
+
     /// The name that this one is an alias of.
     pub fn alias(&self) -> Option<WireName> {
         match self.rrset(kind::CNAME)?.data.first()? {

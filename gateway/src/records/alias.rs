@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     reference::ALIASES,
-    zone::{Lookup, Node, RrSet, WireName, Zones, kind},
+    zone::{Lookup, Node, RrSet, WireName, Zones},
 };
 
 /// What is at the end of a name's aliases.
@@ -43,15 +43,11 @@ pub(super) fn end<'z>(zones: &'z Zones, name: &WireName, node: &'z Node) -> End<
         }
         names.push(target);
     }
-    let rrsets = addresses(node);
+    let rrsets: Vec<&RrSet> = node.addresses().collect();
     match names.pop() {
         Some(last) if rrsets.is_empty() => End::WithoutAddress(last),
         _ => End::Addresses { rrsets, by_wildcard },
     }
-}
-
-pub(super) fn addresses(node: &Node) -> Vec<&RrSet> {
-    node.rrsets.iter().filter(|rrset| matches!(rrset.kind, kind::A | kind::AAAA)).collect()
 }
 
 /// Ends a sentence on the name: `is left out: …`.

@@ -39,7 +39,7 @@ fn has_wildcard_beside_it(zone: &Zone, name: &WireName) -> bool {
 fn of_wildcard(zones: &Zones, name: &WireName, node: &Node) -> Vec<String> {
     let end = node.alias().map(|_| alias::end(zones, name, node));
     let (addresses, mut lines) = match end {
-        None => (alias::addresses(node), Vec::new()),
+        None => (node.addresses().collect(), Vec::new()),
         Some(End::Addresses { rrsets, .. }) => (rrsets, vec![as_addresses(name)]),
         Some(nowhere) => (Vec::new(), vec![left_out(name, "CNAME", &nowhere.to_string())]),
     };

@@ -102,7 +102,7 @@ pub(super) fn names_of_addresses(
     }
     for claim in claims {
         if let (HostPattern::Exact(name), ClaimedAnswer::Records(data)) = (&claim.name, &claim.answer) {
-            offer(name, &mut data.iter().filter_map(address));
+            offer(name, &mut data.iter().filter_map(RecordData::address));
         }
     }
     for claim in claims {
@@ -111,18 +111,6 @@ pub(super) fn names_of_addresses(
         }
     }
     named
-}
-
-fn address(data: &RecordData) -> Option<IpAddr> {
-    match data {
-        RecordData::A(v4) => Some(IpAddr::V4(*v4)),
-        RecordData::Aaaa(v6) => Some(IpAddr::V6(*v6)),
-        RecordData::Cname(_)
-        | RecordData::Mx { .. }
-        | RecordData::Ptr(_)
-        | RecordData::Srv { .. }
-        | RecordData::Txt(_) => None,
-    }
 }
 
 fn is_answered_with(zones: &[Zone], name: &HostName, address: IpAddr) -> bool {

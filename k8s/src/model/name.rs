@@ -104,6 +104,15 @@ impl RecordData {
         FIXED + data
     }
 
+    /// None where it is none.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::A(v4) => Some(IpAddr::V4(*v4)),
+            Self::Aaaa(v6) => Some(IpAddr::V6(*v6)),
+            Self::Cname(_) | Self::Mx { .. } | Self::Ptr(_) | Self::Srv { .. } | Self::Txt(_) => None,
+        }
+    }
+
     pub fn kind(&self) -> &'static str {
         match self {
             Self::A(_) => "A",

@@ -204,16 +204,7 @@ impl<'a> Work<'a> {
         let mut refusal = None;
         let mut allowed = Vec::new();
         for record in data {
-            let address = match &record {
-                RecordData::A(v4) => Some(IpAddr::from(*v4)),
-                RecordData::Aaaa(v6) => Some(IpAddr::from(*v6)),
-                RecordData::Cname(_)
-                | RecordData::Mx { .. }
-                | RecordData::Ptr(_)
-                | RecordData::Srv { .. }
-                | RecordData::Txt(_) => None,
-            };
-            match address.filter(|address| !self.may_answer(*address)) {
+            match record.address().filter(|address| !self.may_answer(*address)) {
                 None => allowed.push(record),
                 Some(address) => {
                     let reason = Reason::AddressNotAllowed { address };
