@@ -185,7 +185,8 @@ fn check_trust(path: &str, trust: file::Trust, refusals: &mut Refusals) -> Trust
             "{path}.trust.clientAddress: found {name:?}, expected a header name such as cf-connecting-ip"
         ));
     }
-    Trust { sources, client_address: trust.client_address.map(|name| name.to_ascii_lowercase().into()) }
+    let proxy_protocol = check_networks(&format!("{path}.trust.proxyProtocol"), &trust.proxy_protocol, refusals);
+    Trust { sources, client_address: trust.client_address.map(|name| name.to_ascii_lowercase().into()), proxy_protocol }
 }
 
 /// Those that are right; an address is a network of one. What has bits set behind its length may mean either.

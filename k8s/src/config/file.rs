@@ -72,6 +72,8 @@ pub(super) struct Trust {
     #[serde(default)]
     pub(super) sources: Vec<String>,
     pub(super) client_address: Option<String>,
+    #[serde(default)]
+    pub(super) proxy_protocol: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -28,6 +28,8 @@ pub struct Trust {
     pub sources: Vec<IpNet>,
     /// The header that carries the client's address, lower case: `cf-connecting-ip`.
     pub client_address: Option<Arc<str>>,
+    /// Peers whose connections begin with a header of the PROXY protocol, which names the client.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 /// One port of an entry point.
