@@ -18,18 +18,22 @@ const WAITING: usize = 4096;
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// What is said of a request. Field names follow what homelab dashboards already read.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Line<'a> {
     /// RFC 3339, UTC, when the request began.
     pub time: &'a str,
     pub request_id: &'a str,
     pub entry_point: &'a str,
     pub remote_addr: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub method: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub vhost: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub path: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub request_query: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub request_proto: &'a str,
     pub status: u16,
     pub bytes_sent: usize,

@@ -2,8 +2,13 @@
 //!
 //! What two parsers could read differently is refused, never repaired: the backend parses it again.
 
+pub mod chunked;
 mod forwarded;
+pub mod h1;
+pub mod h2;
+pub mod head;
 mod path;
+pub mod upgrade;
 
 use std::borrow::Cow;
 
@@ -14,11 +19,31 @@ pub use self::{
     path::normalise as path,
 };
 
-/// Why a request is refused with 400.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadRequest {
+pub enum Refusal {
+    #[error("a line ends with a line feed alone")]
+    BareLineFeed,
+    #[error("the chunked body is not well formed")]
+    Chunk,
+    #[error("Connection names a field that is not for the connection alone")]
+    Connection,
     #[error("the request has Content-Length more than once, or one that is no number")]
     ContentLength,
+    #[error("the only expectation that is known is 100-continue")]
+    Expectation,
+    #[error("a header line has no valid name, a control character, or is folded")]
+    FieldLine,
+    #[error("the request line and header fields are more than 64 KiB")]
+    HeadTooLarge,
+    #[error("the request line and header fields did not come in time")]
+    HeadTooSlow,
+    #[error("the Host is missing, there more than once, or is no host name")]
+    Host,
+    #[error("a request of HTTP/1.0 with a body needs Content-Length")]
+    LengthRequired,
+    #[error("the methods CONNECT and TRACE are not served")]
+    Method,
     #[error("the path has a control character, a space, a backslash or a character beyond ASCII")]
     PathCharacter,
     #[error("the path has a dot segment")]
@@ -27,44 +52,67 @@ pub enum BadRequest {
         "the path has a percent sign that does not begin a percent-encoding, or an encoded NUL, control character or backslash"
     )]
     PathEncoding,
-    #[error("the request target does not begin with /")]
+    #[error("the request line is not METHOD TARGET HTTP/1.1, or the method is not in upper case")]
+    RequestLine,
+    #[error("the request target neither begins with / nor names the Host's own URL")]
     Target,
+    #[error("the request target is longer than 8 KiB")]
+    TargetTooLong,
+    #[error("the request has more than 100 header fields")]
+    TooManyFields,
     #[error("the request has a Transfer-Encoding other than chunked, or beside Content-Length")]
     TransferEncoding,
-    #[error("the Host is missing or is no host name")]
-    Host,
+    #[error("a request to change the protocol has a body")]
+    Upgrade,
+    #[error("only HTTP/1.0, HTTP/1.1 and HTTP/2 are served")]
+    Version,
+}
+
+impl Refusal {
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Method => 405,
+            Self::HeadTooSlow => 408,
+            Self::LengthRequired => 411,
+            Self::TargetTooLong => 414,
+            Self::Expectation => 417,
+            Self::HeadTooLarge | Self::TooManyFields => 431,
+            Self::Version => 505,
+            _ => 400,
+        }
+    }
 }
 
 /// Framing fields of a parsed head (RFC 9112 section 6).
-pub fn check(version: Version, method: &Method, headers: &HeaderMap) -> Result<(), BadRequest> {
+pub fn check(version: Version, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next();
     let is_number = |value: &header::HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
     if lengths.next().is_some() || length.is_some_and(|length| !is_number(length)) {
-        return Err(BadRequest::ContentLength);
+        return Err(Refusal::ContentLength);
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
         let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
         if !is_chunked || length.is_some() || version != Version::HTTP_11 || *method == Method::TRACE {
-            return Err(BadRequest::TransferEncoding);
+            return Err(Refusal::TransferEncoding);
         }
     }
     Ok(())
 }
 
 /// Host or `:authority` as the route table wants it: lower case, no port, no trailing dot. Copies only what is not so already.
-pub fn host(text: &str) -> Result<Cow<'_, str>, BadRequest> {
+pub fn host(text: &str) -> Result<Cow<'_, str>, Refusal> {
     let name = match text.strip_prefix('[') {
         // An IPv6 literal keeps its brackets; no hostname equals it.
         Some(rest) => {
-            let end = rest.find(']').ok_or(BadRequest::Host)?;
+            let end = rest.find(']').ok_or(Refusal::Host)?;
             let is_address = rest.get(..end).is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
             let port = rest.get(end + 1..).unwrap_or_default();
             let is_port =
                 port.is_empty() || (port.starts_with(':') && port.bytes().skip(1).all(|byte| byte.is_ascii_digit()));
             if !is_address || !is_port {
-                return Err(BadRequest::Host);
+                return Err(Refusal::Host);
             }
             return Ok(Cow::Borrowed(text.get(..end + 2).unwrap_or_default()));
         }
@@ -72,14 +120,14 @@ pub fn host(text: &str) -> Result<Cow<'_, str>, BadRequest> {
     };
     let name = match name.split_once(':') {
         Some((name, port)) if port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) => return Err(BadRequest::Host),
+        Some(_) => return Err(Refusal::Host),
         None => name,
     };
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     // RFC 1035 section 2.3.4; what is longer would only be looked up for nothing, label by label.
     if name.is_empty() || name.len() > 253 || !name.bytes().all(is_legal) {
-        return Err(BadRequest::Host);
+        return Err(Refusal::Host);
     }
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Ok(Cow::Owned(name.to_ascii_lowercase()));

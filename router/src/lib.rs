@@ -51,7 +51,8 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::
     let log = access_log.then(AccessLog::to_stdout).transpose().context("cannot start the access log")?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let app = Arc::new(proxy::app(Arc::clone(&dataplane), log.clone(), threads));
-    let mut listeners = Listeners::new(app, Arc::clone(&dataplane), Limits::default(), config.drain);
+    let refuse = proxy::refuse(Arc::clone(&dataplane), log.clone());
+    let mut listeners = Listeners::new(app, refuse, Arc::clone(&dataplane), Limits::default(), config.drain);
     // The last known state has no Secrets: with it HTTPS would be opened without certificates. Until they are kept
     // in another way, a router that starts while the API server is away waits for it.
     let Source { mut updates, .. } = source::open(args.origin(), KINDS, None).await?;

@@ -1,20 +1,33 @@
 //! Listening sockets: opened, changed and closed at run time, each without touching the others.
 //!
-//! A connection's way: accept → cap → [`edge_io`] (buffers, deadlines) → TLS, or a look for the
-//! HTTP/2 preface → pingora.
+//! A connection's way: accept → [`admission`] → PROXY header where the peer sends one → [`edge_io`] → TLS, or a
+//! look for the HTTP/2 preface → [`h1`] or [`h2`], which check what comes → pingora.
 
+mod admission;
 mod edge_io;
+mod first;
+mod h1;
+mod h2;
 mod metrics;
 pub mod phase;
 mod plan;
+mod signals;
+mod through;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use k8s::{config::DrainConfig, telemetry::now_and_then};
+use ipnet::IpNet;
+use k8s::{config::DrainConfig, model::Trust, telemetry::now_and_then};
 use pingora_core::{
     apps::{HttpServerApp, ServerApp},
     listeners::tls::Acceptor,
-    protocols::{ALPN, Ssl, Stream},
+    protocols::{ALPN, IO, Ssl, Stream},
     server::ShutdownWatch,
 };
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
@@ -28,8 +41,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 pub use self::plan::Wanted;
-use self::{edge_io::EdgeIo, metrics::Metrics, phase::Phase};
-use crate::{dataplane::SharedDataplane, tls};
+use self::{admission::Room, edge_io::EdgeIo, h1::H1, h2::H2, metrics::Metrics, phase::Phase, signals::Signals};
+use crate::{dataplane::SharedDataplane, framing::Refusal, tls};
 
 /// What a connection that has been ended may still need to say so.
 const LAST_WORD: Duration = Duration::from_millis(500);
@@ -39,8 +52,10 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 pub struct Limits {
     /// Open connections per listening socket; more wait in the kernel's queue.
     pub connections: usize,
-    /// For a whole HTTP/1 request head, from its first byte, and for the first bytes of a connection. Of a head
-    /// that began behind the request before it, from the next byte.
+    /// Of these, by one client (an address of IPv4, a /64 of IPv6). Where nodes hide clients from the router, they
+    /// are all one, and those whose word about their clients is believed are many: they are not counted.
+    pub of_one_client: usize,
+    /// For a whole HTTP/1 request head, from its first byte, and for the first bytes of a connection.
     pub head: Duration,
     pub handshake: Duration,
     /// How long an HTTP/1 client that has closed its sending side waits for the next byte of its answer.
@@ -50,9 +65,19 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let ten_seconds = Duration::from_secs(10);
-        Self { connections: 16_384, head: ten_seconds, handshake: ten_seconds, half_closed: Duration::from_secs(30) }
+        Self {
+            connections: 16_384,
+            of_one_client: 4_096,
+            head: ten_seconds,
+            handshake: ten_seconds,
+            half_closed: Duration::from_secs(30),
+        }
     }
 }
+
+/// The answer to a request that is refused before anybody could read it, as bytes; by the socket that was bound and
+/// the client.
+pub type Refuse = dyn Fn(SocketAddr, SocketAddr, Refusal) -> Vec<u8> + Send + Sync;
 
 /// What connections are handed to.
 pub trait App: HttpServerApp + Send + Sync + 'static {}
@@ -62,6 +87,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> App for A {}
 /// All open sockets of the router.
 pub struct Listeners<A> {
     app: Arc<A>,
+    refuse: Arc<Refuse>,
+    /// For the connections of all sockets.
+    room: Arc<Semaphore>,
     dataplane: SharedDataplane,
     limits: Limits,
     drain: DrainConfig,
@@ -83,21 +111,19 @@ struct Connections {
     tracker: TaskTracker,
     /// pingora's word for "finish what runs": GOAWAY on HTTP/2, no more keep-alive on HTTP/1.
     finish: watch::Sender<bool>,
-    signals: Signals,
-}
-
-/// What a connection is told from without.
-#[derive(Clone, Default)]
-struct Signals {
-    /// HTTP/1 connections between two requests end.
-    close_idle: CancellationToken,
-    /// Everything ends.
-    cancel: CancellationToken,
+    signals: Arc<Signals>,
 }
 
 impl<A: App> Listeners<A> {
-    pub fn new(app: Arc<A>, dataplane: SharedDataplane, limits: Limits, drain: DrainConfig) -> Self {
-        Self { app, dataplane, limits, drain, open: BTreeMap::new(), draining: TaskTracker::new() }
+    pub fn new(
+        app: Arc<A>,
+        refuse: Arc<Refuse>,
+        dataplane: SharedDataplane,
+        limits: Limits,
+        drain: DrainConfig,
+    ) -> Self {
+        let room = admission::for_process();
+        Self { app, refuse, room, dataplane, limits, drain, open: BTreeMap::new(), draining: TaskTracker::new() }
     }
 
     /// Opens and closes until exactly `wanted` is open. What could not be opened is returned, and
@@ -148,10 +174,13 @@ impl<A: App> Listeners<A> {
             None
         };
         let connections =
-            Connections { tracker: TaskTracker::new(), finish: watch::Sender::new(false), signals: Signals::default() };
+            Connections { tracker: TaskTracker::new(), finish: watch::Sender::new(false), signals: Arc::default() };
         let stop_accepting = CancellationToken::new();
         let door = Door {
             app: Arc::clone(&self.app),
+            refuse: Arc::clone(&self.refuse),
+            dataplane: Arc::clone(&self.dataplane),
+            room: Room::new(Arc::clone(&self.room), self.limits.connections, self.limits.of_one_client),
             address,
             acceptor,
             limits: self.limits,
@@ -182,11 +211,11 @@ impl Open {
 impl Connections {
     async fn finish(self, limit: Duration) {
         self.finish.send_replace(true);
-        self.signals.close_idle.cancel();
+        self.signals.close_idle();
         self.tracker.close();
         if timeout(limit, self.tracker.wait()).await.is_err() {
             warn!(connections = self.tracker.len(), "ended at the drain timeout");
-            self.signals.cancel.cancel();
+            self.signals.cancel();
             self.tracker.wait().await;
         }
     }
@@ -209,6 +238,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// What every connection of a socket shares.
 struct Door<A> {
     app: Arc<A>,
+    refuse: Arc<Refuse>,
+    dataplane: SharedDataplane,
+    room: Room,
     address: SocketAddr,
     acceptor: Option<Arc<Acceptor>>,
     limits: Limits,
@@ -217,10 +249,9 @@ struct Door<A> {
 }
 
 async fn accept<A: App>(listener: TcpListener, door: Arc<Door<A>>) {
-    let slots = Arc::new(Semaphore::new(door.limits.connections));
     let mut warned = None;
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Some(place) = door.room.place().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -237,46 +268,66 @@ async fn accept<A: App>(listener: TcpListener, door: Arc<Door<A>>) {
             }
         };
         door.metrics.accepted.increment(1);
-        let cancel = door.connections.signals.cancel.clone();
         let one = Arc::clone(&door);
         door.connections.tracker.spawn(async move {
             one.metrics.open.increment(1.0);
-            tokio::select! {
-                () = serve(&one, stream, peer) => {}
-                // Its own stream tells it, so that its requests are logged; this is for what does not listen.
-                () = async { cancel.cancelled().await; sleep(LAST_WORD).await } => {}
-            }
+            until_cancelled(&one.connections.signals, serve(&one, stream, peer)).await;
             one.metrics.open.decrement(1.0);
-            drop(slot);
+            drop(place);
         });
     }
 }
 
-async fn serve<A: App>(door: &Door<A>, stream: TcpStream, peer: SocketAddr) {
+/// Streams that are told to end do so, and their requests are logged; this wakes them, and ends what does not listen.
+async fn until_cancelled(signals: &Signals, serve: impl Future<Output = ()>) {
+    let mut changed = signals.subscribe();
+    let told = signals.told();
+    let mut serve = std::pin::pin!(serve);
+    while !told.is_cancelled() {
+        tokio::select! {
+            () = &mut serve => return,
+            said = changed.changed() => if said.is_err() { return },
+        }
+    }
+    let _ = timeout(LAST_WORD, serve).await;
+}
+
+async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, mut peer: SocketAddr) {
     tune(&stream);
-    let phase = Arc::new(Phase::default());
-    let signals = door.connections.signals.clone();
-    let mut edge = EdgeIo::new(stream, peer, door.address, Arc::clone(&phase), door.limits, signals);
-    let finish = door.connections.finish.subscribe();
+    let trust = door.trust();
+    let is_in = |networks: &[IpNet], address: IpAddr| networks.iter().any(|net| net.contains(&address.to_canonical()));
+    if is_in(&trust.proxy_protocol, peer.ip()) {
+        match timeout(door.limits.head, first::read_proxy_header(&mut stream)).await {
+            Ok(Ok(client)) => peer = client.unwrap_or(peer),
+            Ok(Err(_)) | Err(_) => return door.metrics.no_proxy_header.increment(1),
+        }
+    }
+    let _counted = match door.room.count(peer.ip()) {
+        None if !is_in(&trust.sources, peer.ip()) => return door.metrics.too_many.increment(1),
+        counted => counted,
+    };
+    drop(trust);
     match &door.acceptor {
-        None => match edge.peek_preface(door.limits.head).await {
-            Ok(is_h2) => {
-                if is_h2 {
-                    phase.free();
-                }
-                hand_over(&door.app, Box::new(edge), phase, &finish).await;
-            }
-            Err(_) => door.metrics.silent.increment(1),
-        },
+        None => {
+            let looked = tokio::select! {
+                looked = timeout(door.limits.head, first::look_for_preface(&mut stream)) => looked,
+                () = door.idle_close() => return,
+            };
+            let Ok(Ok((first, is_h2))) = looked else { return door.metrics.silent.increment(1) };
+            let phase = Arc::new(Phase::default());
+            let edge = door.edge(stream, peer, &phase);
+            door.hand_over(edge, first, is_h2, peer, phase).await;
+        }
         Some(acceptor) => {
             // Its own deadline bounds the handshake; the one for heads begins after it.
+            let phase = Arc::new(Phase::default());
             phase.free();
+            let edge = door.edge(stream, peer, &phase);
             match timeout(door.limits.handshake, acceptor.tls_handshake(edge)).await {
                 Ok(Ok(stream)) => {
-                    if !matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-                        phase.idle();
-                    }
-                    hand_over(&door.app, Box::new(stream), phase, &finish).await;
+                    let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+                    phase.idle();
+                    door.hand_over(stream, Vec::new(), is_h2, peer, phase).await;
                 }
                 Ok(Err(_)) => door.metrics.handshake_failed.increment(1),
                 Err(_) => door.metrics.handshake_timeout.increment(1),
@@ -285,9 +336,41 @@ async fn serve<A: App>(door: &Door<A>, stream: TcpStream, peer: SocketAddr) {
     }
 }
 
-/// The phase reaches pingora's hooks through the task; HTTP/2 streams run in tasks of their own, where it changes nothing.
-async fn hand_over<A: App>(app: &Arc<A>, stream: Stream, phase: Arc<Phase>, finish: &ShutdownWatch) {
-    phase::scope(phase, app.process_new(stream, finish)).await;
+impl<A: App> Door<A> {
+    fn trust(&self) -> Trust {
+        let dataplane = self.dataplane.load();
+        dataplane.sockets.get(&self.address).map(|socket| socket.edge.trust.clone()).unwrap_or_default()
+    }
+
+    fn edge(&self, stream: TcpStream, peer: SocketAddr, phase: &Arc<Phase>) -> EdgeIo {
+        EdgeIo::new(stream, peer, self.address, Arc::clone(phase), self.limits, self.connections.signals.told())
+    }
+
+    async fn idle_close(&self) {
+        let mut changed = self.connections.signals.subscribe();
+        let told = self.connections.signals.told();
+        while !told.idle_close() {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The phase reaches pingora's hooks through the task; HTTP/2 streams run in tasks of their own, where it changes nothing.
+    async fn hand_over<S>(&self, stream: S, first: Vec<u8>, is_h2: bool, peer: SocketAddr, phase: Arc<Phase>)
+    where
+        S: IO + 'static,
+    {
+        let stream: Stream = if is_h2 {
+            phase.free();
+            Box::new(H2::new(stream, first, self.metrics.flood.clone()))
+        } else {
+            let (refuse, phase) = (Arc::clone(&self.refuse), Arc::clone(&phase));
+            Box::new(H1::new(stream, &first, (self.address, peer), refuse, phase, self.limits))
+        };
+        let finish: ShutdownWatch = self.connections.finish.subscribe();
+        phase::scope(phase, self.app.process_new(stream, &finish)).await;
+    }
 }
 
 /// Failures leave the kernel's defaults, with which everything works.

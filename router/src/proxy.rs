@@ -4,10 +4,10 @@ mod context;
 mod headers;
 mod respond;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use http::StatusCode;
 use k8s::model::Filter;
 use pingora_core::{
     Error, ErrorSource, ErrorType, apps::HttpServerOptions, protocols::http::server::Session as HttpSession,
@@ -21,8 +21,8 @@ use crate::{
     access_log::AccessLog,
     dataplane::{Action, CellTarget, SharedDataplane},
     filter::{self, Origin},
-    framing,
-    listen::phase,
+    framing::{self, Refusal},
+    listen::{Refuse, phase},
     table::Request,
     upstream,
 };
@@ -58,6 +58,15 @@ pub fn app(dataplane: SharedDataplane, log: Option<AccessLog>, threads: usize) -
     options.h2_idle_timeout = Some(Duration::from_secs(CLIENT_IDLE));
     proxy.server_options = Some(options);
     proxy
+}
+
+/// The answer to what is refused before pingora reads it; counted and logged like any other.
+pub fn refuse(dataplane: SharedDataplane, log: Option<AccessLog>) -> Arc<Refuse> {
+    Arc::new(move |bound, peer, refusal| {
+        let dataplane = dataplane.load();
+        let edge = dataplane.sockets.get(&bound).map(|socket| &*socket.edge);
+        Context::new().refuse(edge, peer, refusal, log.as_ref())
+    })
 }
 
 /// A decision about a request that the router answers itself.
@@ -101,11 +110,10 @@ impl Proxy {
         framing::check(head.version, &head.method, &head.headers).map_err(bad_request)?;
         let authority = head.headers.get(http::header::HOST).map(|value| value.as_bytes());
         let authority = authority.or_else(|| head.uri.authority().map(|authority| authority.as_str().as_bytes()));
-        let authority =
-            std::str::from_utf8(authority.unwrap_or_default()).map_err(|_| bad_request(framing::BadRequest::Host))?;
+        let authority = std::str::from_utf8(authority.unwrap_or_default()).map_err(|_| bad_request(Refusal::Host))?;
         let host = framing::host(authority).map_err(bad_request)?;
         if head.raw_path().iter().any(|byte| !byte.is_ascii_graphic()) {
-            return Err(bad_request(framing::BadRequest::PathCharacter));
+            return Err(bad_request(Refusal::PathCharacter));
         }
         let path = framing::path(head.uri.path()).map_err(bad_request)?;
         let query = head.uri.query();
@@ -157,8 +165,8 @@ fn forward(action: &Action, at: u64, origin: &Origin<'_>) -> Result<Forward, Rep
     }
 }
 
-fn bad_request(error: framing::BadRequest) -> Reply {
-    Reply::error(400, error.to_string())
+fn bad_request(refusal: Refusal) -> Reply {
+    Reply::error(refusal.status(), refusal.to_string())
 }
 
 #[async_trait]
@@ -166,7 +174,6 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        phase::head_parsed();
         Context::new()
     }
 
@@ -181,19 +188,6 @@ impl ProxyHttp for Proxy {
                 Ok(true)
             }
         }
-    }
-
-    async fn request_body_filter(
-        &self,
-        _session: &mut Session,
-        _body: &mut Option<Bytes>,
-        end_of_stream: bool,
-        context: &mut Context,
-    ) -> pingora_core::Result<()> {
-        if end_of_stream && !context.is_websocket {
-            phase::request_read();
-        }
-        Ok(())
     }
 
     async fn upstream_peer(
@@ -233,6 +227,9 @@ impl ProxyHttp for Proxy {
     ) -> pingora_core::Result<()> {
         if !respond::is_final(response.status) {
             return Ok(());
+        }
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            phase::upgraded();
         }
         let knows_chunks = session.req_header().version != http::Version::HTTP_10;
         if !knows_chunks && response.remove_header(&http::header::TRANSFER_ENCODING).is_some() {
@@ -319,20 +316,19 @@ fn set_limits(session: &mut Session, is_websocket: bool) {
         session.set_read_timeout(None);
     } else {
         session.set_write_timeout(Some(CLIENT_WRITE));
-        if session.is_body_done() {
-            phase::request_read();
-        }
     }
     // pingora's own answer to `keep-alive` is to wait for ever.
     if session.get_keepalive() == Some(0) {
         session.set_keepalive(Some(CLIENT_IDLE));
     }
-    // A client may send its next request before it has this answer (RFC 9112 section 9.3.2).
-    session.set_pipelining_enabled(true);
 }
 
 /// The status for a failure (0: nobody is there to read it), and what to call it.
 fn failure(error: &Error) -> (u16, &'static str) {
+    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<io::Error>());
+    if cause.is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData) {
+        return (400, "the request's body is not framed as its head says");
+    }
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(503), _) => (503, "no ready endpoint"),
         (ErrorType::HTTPStatus(status), _) => (*status, "refused"),

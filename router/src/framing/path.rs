@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::BadRequest;
+use super::Refusal;
 
 /// Decodes percent-encoded unreserved characters (RFC 3986 section 6.2.2.2) and refuses what backends
 /// are known to read in different ways. An encoded slash stays encoded and is no separator; empty
 /// segments stay. Copies only where something was encoded needlessly.
-pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadRequest> {
+pub fn normalise(path: &str) -> Result<Cow<'_, str>, Refusal> {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
-        return Err(BadRequest::Target);
+        return Err(Refusal::Target);
     }
     let mut decoded: Option<String> = None;
     let mut at = 0;
@@ -21,9 +21,9 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadRequest> {
             b'%' => {
                 let code = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
                 let code = code.filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
-                let code = code.and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(BadRequest::PathEncoding)?;
+                let code = code.and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(Refusal::PathEncoding)?;
                 if code < b' ' || code == 0x7f || code == b'\\' {
-                    return Err(BadRequest::PathEncoding);
+                    return Err(Refusal::PathEncoding);
                 }
                 if is_unreserved(code) {
                     decoded.get_or_insert_with(|| path.get(..at).unwrap_or_default().to_owned());
@@ -31,7 +31,7 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadRequest> {
                     taken = 3;
                 }
             }
-            b'\\' | b'#' | 0..=b' ' | 0x7f.. => return Err(BadRequest::PathCharacter),
+            b'\\' | b'#' | 0..=b' ' | 0x7f.. => return Err(Refusal::PathCharacter),
             _ => {}
         }
         if let Some(decoded) = &mut decoded {
@@ -43,7 +43,7 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadRequest> {
     // A parameter (`/..;a`) hides a dot segment from some readers and not from others.
     let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
     if normal.split('/').any(is_dots) {
-        return Err(BadRequest::PathDotSegment);
+        return Err(Refusal::PathDotSegment);
     }
     Ok(normal)
 }

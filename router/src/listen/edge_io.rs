@@ -1,10 +1,8 @@
-//! A client's connection with buffers, and with deadlines.
+//! A client's connection, below TLS.
 //!
-//! pingora reads a socket that it did not open itself without buffers, and starts its read timeout
-//! anew with every byte: a head could be sent over hours. And it takes a client that has closed its sending
-//! side either for gone at once, or for present until something is written to it. All of that is mended
-//! below TLS, so that one piece serves all. (Who ends TLS itself, by close_notify, is gone: above this,
-//! the one cannot be told from the other, and browsers that leave do so.)
+//! pingora takes a client that has closed its sending side either for gone at once, or for present until
+//! something is written to it. That is mended below TLS, so that one piece serves all. (Who ends TLS itself, by
+//! close_notify, is gone: above this, the one cannot be told from the other, and browsers that leave do so.)
 
 use std::{
     fmt,
@@ -15,41 +13,29 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType, l4::stream::Stream as L4Stream, raw_connect::ProxyDigest,
+    UniqueIDType, raw_connect::ProxyDigest,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep, sleep, timeout},
+    time::{Sleep, sleep},
 };
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{Limits, Signals, phase::Phase};
-
-const READ_BUFFER: usize = 16 << 10;
-const WRITE_BUFFER: usize = 4 << 10;
-/// RFC 9113 section 3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use super::{Limits, phase::Phase, signals::Told};
 
 pub(super) struct EdgeIo {
-    stream: BufStream<L4Stream>,
-    /// Read while looking for the preface, to be read again.
-    peeked: Vec<u8>,
-    is_h2: bool,
+    stream: TcpStream,
+    digest: Arc<SocketDigest>,
     phase: Arc<Phase>,
     limits: Limits,
-    /// For the head of a request, and then for the answer to a client that is half closed.
-    deadline: Pin<Box<Sleep>>,
-    /// The client has closed its sending side while a request was under way.
-    is_half_closed: bool,
-    close_idle: Pin<Box<WaitForCancellationFutureOwned>>,
-    cancel: Pin<Box<WaitForCancellationFutureOwned>>,
+    told: Told,
+    /// Set where the client has closed its sending side while an answer was under way: until when it is waited for.
+    half_closed: Option<Pin<Box<Sleep>>>,
 }
 
 impl EdgeIo {
@@ -61,69 +47,31 @@ impl EdgeIo {
         bound: SocketAddr,
         phase: Arc<Phase>,
         limits: Limits,
-        signals: Signals,
+        told: Told,
     ) -> Self {
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
         // The cells are new and so empty.
         let _ = digest.peer_addr.set(Some(peer.into()));
         let _ = digest.local_addr.set(Some(bound.into()));
-        let mut stream = L4Stream::from(stream);
-        stream.set_socket_digest(digest);
-        // The first bytes are due as a head is, so that a silent client does not stay.
-        phase.head();
-        Self {
-            stream: BufStream::with_capacity(READ_BUFFER, WRITE_BUFFER, stream),
-            peeked: Vec::new(),
-            is_h2: false,
-            phase,
-            limits,
-            deadline: Box::pin(sleep(limits.head)),
-            is_half_closed: false,
-            close_idle: Box::pin(signals.close_idle.cancelled_owned()),
-            cancel: Box::pin(signals.cancel.cancelled_owned()),
-        }
-    }
-
-    /// Whether the client speaks HTTP/2 with prior knowledge. Reads no further than where that is decided.
-    pub(super) async fn peek_preface(&mut self, limit: Duration) -> io::Result<bool> {
-        let look = async {
-            let mut seen = Vec::new();
-            while seen.len() < PREFACE.len() && PREFACE.starts_with(&seen) {
-                let mut buffer = [0; PREFACE.len()];
-                let room = buffer.get_mut(seen.len()..).unwrap_or_default();
-                let count = self.stream.read(room).await?;
-                if count == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                seen.extend_from_slice(room.get(..count).unwrap_or_default());
-            }
-            Ok::<_, io::Error>(seen)
-        };
-        let seen = timeout(limit, look).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        self.is_h2 = seen == PREFACE;
-        self.peeked = seen;
-        Ok(self.is_h2)
+        Self { stream, digest: Arc::new(digest), phase, limits, told, half_closed: None }
     }
 
     /// The end of the stream, but not before the client had time to take its answer: a client that has
     /// closed its sending side looks the same whether it still reads or is gone (RFC 9112 section 9.6).
     fn poll_half_closed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.phase.is_answer() {
-            ready!(self.deadline.as_mut().poll(context));
+        if let Some(until) = &mut self.half_closed
+            && self.phase.is_answer()
+        {
+            ready!(until.as_mut().poll(context));
         }
         Poll::Ready(Ok(()))
     }
 
     /// What is taken shows that the client is there.
     fn was_written(&mut self) {
-        if self.is_half_closed {
-            let due = Instant::now() + self.limits.half_closed;
-            self.deadline.as_mut().reset(due);
+        if self.half_closed.is_some() {
+            self.half_closed = Some(Box::pin(sleep(self.limits.half_closed)));
         }
-    }
-
-    fn l4(&self) -> &L4Stream {
-        self.stream.get_ref()
     }
 }
 
@@ -133,17 +81,7 @@ impl AsyncRead for EdgeIo {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.peeked.is_empty() {
-            let count = self.peeked.len().min(buffer.remaining());
-            let rest = self.peeked.split_off(count);
-            buffer.put_slice(&self.peeked);
-            self.peeked = rest;
-            return Poll::Ready(Ok(()));
-        }
-        if self.phase.is_head() && self.deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        if self.is_half_closed {
+        if self.half_closed.is_some() {
             return self.poll_half_closed(context);
         }
         let before = buffer.filled().len();
@@ -152,26 +90,16 @@ impl AsyncRead for EdgeIo {
                 done?;
                 let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
                 if is_end && self.phase.is_answer() {
-                    self.is_half_closed = true;
-                    let due = Instant::now() + self.limits.half_closed;
-                    self.deadline.as_mut().reset(due);
+                    self.half_closed = Some(Box::pin(sleep(self.limits.half_closed)));
                     return self.poll_half_closed(context);
-                }
-                if !is_end && self.phase.is_idle() {
-                    let due = Instant::now() + self.limits.head;
-                    self.deadline.as_mut().reset(due);
-                    self.phase.head();
                 }
                 Poll::Ready(Ok(()))
             }
-            Poll::Pending => {
-                if self.cancel.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-                }
-                // To the reader this looks like a client that has gone, which an idle one may at any time.
-                let is_over = self.phase.is_idle() && self.close_idle.as_mut().poll(context).is_ready();
-                if is_over { Poll::Ready(Ok(())) } else { Poll::Pending }
-            }
+            // Who is told something is woken by the task that serves the connection.
+            Poll::Pending if self.told.is_cancelled() => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            // To the reader this looks like a client that has gone, which an idle one may at any time.
+            Poll::Pending if self.phase.is_idle() && self.told.idle_close() => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -207,17 +135,6 @@ impl AsyncWrite for EdgeIo {
 }
 
 #[async_trait]
-impl Peek for EdgeIo {
-    /// pingora asks for as many bytes as the preface has. The answer is known already; what is no preface is zeroes.
-    async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        let source = if self.is_h2 { PREFACE } else { &[0; PREFACE.len()] };
-        let count = buffer.len().min(source.len());
-        buffer.get_mut(..count).unwrap_or_default().copy_from_slice(source.get(..count).unwrap_or_default());
-        Ok(true)
-    }
-}
-
-#[async_trait]
 impl Shutdown for EdgeIo {
     async fn shutdown(&mut self) {
         // The client may be gone already.
@@ -227,36 +144,31 @@ impl Shutdown for EdgeIo {
 
 impl UniqueID for EdgeIo {
     fn id(&self) -> UniqueIDType {
-        self.l4().id()
+        self.stream.as_raw_fd()
     }
 }
+
+impl Peek for EdgeIo {}
 
 /// TLS, where there is any, lies above.
 impl Ssl for EdgeIo {}
 
 impl GetTimingDigest for EdgeIo {
+    /// Asked for at each request, and of no use to us.
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.l4().get_timing_digest()
-    }
-
-    fn get_read_pending_time(&self) -> Duration {
-        self.l4().get_read_pending_time()
-    }
-
-    fn get_write_pending_time(&self) -> Duration {
-        self.l4().get_write_pending_time()
+        Vec::new()
     }
 }
 
 impl GetProxyDigest for EdgeIo {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.l4().get_proxy_digest()
+        None
     }
 }
 
 impl GetSocketDigest for EdgeIo {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.l4().get_socket_digest()
+        Some(Arc::clone(&self.digest))
     }
 }
 
@@ -268,9 +180,11 @@ impl fmt::Debug for EdgeIo {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::time::Duration;
 
-    use super::{super::phase, *};
+    use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
+
+    use super::{super::signals::Signals, *};
 
     /// A client's end, and ours, which has read a request and not answered it.
     async fn asked(half_closed: Duration) -> (TcpStream, EdgeIo, Signals) {
@@ -280,8 +194,8 @@ mod tests {
         let (stream, peer) = listener.accept().await.expect("accepted");
         let (phase, signals) = (Arc::new(Phase::default()), Signals::default());
         let limits = Limits { half_closed, ..Limits::default() };
-        let edge = EdgeIo::new(stream, peer, bound, Arc::clone(&phase), limits, signals.clone());
-        phase::scope(Arc::clone(&edge.phase), async { phase::request_read() }).await;
+        phase.answer();
+        let edge = EdgeIo::new(stream, peer, bound, phase, limits, signals.told());
         (client, edge, signals)
     }
 
@@ -307,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_has_not_sent_all_of_its_request_is_gone_at_once() {
         let (mut client, mut edge, _) = asked(Duration::from_secs(3600)).await;
-        phase::scope(Arc::clone(&edge.phase), async { phase::head_parsed() }).await;
+        edge.phase.free();
         client.write_all(b"half").await.expect("sent");
         client.shutdown().await.expect("closed");
         let mut body = Vec::new();
@@ -316,19 +230,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_of_an_upgraded_connection_is_believed_at_once() {
-        let (mut client, mut edge, _) = asked(Duration::from_secs(3600)).await;
-        edge.phase.free();
-        client.shutdown().await.expect("half closed");
-        assert_eq!(timeout(Duration::from_secs(10), edge.read(&mut [0; 8])).await.expect("an end").expect("none"), 0);
-    }
-
-    #[tokio::test]
     async fn what_waits_for_a_client_is_ended_when_everything_is() {
         let (_client, mut edge, signals) = asked(Duration::from_secs(3600)).await;
         assert!(is_silent(&mut edge).await);
-        signals.cancel.cancel();
+        signals.cancel();
         let end = timeout(Duration::from_secs(10), edge.read(&mut [0; 8])).await.expect("an end");
         assert_eq!(end.expect_err("an error").kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn an_idle_client_is_let_go_when_idle_ones_are_to_end() {
+        let (_client, mut edge, signals) = asked(Duration::from_secs(3600)).await;
+        signals.close_idle();
+        assert!(is_silent(&mut edge).await, "its answer is under way");
+        edge.phase.idle();
+        let end = timeout(Duration::from_secs(10), edge.read(&mut [0; 8])).await.expect("an end");
+        assert_eq!(end.expect("no error"), 0);
     }
 }

@@ -16,6 +16,9 @@ pub(super) struct Metrics {
     pub(super) handshake_failed: Counter,
     pub(super) handshake_timeout: Counter,
     pub(super) silent: Counter,
+    pub(super) no_proxy_header: Counter,
+    pub(super) too_many: Counter,
+    pub(super) flood: Counter,
 }
 
 impl Metrics {
@@ -29,6 +32,9 @@ impl Metrics {
             handshake_failed: refused("handshake_failed"),
             handshake_timeout: refused("handshake_timeout"),
             silent: refused("silent"),
+            no_proxy_header: refused("no_proxy_header"),
+            too_many: refused("too_many_of_one_client"),
+            flood: refused("http2_flood"),
         }
     }
 }

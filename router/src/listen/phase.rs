@@ -10,8 +10,9 @@ use std::{
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
-const ANSWER: u8 = 2;
-const FREE: u8 = 3;
+const FREE: u8 = 2;
+const ANSWER: u8 = 3;
+const TUNNEL: u8 = 4;
 
 /// Written by the connection's own task, and read by it.
 #[derive(Debug, Default)]
@@ -27,26 +28,32 @@ impl Phase {
         self.0.store(IDLE, Relaxed);
     }
 
+    /// A request has begun.
     pub(crate) fn head(&self) {
         self.0.store(HEAD, Relaxed);
     }
 
-    /// Nothing is due here: a handshake, a body, an upgraded connection, or HTTP/2, which has timers of its own.
+    /// Nothing is due here: a handshake, a body, or HTTP/2, which has timers of its own.
     pub(crate) fn free(&self) {
         self.0.store(FREE, Relaxed);
+    }
+
+    /// A request is read to its end, and only its answer is under way: a client may close its sending side.
+    pub(crate) fn answer(&self) {
+        self.0.store(ANSWER, Relaxed);
     }
 
     pub(crate) fn is_idle(&self) -> bool {
         self.0.load(Relaxed) == IDLE
     }
 
-    pub(crate) fn is_head(&self) -> bool {
-        self.0.load(Relaxed) == HEAD
-    }
-
-    /// Whether a request is read to its end, and only its answer is under way.
     pub(crate) fn is_answer(&self) -> bool {
         self.0.load(Relaxed) == ANSWER
+    }
+
+    /// Whether the connection carries another protocol.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.0.load(Relaxed) == TUNNEL
     }
 }
 
@@ -56,14 +63,9 @@ pub(crate) async fn scope<F: Future>(phase: Arc<Phase>, serve: F) -> F::Output {
 
 // Outside of a connection's task (HTTP/2) there is no phase to change.
 
-/// To be called when a request head is parsed.
-pub fn head_parsed() {
-    let _ = PHASE.try_with(|phase| phase.free());
-}
-
-/// To be called when the whole request is read: from then on a client may close its sending side.
-pub fn request_read() {
-    let _ = PHASE.try_with(|phase| phase.0.store(ANSWER, Relaxed));
+/// To be called when the answer is that the protocol changes.
+pub fn upgraded() {
+    let _ = PHASE.try_with(|phase| phase.0.store(TUNNEL, Relaxed));
 }
 
 /// To be called when a request is done.

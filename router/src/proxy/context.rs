@@ -19,7 +19,7 @@ use crate::{
     access_log::{AccessLog, Line},
     dataplane::{Action, Edge},
     filter::Target,
-    framing::Client,
+    framing::{Client, Refusal},
     upstream::{BackendCell, Picked},
 };
 
@@ -78,6 +78,34 @@ impl Context {
 
     pub(super) fn request_id(&self) -> String {
         format!("{:016x}", self.id)
+    }
+
+    /// Answers, counts and logs what was refused before it could be read as a request.
+    pub(super) fn refuse(
+        self,
+        edge: Option<&Edge>,
+        peer: SocketAddr,
+        refusal: Refusal,
+        log: Option<&AccessLog>,
+    ) -> Vec<u8> {
+        let (id, status, why) = (self.request_id(), refusal.status(), refusal.to_string());
+        if let Some(edge) = edge {
+            edge.unrouted.answered(status, self.started.elapsed());
+        }
+        let answer = respond::last(status, &why, &id);
+        if let Some(log) = log {
+            log.write(&Line {
+                time: &k8s::telemetry::rfc3339(SystemTime::now()),
+                request_id: &id,
+                entry_point: edge.map_or("", |edge| &edge.entry_point),
+                remote_addr: peer.ip().to_canonical().to_string(),
+                status,
+                bytes_sent: answer.len(),
+                error: Some(&why),
+                ..Line::default()
+            });
+        }
+        answer
     }
 
     /// Returns whether another endpoint can be tried.

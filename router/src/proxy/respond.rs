@@ -11,6 +11,7 @@ use pingora_proxy::Session;
 use super::{Reply, context::Context};
 
 pub(super) const SERVER: &str = "doorward";
+const TEXT: &str = "text/plain; charset=utf-8";
 /// How long a client may go on to send what nobody wants.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -24,12 +25,31 @@ pub(super) fn has_answered(session: &Session) -> bool {
     session.response_written().is_some_and(|head| is_final(head.status))
 }
 
+fn reason(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default()
+}
+
+/// What a person sees.
+fn page(status: u16, why: &str, id: &str) -> String {
+    format!("{status} {}\n{why}\nrequest {id}\n", reason(status))
+}
+
+/// An answer of HTTP/1.1 after which the connection ends.
+pub(super) fn last(status: u16, why: &str, id: &str) -> Vec<u8> {
+    let page = page(status, why, id);
+    let (reason, length) = (reason(status), page.len());
+    let head = format!(
+        "HTTP/1.1 {status} {reason}\r\nserver: {SERVER}\r\nx-request-id: {id}\r\ncontent-type: {TEXT}\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    [head, page].concat().into_bytes()
+}
+
 /// pingora's own error answers close the connection, which costs the next request a TLS handshake.
 pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Reply) -> Result<()> {
     let Reply { status, why, location } = reply;
     let id = context.request_id();
-    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
-    let body = why.as_ref().map(|why| format!("{status} {reason}\n{why}\nrequest {id}\n")).unwrap_or_default();
+    let body = why.as_ref().map(|why| page(status, why, &id)).unwrap_or_default();
     if context.error.is_none() {
         context.error = why.map(Into::into);
     }
@@ -38,7 +58,7 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Re
     head.insert_header("x-request-id", id)?;
     head.insert_header(header::CONTENT_LENGTH, body.len())?;
     if !body.is_empty() {
-        head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
+        head.insert_header(header::CONTENT_TYPE, TEXT)?;
     }
     if let Some(location) = location {
         head.insert_header(header::LOCATION, location)?;

@@ -1,0 +1,131 @@
+//! How many connections there may be: in all, at one socket, and of one client.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// File descriptors for everything but clients and their backends: listeners, the admin port, the API server, files.
+const RESERVED: u64 = 64;
+/// Where the kernel has no limit.
+const UNLIMITED: u64 = 1 << 20;
+
+/// Room for connections.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    /// Of the process.
+    all: Arc<Semaphore>,
+    /// Of one socket.
+    here: Arc<Semaphore>,
+    of_one: usize,
+    clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// A connection's place; free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _all: OwnedSemaphorePermit,
+    _here: OwnedSemaphorePermit,
+}
+
+/// That a client has one connection more, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Counted {
+    client: IpAddr,
+    clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// As many connections as there are file descriptors for, with one for the backend of each. Takes what the
+/// system allows: the limit that a shell sets (1024) is for other programs.
+pub(super) fn for_process() -> Arc<Semaphore> {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            limit.current = limit.maximum;
+        }
+    }
+    let descriptors = limit.current.unwrap_or(UNLIMITED).min(UNLIMITED);
+    let connections = descriptors.saturating_sub(RESERVED) / 2;
+    Arc::new(Semaphore::new(usize::try_from(connections).unwrap_or(1).max(1)))
+}
+
+impl Room {
+    pub(super) fn new(all: Arc<Semaphore>, here: usize, of_one: usize) -> Self {
+        Self { all, here: Arc::new(Semaphore::new(here)), of_one, clients: Arc::default() }
+    }
+
+    /// Waits until there is place; clients wait in the kernel's queue meanwhile.
+    pub(super) async fn place(&self) -> Option<Place> {
+        let here = Arc::clone(&self.here).acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(Place { _all: all, _here: here })
+    }
+
+    /// None where the client has too many.
+    pub(super) fn count(&self, client: IpAddr) -> Option<Counted> {
+        let client = one_client(client);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = clients.entry(client).or_default();
+        if *count >= self.of_one {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { client, clients: Arc::clone(&self.clients) })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = clients.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                clients.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// Every machine has a network of IPv6 to itself (RFC 6177).
+fn one_client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_as_many_connections_as_it_may_and_place_again_when_they_end() {
+        let room = Room::new(Arc::new(Semaphore::new(9)), 9, 2);
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let one = room.count(address("192.168.8.50"));
+        let _two = room.count(address("::ffff:192.168.8.50")).expect("a second one");
+        assert!(room.count(address("192.168.8.50")).is_none());
+        assert!(room.count(address("192.168.8.51")).is_some(), "another client");
+        drop(one);
+        assert!(room.count(address("192.168.8.50")).is_some());
+
+        let _six = [room.count(address("fd00::1")), room.count(address("fd00::2"))].map(|it| it.expect("place"));
+        assert!(room.count(address("fd00::ffff:3")).is_none(), "the same network");
+        assert!(room.count(address("fd00:0:0:1::1")).is_some());
+        assert_eq!(room.clients.lock().expect("no panic").len(), 2, "who has none is forgotten");
+    }
+
+    #[tokio::test]
+    async fn no_socket_takes_the_place_of_all() {
+        let all = Arc::new(Semaphore::new(3));
+        let rooms = [Room::new(Arc::clone(&all), 2, 9), Room::new(all, 2, 9)];
+        let _two = [rooms[0].place().await, rooms[0].place().await];
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(5), rooms[0].place()).await.is_err());
+        assert!(rooms[1].place().await.is_some());
+    }
+}
