@@ -13,6 +13,8 @@ pub struct Origin<'a> {
     /// The port of the listener, as clients know it.
     pub port: u16,
     pub path: &'a str,
+    /// Whether the path is as the client wrote it.
+    pub is_path_untouched: bool,
     pub query: Option<&'a str>,
     /// How much of the path a prefix match took.
     pub prefix: Option<usize>,
@@ -21,8 +23,8 @@ pub struct Origin<'a> {
 /// What a backend is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// With the query.
-    pub path: String,
+    /// With the query. None is what the client has asked for, as it has written it.
+    pub path: Option<String>,
     /// The Host, where a filter changes it.
     pub host: Option<Arc<str>>,
 }
@@ -40,12 +42,16 @@ pub fn redirect(filters: &[Filter], origin: &Origin<'_>) -> Option<(u16, String)
 pub fn target(rule: &[Filter], backend: &[Filter], origin: &Origin<'_>) -> Target {
     let rewrites = || backend.iter().chain(rule).filter_map(rewrite);
     let path = rewrites().find_map(|rewrite| rewrite.path.as_ref());
+    let host = rewrites().find_map(|rewrite| rewrite.hostname.clone());
+    if path.is_none() && origin.is_path_untouched {
+        return Target { path: None, host };
+    }
     let mut path = rewritten(path, origin.path, origin.prefix);
     if let Some(query) = origin.query {
         path.push('?');
         path.push_str(query);
     }
-    Target { path, host: rewrites().find_map(|rewrite| rewrite.hostname.clone()) }
+    Target { path: Some(path), host }
 }
 
 fn rewrite(filter: &Filter) -> Option<&Rewrite> {
@@ -128,6 +134,7 @@ mod tests {
             host: "a.example",
             port: 443,
             path: "/old/x",
+            is_path_untouched: false,
             query: Some("q=1"),
             prefix: Some(4),
         };
@@ -138,10 +145,11 @@ mod tests {
             (rewrite(Some("own.local"), Some(PathRewrite::Full("/own".into()))), "/own?q=1", "own.local"),
         ] {
             let target = target(&rule, &backend, &origin);
-            assert_eq!((&*target.path, target.host.as_deref()), (path, Some(host)));
+            assert_eq!((target.path.as_deref(), target.host.as_deref()), (Some(path), Some(host)));
         }
-        let untouched = target(&[], &[], &origin);
-        assert_eq!(untouched, Target { path: "/old/x?q=1".to_owned(), host: None });
+        let untouched = Origin { is_path_untouched: true, ..origin };
+        assert_eq!(target(&[], &[], &untouched), Target { path: None, host: None });
+        assert_eq!(target(&[], &[], &origin).path.as_deref(), Some("/old/x?q=1"));
     }
 
     #[test]
@@ -162,6 +170,7 @@ mod tests {
                 host: "a.example",
                 port: listener,
                 path: "/x",
+                is_path_untouched: false,
                 query: Some("q=1"),
                 prefix: None,
             };

@@ -4,7 +4,7 @@ mod context;
 mod headers;
 mod respond;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::StatusCode;
@@ -127,7 +127,9 @@ impl Proxy {
         let prefix = found.prefix;
         let action = &context.routed.insert(Routed { action, forward: None }).action;
 
-        let origin = Origin { is_https: client.is_https, host: &host, port: edge.port, path: &path, query, prefix };
+        let is_path_untouched = matches!(path, Cow::Borrowed(_));
+        let is_https = client.is_https;
+        let origin = Origin { is_https, host: &host, port: edge.port, path: &path, is_path_untouched, query, prefix };
         let may_stay = client.is_https || path.starts_with(ACME_CHALLENGE);
         if let Some(redirect) = socket.redirect_to_https.as_ref().filter(|_| !may_stay) {
             return Err(Reply::redirect(redirect.status, filter::location(redirect, &origin)));
@@ -180,6 +182,7 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<bool> {
         context.is_websocket = headers::is_websocket(session.req_header());
         set_limits(session, context.is_websocket);
+        headers::forget_spelling(session.req_header_mut())?;
         headers::join_cookies(session.req_header_mut())?;
         match self.route(session.as_downstream(), context) {
             Ok(()) => Ok(false),

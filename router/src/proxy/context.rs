@@ -11,6 +11,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use http::HeaderValue;
 use k8s::model::Filter;
 use pingora_proxy::Session;
 
@@ -26,6 +27,8 @@ use crate::{
 pub struct Context {
     pub(super) started: Instant,
     pub(super) id: u64,
+    /// The same, as it is told to backend, client and log.
+    pub(super) request_id: HeaderValue,
     pub(super) edge: Option<Arc<Edge>>,
     pub(super) client: Option<Client>,
     /// Normalised; empty where the request was refused before.
@@ -64,9 +67,11 @@ impl Routed {
 
 impl Context {
     pub(super) fn new() -> Self {
+        let id = next_id();
         Self {
             started: Instant::now(),
-            id: next_id(),
+            id,
+            request_id: text(id),
             edge: None,
             client: None,
             host: "".into(),
@@ -76,8 +81,8 @@ impl Context {
         }
     }
 
-    pub(super) fn request_id(&self) -> String {
-        format!("{:016x}", self.id)
+    pub(super) fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
     }
 
     /// Answers, counts and logs what was refused before it could be read as a request.
@@ -92,11 +97,11 @@ impl Context {
         if let Some(edge) = edge {
             edge.unrouted.answered(status, self.started.elapsed());
         }
-        let answer = respond::last(status, &why, &id);
+        let answer = respond::last(status, &why, id);
         if let Some(log) = log {
             log.write(&Line {
                 time: &k8s::telemetry::rfc3339(SystemTime::now()),
-                request_id: &id,
+                request_id: id,
                 entry_point: edge.map_or("", |edge| &edge.entry_point),
                 remote_addr: peer.ip().to_canonical().to_string(),
                 status,
@@ -134,11 +139,11 @@ impl Context {
         let Some(log) = log else { return };
         let head = session.req_header();
         let field =
-            |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
+            |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
         let began = SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH);
         log.write(&Line {
             time: &k8s::telemetry::rfc3339(began),
-            request_id: &self.request_id(),
+            request_id: self.request_id(),
             entry_point: self.edge.as_ref().map_or("", |edge| &edge.entry_point),
             remote_addr: self.client.map(|client| client.address.to_string()).unwrap_or_default(),
             method: head.method.as_str(),
@@ -165,6 +170,15 @@ fn protocol(version: http::Version) -> &'static str {
         http::Version::HTTP_2 => "HTTP/2.0",
         _ => "HTTP/1.1",
     }
+}
+
+/// Sixteen hexadecimal digits.
+fn text(id: u64) -> HeaderValue {
+    let digits = std::array::from_fn::<u8, 16, _>(|at| {
+        let digit = (id >> (60 - 4 * at)) as u8 & 0xf;
+        if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+    });
+    HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Unique in this process, and unlikely to meet another's: a counter from a random start, mixed so that

@@ -1,6 +1,11 @@
 //! Header fields on their way to the backend and back.
+//!
+//! Work is done on plain heads: pingora's own remember how each name was spelt, which is looked up, copied and
+//! kept in step with every change. Names reach HTTP/1 as they reach HTTP/2: in lower case, or as is usual.
 
-use http::{HeaderValue, StatusCode, header};
+use std::mem;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request, response};
 use k8s::model::{Filter, HeaderEdits};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -11,6 +16,27 @@ use crate::{
     dataplane::Edge,
     framing::{self, Client},
 };
+
+const ALT_SVC: HeaderName = header::ALT_SVC;
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// To be called first.
+pub(super) fn forget_spelling(head: &mut RequestHeader) -> Result<()> {
+    let parts = take_request(head)?;
+    *head = parts.into();
+    Ok(())
+}
+
+fn take_request(head: &mut RequestHeader) -> Result<request::Parts> {
+    Ok(mem::replace(head, RequestHeader::build_no_case("GET", b"/", Some(0))?).into())
+}
 
 /// HTTP/2 clients send cookies as several fields, and what is not HTTP/2 knows one (RFC 9113 section 8.2.3).
 pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
@@ -34,40 +60,52 @@ pub(super) fn is_websocket(request: &RequestHeader) -> bool {
 }
 
 /// Runs once for each try, each time on a fresh copy of the client's request.
-pub(super) fn to_upstream(session: &Session, request: &mut RequestHeader, context: &Context) -> Result<()> {
+pub(super) fn to_upstream(session: &Session, head: &mut RequestHeader, context: &Context) -> Result<()> {
     let forward = context.routed.as_ref().and_then(|routed| Some((routed, routed.forward.as_ref()?)));
     let (Some((routed, forward)), Some(client), Some(edge)) = (forward, &context.client, &context.edge) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route on its way to a backend"));
     };
-    let asserted: Vec<header::HeaderName> =
-        request.headers.keys().filter(|name| framing::is_asserted(name.as_str(), client.is_trusted)).cloned().collect();
-    for name in asserted {
-        request.remove_header(&name);
-    }
-    let host = session.req_header().headers.get(header::HOST).cloned();
-    let host = host.or_else(|| HeaderValue::from_str(session.req_header().uri.authority()?.as_str()).ok());
-    let address = client.address.to_string();
-    request.insert_header("x-forwarded-for", &address)?;
-    request.insert_header("x-real-ip", &address)?;
-    request.insert_header("x-forwarded-proto", if client.is_https { "https" } else { "http" })?;
-    request.insert_header("x-forwarded-port", client_port(edge, client).to_string())?;
-    request.insert_header("x-request-id", context.request_id())?;
+    let mut parts = take_request(head)?;
+    let headers = &mut parts.headers;
+    remove_asserted(headers, client.is_trusted);
+    let asked = session.req_header();
+    let host = asked.headers.get(header::HOST).cloned();
+    let host = host.or_else(|| HeaderValue::from_str(asked.uri.authority()?.as_str()).ok());
+    let address = HeaderValue::try_from(client.address.to_string());
+    let address = address.or_err(ErrorType::InternalError, "an address is no header value")?;
+    headers.insert(X_REAL_IP, address.clone());
+    headers.insert(X_FORWARDED_FOR, address);
+    let scheme = if client.is_https { "https" } else { "http" };
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    headers.insert(X_FORWARDED_PORT, client_port(edge, client).into());
+    headers.insert(X_REQUEST_ID, context.request_id.clone());
     if let Some(host) = &host {
-        request.insert_header("x-forwarded-host", host)?;
+        headers.insert(X_FORWARDED_HOST, host.clone());
     }
-
-    request.set_uri(forward.target.path.parse().or_err(ErrorType::InternalError, "a rewritten path is no target")?);
-    if let Some(host) = forward.target.host.as_deref().map(HeaderValue::from_str) {
-        request.insert_header(header::HOST, host.or_err(ErrorType::InternalError, "a rewritten host is no host")?)?;
-    } else if let Some(host) = host {
-        request.insert_header(header::HOST, host)?;
+    let rewritten = forward.target.host.as_deref().map(HeaderValue::from_str).transpose();
+    let rewritten = rewritten.or_err(ErrorType::InternalError, "a rewritten host is no host")?;
+    if let Some(host) = rewritten.or(host) {
+        headers.insert(header::HOST, host);
     }
     for filter in routed.filters() {
         if let Filter::RequestHeaders(edits) = filter {
-            edit_request(request, edits)?;
+            edit(headers, edits)?;
         }
     }
+    if let Some(path) = &forward.target.path {
+        parts.uri = path.parse().or_err(ErrorType::InternalError, "a rewritten path is no target")?;
+    }
+    *head = parts.into();
     Ok(())
+}
+
+/// What the backend would believe, and only the router may say.
+fn remove_asserted(headers: &mut HeaderMap, is_trusted: bool) {
+    let asserted =
+        |headers: &HeaderMap| headers.keys().find(|name| framing::is_asserted(name.as_str(), is_trusted)).cloned();
+    while let Some(name) = asserted(headers) {
+        headers.remove(name);
+    }
 }
 
 /// The port that belongs to the scheme: who speaks for a client by another scheme came in by a port of its own.
@@ -79,72 +117,73 @@ fn client_port(edge: &Edge, client: &Client) -> u16 {
     }
 }
 
-pub(super) fn to_client(response: &mut ResponseHeader, context: &Context) -> Result<()> {
-    if response.status != StatusCode::SWITCHING_PROTOCOLS {
-        remove_hop_by_hop(response);
+pub(super) fn to_client(head: &mut ResponseHeader, context: &Context) -> Result<()> {
+    let reason = head.get_reason_phrase().filter(|reason| head.status.canonical_reason() != Some(reason));
+    let reason = reason.map(str::to_owned);
+    let mut parts: response::Parts = mem::replace(head, ResponseHeader::build_no_case(200, Some(0))?).into();
+    let headers = &mut parts.headers;
+    if parts.status != StatusCode::SWITCHING_PROTOCOLS {
+        remove_hop_by_hop(headers, parts.status);
     }
     // It would send browsers to a port or a protocol that only the backend has.
-    response.remove_header("alt-svc");
+    headers.remove(ALT_SVC);
     // The client's connection is ours: an HTTP/1.0 backend must not end it.
-    if response.version == http::Version::HTTP_10 {
-        response.set_version(http::Version::HTTP_11);
+    if parts.version == http::Version::HTTP_10 {
+        parts.version = http::Version::HTTP_11;
     }
-    if !response.headers.contains_key(header::SERVER) {
-        response.insert_header(header::SERVER, super::respond::SERVER)?;
-    }
-    response.insert_header("x-request-id", context.request_id())?;
-    let Some(routed) = &context.routed else { return Ok(()) };
-    for filter in routed.filters() {
+    headers.entry(header::SERVER).or_insert(HeaderValue::from_static(super::respond::SERVER));
+    headers.insert(X_REQUEST_ID, context.request_id.clone());
+    for filter in context.routed.iter().flat_map(|routed| routed.filters()) {
         if let Filter::ResponseHeaders(edits) = filter {
-            edit_response(response, edits)?;
+            edit(headers, edits)?;
         }
+    }
+    *head = parts.into();
+    if let Some(reason) = reason {
+        head.set_reason_phrase(Some(&reason))?;
     }
     Ok(())
 }
 
 /// What speaks of the connection to the backend and not of the answer (RFC 9110 section 7.6.1). pingora
 /// sets Connection and Transfer-Encoding for the client's own.
-fn remove_hop_by_hop(response: &mut ResponseHeader) {
-    let said = response.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let is_ours = |name: &str| OUR_OWN.iter().any(|it| it.eq_ignore_ascii_case(name));
-    let names = said.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !is_ours(name));
-    let nominated: Vec<String> = names.map(str::to_owned).collect();
-    for name in nominated.iter().map(String::as_str).chain(["keep-alive", "proxy-connection"]) {
-        response.remove_header(name);
+fn remove_hop_by_hop(headers: &mut HeaderMap, status: StatusCode) {
+    if headers.contains_key(header::CONNECTION) {
+        let said = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let is_ours = |name: &str| OUR_OWN.iter().any(|it| it.eq_ignore_ascii_case(name));
+        let names = said.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !is_ours(name));
+        let nominated: Vec<String> = names.map(str::to_owned).collect();
+        for name in nominated {
+            headers.remove(name);
+        }
     }
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
     // 426 says by it what to upgrade to.
-    if response.status != StatusCode::UPGRADE_REQUIRED {
-        response.remove_header(&header::UPGRADE);
+    if status != StatusCode::UPGRADE_REQUIRED {
+        headers.remove(header::UPGRADE);
     }
 }
 
 /// What Connection may name without it being removed: options of its own, and how the body is framed.
 const OUR_OWN: &[&str] = &["", "close", "keep-alive", "upgrade", "content-length", "transfer-encoding"];
 
-// pingora's two kinds of head have the same methods and no trait for them.
-
-fn edit_request(head: &mut RequestHeader, edits: &HeaderEdits) -> Result<()> {
+fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) -> Result<()> {
+    let parsed = |name: &str, value: &str| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok();
+        let missing = || Error::explain(ErrorType::InternalError, "an edited header is none");
+        name.zip(HeaderValue::from_str(value).ok()).ok_or_else(missing)
+    };
     for (name, value) in &edits.set {
-        head.insert_header(name.to_string(), &**value)?;
+        let (name, value) = parsed(name, value)?;
+        headers.insert(name, value);
     }
     for (name, value) in &edits.add {
-        head.append_header(name.to_string(), &**value)?;
+        let (name, value) = parsed(name, value)?;
+        headers.append(name, value);
     }
     for name in &edits.remove {
-        head.remove_header(&**name);
-    }
-    Ok(())
-}
-
-fn edit_response(head: &mut ResponseHeader, edits: &HeaderEdits) -> Result<()> {
-    for (name, value) in &edits.set {
-        head.insert_header(name.to_string(), &**value)?;
-    }
-    for (name, value) in &edits.add {
-        head.append_header(name.to_string(), &**value)?;
-    }
-    for name in &edits.remove {
-        head.remove_header(&**name);
+        headers.remove(&**name);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{Reply, context::Context};
+use super::{Reply, context::Context, headers::X_REQUEST_ID};
 
 pub(super) const SERVER: &str = "doorward";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -48,14 +48,14 @@ pub(super) fn last(status: u16, why: &str, id: &str) -> Vec<u8> {
 /// pingora's own error answers close the connection, which costs the next request a TLS handshake.
 pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Reply) -> Result<()> {
     let Reply { status, why, location } = reply;
-    let id = context.request_id();
-    let body = why.as_ref().map(|why| page(status, why, &id)).unwrap_or_default();
+    let id = context.request_id.clone();
+    let body = why.as_ref().map(|why| page(status, why, context.request_id())).unwrap_or_default();
     if context.error.is_none() {
         context.error = why.map(Into::into);
     }
-    let mut head = ResponseHeader::build(status, Some(6))?;
+    let mut head = ResponseHeader::build_no_case(status, Some(6))?;
     head.insert_header(header::SERVER, SERVER)?;
-    head.insert_header("x-request-id", id)?;
+    head.insert_header(X_REQUEST_ID, id)?;
     head.insert_header(header::CONTENT_LENGTH, body.len())?;
     if !body.is_empty() {
         head.insert_header(header::CONTENT_TYPE, TEXT)?;
