@@ -6,19 +6,24 @@
 //!        └─ Rank ─ rules in the order of precedence: the first that matches wins
 //! ```
 //!
-//! `find` allocates nothing and takes no lock. What it reads for one request lies close together:
-//! the host's name and paths in one run of bytes, its rules in one run of small entries.
+//! `find` allocates nothing and takes no lock. What it reads for one request lies close together: the host's
+//! name, paths and rules in one run of bytes ([`record`]).
 
 mod compile;
 mod path;
 mod precedence;
 mod predicate;
+mod record;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use k8s::model::HostPattern;
 
-use self::{path::PathIndex, predicate::Predicates};
+use self::{
+    path::PathIndex,
+    predicate::Predicates,
+    record::{Entry, NONE, PathKind, Rank, Rules},
+};
 
 /// Compiled routes of one socket.
 #[derive(Debug)]
@@ -64,66 +69,23 @@ pub struct Matched<'t, T> {
 /// The routes of one listener by host.
 #[derive(Debug, Default)]
 struct Hosts {
-    table: HashTable<Host>,
+    /// Where each host's record begins.
+    table: HashTable<u32>,
     hasher: FixedState,
-    /// Host names, each followed by its paths.
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    ranks: Vec<Rank>,
+    records: Vec<u8>,
+    indexes: Vec<PathIndex>,
     predicates: Vec<Predicates>,
-    /// Routes without hostnames.
-    any: Option<Rank>,
+    /// The rank of routes without hostnames.
+    any: Option<u32>,
     has_wildcards: bool,
 }
 
-/// A run in `Hosts::bytes`.
-#[derive(Clone, Copy, Debug, Default)]
-struct Text {
-    start: u32,
-    length: u32,
-}
-
-#[derive(Debug)]
-struct Host {
-    name: Text,
-    /// For the name itself; most hosts have nothing else.
-    exact: Option<Rank>,
-    /// For names below it, as an index into `Hosts::ranks`: one label deep (Ingress), any depth (Gateway API).
-    one_label: Option<u32>,
-    any_depth: Option<u32>,
-}
-
-/// All rules of one hostname, first of `Hosts::entries` first.
-#[derive(Clone, Debug)]
-struct Rank {
-    start: u32,
-    end: u32,
-    /// An Ingress host: where nothing here matches, no less specific hostname is asked.
-    closed: bool,
-    /// Where there are too many rules to look at one by one.
-    index: Option<Box<PathIndex>>,
-}
-
-/// One match of one rule.
+/// Which rule, and how much of the path a prefix took.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    path: Text,
-    kind: PathKind,
-    /// Into `Hosts::predicates`; `NONE` where the path alone decides.
-    predicates: u32,
-    /// Into `RouteTable::values`.
+struct Found {
     value: u32,
+    prefix: Option<usize>,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PathKind {
-    Exact,
-    /// The expression is in the predicates.
-    Regex,
-    Prefix,
-}
-
-const NONE: u32 = u32::MAX;
 
 impl<T> RouteTable<T> {
     /// The rule for a request; None is 404.
@@ -131,9 +93,8 @@ impl<T> RouteTable<T> {
         let covers =
             |hostname: &Option<HostPattern>| hostname.as_ref().is_none_or(|pattern| pattern.covers(request.host));
         let (_, hosts) = self.listeners.iter().find(|(hostname, _)| covers(hostname))?;
-        let entry = hosts.find(request)?;
-        let value = self.values.get(entry.value as usize)?;
-        Some(Matched { value, prefix: (entry.kind == PathKind::Prefix).then_some(entry.path.length as usize) })
+        let Found { value, prefix } = hosts.find(request)?;
+        Some(Matched { value: self.values.get(value as usize)?, prefix })
     }
 
     /// Every rule's value, once.
@@ -144,9 +105,9 @@ impl<T> RouteTable<T> {
 
 impl Hosts {
     /// From the most specific hostname to none, until a rule matches or a closed host says no.
-    fn find<H: Headers + ?Sized>(&self, request: &Request<'_, H>) -> Option<&Entry> {
-        if let Some(rank) = self.host(request.host).and_then(|host| host.exact.as_ref()) {
-            match self.search(rank, request) {
+    fn find<H: Headers + ?Sized>(&self, request: &Request<'_, H>) -> Option<Found> {
+        if let Some(rank) = self.host(request.host).and_then(|host| host.exact()) {
+            match self.search(&rank, request) {
                 None if rank.closed => return None,
                 None => {}
                 found => return found,
@@ -159,9 +120,10 @@ impl Hosts {
                 rest = parent;
                 depth += 1;
                 let Some(host) = self.host(parent) else { continue };
-                for rank in [host.one_label.filter(|_| depth == 1), host.any_depth].into_iter().flatten() {
-                    let Some(rank) = self.ranks.get(rank as usize) else { continue };
-                    match self.search(rank, request) {
+                let one_label = if depth == 1 { host.one_label } else { NONE };
+                for start in [one_label, host.any_depth] {
+                    let Some(rank) = record::rank(&self.records, start) else { continue };
+                    match self.search(&rank, request) {
                         None if rank.closed => return None,
                         None => {}
                         found => return found,
@@ -169,39 +131,40 @@ impl Hosts {
                 }
             }
         }
-        self.search(self.any.as_ref()?, request)
+        self.search(&record::rank(&self.records, self.any?)?, request)
     }
 
-    fn host(&self, name: &str) -> Option<&Host> {
+    fn host(&self, name: &str) -> Option<record::Host<'_>> {
         use std::hash::BuildHasher;
         let hash = self.hasher.hash_one(name.as_bytes());
-        self.table.find(hash, |host| self.text(host.name) == name.as_bytes())
+        let is_it = |start: &u32| record::host(&self.records, *start).is_some_and(|host| host.name == name.as_bytes());
+        record::host(&self.records, *self.table.find(hash, is_it)?)
     }
 
-    fn search<H: Headers + ?Sized>(&self, rank: &Rank, request: &Request<'_, H>) -> Option<&Entry> {
-        let entries = self.entries.get(rank.start as usize..rank.end as usize)?;
-        match &rank.index {
-            None => entries.iter().find(|entry| self.path_matches(entry, request.path) && self.holds(entry, request)),
-            Some(index) => index.find(self, entries, request),
+    fn search<H: Headers + ?Sized>(&self, rank: &Rank<'_>, request: &Request<'_, H>) -> Option<Found> {
+        match &rank.rules {
+            Rules::Few(entries) => {
+                let mut entries = entries.clone();
+                let found =
+                    entries.find(|entry| path_matches(entry, request.path) && self.holds(entry.predicates, request))?;
+                let prefix = (found.kind == PathKind::Prefix).then_some(found.path.len());
+                Some(Found { value: found.value, prefix })
+            }
+            Rules::Index(index) => self.indexes.get(*index as usize)?.find(self, request),
         }
     }
 
-    fn path_matches(&self, entry: &Entry, path: &str) -> bool {
-        match entry.kind {
-            PathKind::Exact => self.text(entry.path) == path.as_bytes(),
-            PathKind::Prefix => path::is_prefix(self.text(entry.path), path.as_bytes()),
-            // The expression is asked with the other predicates.
-            PathKind::Regex => true,
-        }
+    fn holds<H: Headers + ?Sized>(&self, predicates: u32, request: &Request<'_, H>) -> bool {
+        predicates == NONE || self.predicates.get(predicates as usize).is_some_and(|it| it.hold(request))
     }
+}
 
-    fn holds<H: Headers + ?Sized>(&self, entry: &Entry, request: &Request<'_, H>) -> bool {
-        entry.predicates == NONE
-            || self.predicates.get(entry.predicates as usize).is_some_and(|predicates| predicates.hold(request))
-    }
-
-    fn text(&self, text: Text) -> &[u8] {
-        self.bytes.get(text.start as usize..(text.start + text.length) as usize).unwrap_or_default()
+fn path_matches(entry: &Entry<'_>, path: &str) -> bool {
+    match entry.kind {
+        PathKind::Exact => entry.path == path.as_bytes(),
+        PathKind::Prefix => path::is_prefix(entry.path, path.as_bytes()),
+        // The expression is asked with the other predicates.
+        PathKind::Regex => true,
     }
 }
 

@@ -1,14 +1,19 @@
 //! Model to table.
 
-use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::BuildHasher,
+    sync::Arc,
+};
 
 use k8s::model::{HostPattern, Labels, Listener, PathMatch, Route};
 
 use super::{
-    Entry, Host, Hosts, NONE, PathKind, Rank, RouteTable, Text,
+    Entry, Hosts, NONE, PathKind, RouteTable,
     path::{LINEAR, PathIndex},
     precedence::Precedence,
     predicate::Predicates,
+    record,
 };
 
 impl<T> RouteTable<T> {
@@ -80,83 +85,89 @@ fn candidates_of(route: &Route, first_value: u32) -> impl Iterator<Item = Candid
     })
 }
 
+/// What is known of a name before its record is written.
+#[derive(Default)]
+struct Named {
+    exact: Option<Vec<u8>>,
+    one_label: Option<u32>,
+    any_depth: Option<u32>,
+}
+
 impl Hosts {
     fn compile(ranks: Vec<Claimed<'_>>) -> Self {
         let mut hosts = Self::default();
+        let mut names: BTreeMap<&str, Named> = BTreeMap::new();
         for claimed in ranks {
-            match claimed.hostname {
-                None => hosts.any = Some(hosts.add_rank(claimed)),
-                Some(HostPattern::Exact(name)) => {
-                    let host = hosts.host_named(name.as_str());
-                    let rank = hosts.add_rank(claimed);
-                    hosts.with_host(host, |host| host.exact = Some(rank));
-                }
+            let hostname = claimed.hostname;
+            let rank = hosts.rank(claimed);
+            match hostname {
+                None => hosts.any = Some(hosts.push(&rank)),
+                Some(HostPattern::Exact(name)) => names.entry(name.as_str()).or_default().exact = Some(rank),
                 Some(HostPattern::Wildcard { parent, labels }) => {
                     hosts.has_wildcards = true;
-                    let host = hosts.host_named(parent.as_str());
-                    let rank = hosts.add_rank(claimed);
-                    let place = index(hosts.ranks.len());
-                    hosts.ranks.push(rank);
-                    hosts.with_host(host, |host| match labels {
-                        Labels::One => host.one_label = Some(place),
-                        Labels::OneOrMore => host.any_depth = Some(place),
-                    });
+                    let start = Some(hosts.push(&rank));
+                    let named = names.entry(parent.as_str()).or_default();
+                    match labels {
+                        Labels::One => named.one_label = start,
+                        Labels::OneOrMore => named.any_depth = start,
+                    }
                 }
             }
         }
+        for (name, Named { exact, one_label, any_depth }) in names {
+            let start = index(hosts.records.len());
+            let (one_label, any_depth) = (one_label.unwrap_or(NONE), any_depth.unwrap_or(NONE));
+            record::write_host(&mut hosts.records, name, one_label, any_depth, exact.as_deref());
+            let (hasher, records) = (&hosts.hasher, &hosts.records);
+            let hash_of =
+                |start: &u32| hasher.hash_one(record::host(records, *start).map_or(&b""[..], |host| host.name));
+            hosts.table.insert_unique(hasher.hash_one(name.as_bytes()), start, hash_of);
+        }
+        hosts.records.shrink_to_fit();
         hosts
     }
 
-    /// The name's place in `bytes`, where it is new together with an entry in the table.
-    fn host_named(&mut self, name: &str) -> Text {
-        if let Some(host) = self.host(name) {
-            return host.name;
-        }
-        let text = self.push(name);
-        let hash = self.hasher.hash_one(name.as_bytes());
-        let host = Host { name: text, exact: None, one_label: None, any_depth: None };
-        let (hasher, bytes) = (&self.hasher, &self.bytes);
-        self.table.insert_unique(hash, host, |host| hasher.hash_one(slice(bytes, host.name)));
-        text
-    }
-
-    fn with_host(&mut self, name: Text, change: impl FnOnce(&mut Host)) {
-        let bytes = &self.bytes;
-        let hash = self.hasher.hash_one(slice(bytes, name));
-        if let Some(host) = self.table.find_mut(hash, |host| host.name.start == name.start) {
-            change(host);
-        }
-    }
-
-    fn add_rank(&mut self, Claimed { mut candidates, closed, .. }: Claimed<'_>) -> Rank {
+    /// The record of a rank.
+    fn rank(&mut self, Claimed { mut candidates, closed, .. }: Claimed<'_>) -> Vec<u8> {
+        // No request has such a path.
+        candidates.retain(|candidate| text(candidate.path).len() <= usize::from(u16::MAX));
         candidates.sort_by(|a, b| a.precedence.cmp(&b.precedence));
-        let start = self.entries.len();
-        for candidate in candidates {
-            let (kind, path) = match candidate.path {
-                PathMatch::Exact(path) => (PathKind::Exact, self.push(path)),
-                PathMatch::Prefix(path) => (PathKind::Prefix, self.push(path)),
-                PathMatch::Regex(_) => (PathKind::Regex, Text::default()),
-            };
-            let predicates = candidate.predicates.map_or(NONE, |predicates| {
-                self.predicates.push(predicates);
-                index(self.predicates.len() - 1)
-            });
-            self.entries.push(Entry { path, kind, predicates, value: candidate.value });
+        let entries: Vec<Entry<'_>> = candidates
+            .into_iter()
+            .map(|candidate| {
+                let (kind, path) = match candidate.path {
+                    PathMatch::Exact(path) => (PathKind::Exact, &**path),
+                    PathMatch::Prefix(path) => (PathKind::Prefix, &**path),
+                    PathMatch::Regex(_) => (PathKind::Regex, ""),
+                };
+                let predicates = candidate.predicates.map_or(NONE, |predicates| {
+                    self.predicates.push(predicates);
+                    index(self.predicates.len() - 1)
+                });
+                Entry { kind, path: path.as_bytes(), predicates, value: candidate.value }
+            })
+            .collect();
+        let mut rank = Vec::new();
+        if entries.len() > LINEAR {
+            record::write_indexed_rank(&mut rank, closed, index(self.indexes.len()));
+            self.indexes.push(PathIndex::new(&entries));
+        } else {
+            record::write_rank(&mut rank, closed, &entries);
         }
-        let entries = self.entries.get(start..).unwrap_or_default();
-        let path_index = (entries.len() > LINEAR).then(|| Box::new(PathIndex::new(self, entries)));
-        Rank { start: index(start), end: index(self.entries.len()), closed, index: path_index }
+        rank
     }
 
-    fn push(&mut self, text: &str) -> Text {
-        let start = index(self.bytes.len());
-        self.bytes.extend_from_slice(text.as_bytes());
-        Text { start, length: index(text.len()) }
+    /// Where it begins.
+    fn push(&mut self, record: &[u8]) -> u32 {
+        let start = index(self.records.len());
+        self.records.extend_from_slice(record);
+        start
     }
 }
 
-fn slice(bytes: &[u8], text: Text) -> &[u8] {
-    bytes.get(text.start as usize..(text.start + text.length) as usize).unwrap_or_default()
+fn text(path: &PathMatch) -> &str {
+    let (PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Regex(text)) = path;
+    text
 }
 
 /// Places are kept in 32 bits. Four billion of anything do not fit into an API server; if they ever did, the

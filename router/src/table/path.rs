@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::Range};
 
 use foldhash::fast::RandomState;
 
-use super::{Entry, Headers, Hosts, PathKind, Request};
+use super::{Entry, Found, Headers, Hosts, PathKind, Request};
 
 /// More rules than this are found by hash instead of one after another.
 pub(super) const LINEAR: usize = 12;
@@ -14,25 +14,32 @@ pub(super) fn is_prefix(prefix: &[u8], path: &[u8]) -> bool {
     prefix == b"/" || (path.starts_with(prefix) && matches!(path.get(prefix.len()), None | Some(b'/')))
 }
 
-/// Ranges of a rank's entries by path. As entries are in order of precedence, equal paths stand together.
-#[derive(Clone, Debug, Default)]
+/// The rules of one hostname by path. As they are in order of precedence, equal paths stand together.
+#[derive(Debug, Default)]
 pub(super) struct PathIndex {
-    exact: HashMap<Box<[u8]>, Range<u32>, RandomState>,
-    regex: Range<u32>,
-    prefix: HashMap<Box<[u8]>, Range<u32>, RandomState>,
+    rules: Vec<Rule>,
+    exact: HashMap<Box<[u8]>, Range<usize>, RandomState>,
+    regex: Range<usize>,
+    prefix: HashMap<Box<[u8]>, Range<usize>, RandomState>,
     /// No prefix is longer than this, so that a long path costs no more than a short one.
     longest: usize,
 }
 
+/// An entry without its path.
+#[derive(Debug)]
+struct Rule {
+    predicates: u32,
+    value: u32,
+}
+
 impl PathIndex {
-    pub(super) fn new(hosts: &Hosts, entries: &[Entry]) -> Self {
+    pub(super) fn new(entries: &[Entry<'_>]) -> Self {
         let mut index = Self::default();
-        for (number, entry) in (0..).zip(entries) {
-            index.longest = index.longest.max(entry.path.length as usize);
-            let path = || Box::from(hosts.text(entry.path));
+        for (number, entry) in entries.iter().enumerate() {
+            index.longest = index.longest.max(entry.path.len());
             let range = match entry.kind {
-                PathKind::Exact => index.exact.entry(path()).or_insert(number..number),
-                PathKind::Prefix => index.prefix.entry(path()).or_insert(number..number),
+                PathKind::Exact => index.exact.entry(entry.path.into()).or_insert(number..number),
+                PathKind::Prefix => index.prefix.entry(entry.path.into()).or_insert(number..number),
                 PathKind::Regex if index.regex.is_empty() => {
                     index.regex = number..number;
                     &mut index.regex
@@ -40,27 +47,22 @@ impl PathIndex {
                 PathKind::Regex => &mut index.regex,
             };
             range.end = number + 1;
+            index.rules.push(Rule { predicates: entry.predicates, value: entry.value });
         }
         index
     }
 
-    /// The same answer as asking `entries` one after another.
-    pub(super) fn find<'t, H: Headers + ?Sized>(
-        &self,
-        hosts: &Hosts,
-        entries: &'t [Entry],
-        request: &Request<'_, H>,
-    ) -> Option<&'t Entry> {
-        let first = |range: &Range<u32>| {
-            let range = entries.get(range.start as usize..range.end as usize)?;
-            range.iter().find(|entry| hosts.holds(entry, request))
+    /// The same answer as asking the entries one after another.
+    pub(super) fn find<H: Headers + ?Sized>(&self, hosts: &Hosts, request: &Request<'_, H>) -> Option<Found> {
+        let first = |range: &Range<usize>, prefix: Option<usize>| {
+            let mut rules = self.rules.get(range.clone())?.iter();
+            let rule = rules.find(|rule| hosts.holds(rule.predicates, request))?;
+            Some(Found { value: rule.value, prefix })
         };
         let path = request.path.as_bytes();
-        self.exact
-            .get(path)
-            .and_then(first)
-            .or_else(|| first(&self.regex))
-            .or_else(|| prefixes(path, self.longest).find_map(|prefix| self.prefix.get(prefix).and_then(first)))
+        let prefix = |prefix: &[u8]| first(self.prefix.get(prefix)?, Some(prefix.len()));
+        let exact = self.exact.get(path).and_then(|range| first(range, None));
+        exact.or_else(|| first(&self.regex, None)).or_else(|| prefixes(path, self.longest).find_map(prefix))
     }
 }
 
