@@ -31,7 +31,7 @@ use crate::{
     listen::{App, Listeners, Wanted},
     metrics::RouteMetrics,
     table::RouteTable,
-    tls::CertificateStore,
+    tls::Termination,
     upstream::{BackendCell, external_name},
 };
 
@@ -160,9 +160,15 @@ pub fn compile(model: &Model, cells: &Cells) -> Dataplane {
 /// None for no listeners that are served.
 fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cells) -> Option<Socket> {
     let first = listeners.first()?;
-    let (redirect_to_https, certificates) = match first.protocol {
+    let (redirect_to_https, tls) = match first.protocol {
         ListenerProtocol::Http { redirect_to_https } => (redirect_to_https.map(to_https), None),
-        ListenerProtocol::Https => (None, Some(CertificateStore::new(listeners))),
+        ListenerProtocol::Https => match Termination::new(listeners) {
+            Ok(tls) => (None, Some(tls)),
+            Err(error) => {
+                error!(port = first.port, entry_point = %entry_point.name, "cannot end TLS: {error:#}");
+                return None;
+            }
+        },
         ListenerProtocol::Tls => return None,
     };
     let make = |route: &Route, rule: usize| Arc::new(action(&entry_point.name, route, rule, cells));
@@ -170,10 +176,10 @@ fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cel
         entry_point: Arc::clone(&entry_point.name),
         trust: entry_point.trust.clone(),
         port: first.port,
-        is_tls: certificates.is_some(),
+        is_tls: tls.is_some(),
         unrouted: RouteMetrics::new(&entry_point.name, ""),
     };
-    Some(Socket { edge: Arc::new(edge), redirect_to_https, certificates, table: RouteTable::compile(listeners, make) })
+    Some(Socket { edge: Arc::new(edge), redirect_to_https, tls, table: RouteTable::compile(listeners, make) })
 }
 
 /// 308 keeps the method and the body, where 301 lets browsers turn a POST into a GET.

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use k8s::model::{Filter, ObjectName, Redirect, Timeouts, Trust};
 
-use crate::{metrics::RouteMetrics, table::RouteTable, tls::CertificateStore, upstream::BackendCell};
+use crate::{metrics::RouteMetrics, table::RouteTable, tls::Termination, upstream::BackendCell};
 
 /// The one shared state. `control` stores, everybody else loads: once per request, once per handshake.
 /// A handshake comes before its requests, so the two may see different dataplanes.
@@ -25,7 +25,7 @@ pub struct Socket {
     /// Set on plain HTTP sockets that only redirect.
     pub redirect_to_https: Option<Redirect>,
     /// None is plain HTTP.
-    pub certificates: Option<CertificateStore>,
+    pub tls: Option<Termination>,
     pub table: RouteTable<Arc<Action>>,
 }
 

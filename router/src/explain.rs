@@ -59,8 +59,8 @@ fn explain(dataplane: &Dataplane, query: &Parameters) -> Result<Value, String> {
             let mut answer = at_socket(socket, &request);
             answer["entryPoint"] = json!(socket.edge.entry_point);
             answer["listensOn"] = json!(address);
-            if let Some(certificates) = &socket.certificates {
-                answer["hasCertificate"] = json!(certificates.find(Some(&host)).is_some());
+            if let Some(tls) = &socket.tls {
+                answer["hasCertificate"] = json!(tls.certificates.find(Some(&host)).is_some());
             }
             answer
         })

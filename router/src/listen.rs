@@ -26,7 +26,6 @@ use ipnet::IpNet;
 use k8s::{config::DrainConfig, model::Trust, telemetry::now_and_then};
 use pingora_core::{
     apps::{HttpServerApp, ServerApp},
-    listeners::tls::Acceptor,
     protocols::{ALPN, IO, Ssl, Stream},
     server::ShutdownWatch,
 };
@@ -168,11 +167,7 @@ impl<A: App> Listeners<A> {
 
     fn listen(&self, Wanted { address, tls }: Wanted) -> io::Result<Open> {
         let listener = bind(address)?;
-        let acceptor = if tls {
-            Some(Arc::new(tls::acceptor(Arc::clone(&self.dataplane), address).map_err(io::Error::other)?))
-        } else {
-            None
-        };
+        let acceptor = tls.then(|| tls::Acceptor { dataplane: Arc::clone(&self.dataplane), socket: address });
         let connections =
             Connections { tracker: TaskTracker::new(), finish: watch::Sender::new(false), signals: Arc::default() };
         let stop_accepting = CancellationToken::new();
@@ -242,7 +237,7 @@ struct Door<A> {
     dataplane: SharedDataplane,
     room: Room,
     address: SocketAddr,
-    acceptor: Option<Arc<Acceptor>>,
+    acceptor: Option<tls::Acceptor>,
     limits: Limits,
     metrics: Metrics,
     connections: Connections,
