@@ -15,6 +15,8 @@ mod precedence;
 mod predicate;
 mod record;
 
+use std::sync::Arc;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use k8s::model::HostPattern;
@@ -29,8 +31,16 @@ use self::{
 #[derive(Debug)]
 pub struct RouteTable<T> {
     /// The most specific hostname first, so that the first one that covers a host is its listener.
-    listeners: Vec<(Option<HostPattern>, Hosts)>,
+    listeners: Vec<OfListener>,
     values: Vec<T>,
+}
+
+/// A listener of the socket, with its routes.
+#[derive(Debug)]
+pub struct OfListener {
+    pub name: Arc<str>,
+    hostname: Option<HostPattern>,
+    hosts: Hosts,
 }
 
 /// What of a request decides its route.
@@ -88,12 +98,23 @@ struct Found {
 }
 
 impl<T> RouteTable<T> {
+    /// The listener that a host belongs to.
+    pub fn listener(&self, host: &str) -> Option<&OfListener> {
+        self.listeners.iter().find(|it| it.hostname.as_ref().is_none_or(|pattern| pattern.covers(host)))
+    }
+
     /// The rule for a request; None is 404.
     pub fn find<H: Headers + ?Sized>(&self, request: &Request<'_, H>) -> Option<Matched<'_, T>> {
-        let covers =
-            |hostname: &Option<HostPattern>| hostname.as_ref().is_none_or(|pattern| pattern.covers(request.host));
-        let (_, hosts) = self.listeners.iter().find(|(hostname, _)| covers(hostname))?;
-        let Found { value, prefix } = hosts.find(request)?;
+        self.find_on(self.listener(request.host)?, request)
+    }
+
+    /// The same where the request's listener is known already.
+    pub fn find_on<H: Headers + ?Sized>(
+        &self,
+        listener: &OfListener,
+        request: &Request<'_, H>,
+    ) -> Option<Matched<'_, T>> {
+        let Found { value, prefix } = listener.hosts.find(request)?;
         Some(Matched { value: self.values.get(value as usize)?, prefix })
     }
 

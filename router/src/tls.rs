@@ -1,25 +1,34 @@
-//! TLS of every HTTPS socket: certificates by server name, and session tickets.
+//! TLS of every HTTPS socket: certificates by server name, session tickets, and what a connection was opened for.
 
 mod certificates;
 
 use std::{
+    any::Any,
     fmt,
     net::SocketAddr,
     sync::{Arc, OnceLock},
 };
 
 use anyhow::Context;
+use async_trait::async_trait;
 use k8s::model::Listener;
 use pingora_core::{
     Error, ErrorType, Result,
-    listeners::tls::Acceptor as PingoraAcceptor,
-    protocols::{IO, tls::TlsStream},
+    listeners::{
+        TlsAccept,
+        tls::{Acceptor as PingoraAcceptor, TlsSettings},
+    },
+    protocols::{
+        IO,
+        tls::{SslDigest, TlsRef, TlsStream},
+    },
 };
 use rustls::{
     ServerConfig,
     crypto::ring,
     server::{NoServerSessionStorage, ProducesTickets},
 };
+use tokio_rustls::TlsAcceptor;
 
 pub use self::certificates::CertificateStore;
 use crate::dataplane::SharedDataplane;
@@ -43,7 +52,12 @@ impl Termination {
         config.ticketer = ticketer()?;
         // What is kept here would end with the dataplane. Clients without tickets shake hands in full.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { certificates, acceptor: PingoraAcceptor::from_server_config(Arc::new(config)) })
+        // pingora takes a configuration or a callback; put into its place afterwards, the configuration has both.
+        let mut settings = TlsSettings::with_callbacks(Box::new(WhenOpen(Arc::clone(&certificates))))?;
+        settings.set_cert_resolver(Arc::clone(&certificates) as _);
+        let mut acceptor = settings.build();
+        acceptor.acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { certificates, acceptor })
     }
 }
 
@@ -62,6 +76,50 @@ fn ticketer() -> anyhow::Result<Arc<dyn ProducesTickets>> {
     }
     let made = ring::Ticketer::new().context("no random numbers for session tickets")?;
     Ok(Arc::clone(TICKETER.get_or_init(|| made)))
+}
+
+/// What a connection was opened for, as every request on it finds it.
+#[derive(Debug, PartialEq, Eq)]
+struct Opened {
+    listener: Selected,
+}
+
+/// The listener that a client's server name selects.
+#[derive(Debug, PartialEq, Eq)]
+enum Selected {
+    /// The client named no server.
+    Any,
+    Listener(Arc<str>),
+    /// No listener has the name.
+    Nothing,
+}
+
+/// Whether a request that belongs to `listener`, by its Host, has come on a connection that was opened for another
+/// one. Its client is then to open a connection of its own (RFC 9110 section 15.5.20). Listeners go by their names,
+/// as the connection may be older than the dataplane.
+pub(crate) fn is_misdirected(connection: &SslDigest, listener: &str) -> bool {
+    let Some(Opened { listener: selected }) = connection.extension.get() else { return false };
+    match selected {
+        Selected::Any => false,
+        Selected::Listener(name) => **name != *listener,
+        Selected::Nothing => true,
+    }
+}
+
+/// Notes on each connection what it was opened for.
+struct WhenOpen(Arc<CertificateStore>);
+
+#[async_trait]
+impl TlsAccept for WhenOpen {
+    async fn handshake_complete_callback(&self, tls: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
+        let listener = match tls.server_name() {
+            None => Selected::Any,
+            Some(name) => {
+                self.0.listener_name(name).map_or(Selected::Nothing, |name| Selected::Listener(Arc::clone(name)))
+            }
+        };
+        Some(Arc::new(Opened { listener }))
+    }
 }
 
 /// TLS for one listening socket, by the dataplane of the moment in which a handshake begins.

@@ -8,6 +8,7 @@ pub mod dnsmasq;
 pub mod fuzz;
 pub mod home;
 mod program;
+pub mod tls;
 
 pub use self::{
     api_server::ApiServer,

@@ -10,6 +10,8 @@ mod clients;
 mod protocols;
 #[path = "router/routing.rs"]
 mod routing;
+#[path = "router/tls.rs"]
+mod tls;
 #[path = "router/trust.rs"]
 mod trust;
 

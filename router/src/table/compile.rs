@@ -9,7 +9,7 @@ use std::{
 use k8s::model::{HostPattern, Labels, Listener, PathMatch, Route};
 
 use super::{
-    Entry, Hosts, NONE, PathKind, RouteTable,
+    Entry, Hosts, NONE, OfListener, PathKind, RouteTable,
     path::{LINEAR, PathIndex},
     precedence::Precedence,
     predicate::Predicates,
@@ -23,7 +23,7 @@ impl<T> RouteTable<T> {
         let mut values = Vec::new();
         // A route on two listeners of the socket has its rules' values once.
         let mut known: HashMap<*const Route, u32> = HashMap::new();
-        let mut compiled: Vec<(Option<HostPattern>, Hosts)> = listeners
+        let mut compiled: Vec<OfListener> = listeners
             .iter()
             .map(|listener| {
                 let mut ranks: Vec<Claimed<'_>> = Vec::new();
@@ -49,10 +49,11 @@ impl<T> RouteTable<T> {
                         }
                     }
                 }
-                (listener.hostname.clone(), Hosts::compile(ranks))
+                let (name, hostname) = (Arc::clone(&listener.name), listener.hostname.clone());
+                OfListener { name, hostname, hosts: Hosts::compile(ranks) }
             })
             .collect();
-        compiled.sort_by_key(|(hostname, _)| std::cmp::Reverse(hostname.as_ref().map(HostPattern::specificity)));
+        compiled.sort_by_key(|it| std::cmp::Reverse(it.hostname.as_ref().map(HostPattern::specificity)));
         Self { listeners: compiled, values }
     }
 }

@@ -14,9 +14,15 @@ use rustls::{
 #[derive(Default)]
 pub struct CertificateStore {
     /// The most specific hostname first: the first one that covers a name is its listener.
-    listeners: Vec<(Option<HostPattern>, Names)>,
+    listeners: Vec<OfListener>,
     /// For clients that name no host, or one of no listener.
     default: Option<Arc<CertifiedKey>>,
+}
+
+struct OfListener {
+    name: Arc<str>,
+    hostname: Option<HostPattern>,
+    names: Names,
 }
 
 /// The certificates of one listener.
@@ -30,21 +36,30 @@ struct Names {
 
 impl CertificateStore {
     pub fn new(listeners: &[&Listener]) -> Self {
-        let mut names: Vec<_> =
-            listeners.iter().map(|listener| (listener.hostname.clone(), Names::new(listener))).collect();
-        let default = names.iter().find_map(|(_, names)| names.default.clone());
-        names.sort_by_key(|(hostname, _)| Reverse(hostname.as_ref().map(HostPattern::specificity)));
-        Self { listeners: names, default }
+        let of_listener = |listener: &&Listener| OfListener {
+            name: Arc::clone(&listener.name),
+            hostname: listener.hostname.clone(),
+            names: Names::new(listener),
+        };
+        let mut listeners: Vec<_> = listeners.iter().map(of_listener).collect();
+        let default = listeners.iter().find_map(|it| it.names.default.clone());
+        listeners.sort_by_key(|it| Reverse(it.hostname.as_ref().map(HostPattern::specificity)));
+        Self { listeners, default }
     }
 
     /// rustls gives server names in lower case.
     pub fn find(&self, server_name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
-        let listener = server_name.and_then(|name| {
-            let covers = |hostname: &Option<HostPattern>| hostname.as_ref().is_none_or(|host| host.covers(name));
-            let (_, names) = self.listeners.iter().find(|(hostname, _)| covers(hostname))?;
-            names.find(name)
-        });
-        listener.or(self.default.as_ref())
+        let of_listener = server_name.and_then(|name| self.listener(name)?.names.find(name));
+        of_listener.or(self.default.as_ref())
+    }
+
+    /// The name of the listener that a server name selects.
+    pub fn listener_name(&self, server_name: &str) -> Option<&Arc<str>> {
+        Some(&self.listener(server_name)?.name)
+    }
+
+    fn listener(&self, server_name: &str) -> Option<&OfListener> {
+        self.listeners.iter().find(|it| it.hostname.as_ref().is_none_or(|hostname| hostname.covers(server_name)))
     }
 }
 

@@ -1,0 +1,122 @@
+//! What TLS connections are opened for: server names, versions, sessions, certificates of clients.
+
+use std::process::Command;
+
+use hyper::Version;
+use tests::{
+    Home, certificate,
+    home::{HTTPS, service},
+    output,
+    tls::Client,
+    tls_secret,
+};
+
+use crate::Backends;
+
+/// A Gateway at `.24` with these listeners on its HTTPS port, each a name and a hostname (which may be empty), one
+/// certificate for all, and a route to `web` that goes for each host at any of them.
+fn gateway(home: &Home, listeners: &[(&str, &str)]) -> String {
+    let listeners: String = listeners
+        .iter()
+        .map(|(name, hostname)| {
+            format!("  - {{name: {name}, hostname: \"{hostname}\", port: {HTTPS}, protocol: HTTPS, tls: {{certificateRefs: [{{name: home-tls}}]}}}}\n")
+        })
+        .collect();
+    let gateway = home.gateway();
+    let (before, after) = gateway.split_once("  listeners:").expect("listeners");
+    let rest = after.split_once("---").map(|(_, rest)| rest).unwrap_or_default();
+    format!(
+        "{before}  listeners:\n{listeners}---{rest}
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: web}}
+spec: {{parentRefs: [{{name: home}}], rules: [{{backendRefs: [{{name: web, port: 80}}]}}]}}
+---
+"
+    )
+}
+
+/// The same with one listener for everything, running.
+fn served(home: &Home, backends: &Backends, listeners: &[(&str, &str)]) {
+    let web = backends.start(home, "web");
+    let secret = tls_secret("default", "home-tls", &certificate(&["*.home.example"]));
+    home.apply("app.yaml", &[gateway(home, listeners), service("web", &[web]), secret].concat());
+}
+
+#[test]
+fn a_request_on_a_connection_for_another_listener_is_misdirected() {
+    let (home, backends) = (Home::new(), Backends::new());
+    served(&home, &backends, &[("one", "one.home.example"), ("two", "two.home.example"), ("all", "*.home.example")]);
+    let _router = home.start("router");
+    let door = home.socket(24, HTTPS);
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let client = Client::new(version, None);
+        for (name, requests) in [
+            // As a browser does that finds both names in the certificate: one connection for all of them.
+            (Some("one.home.example"), [200, 421, 421, 404]),
+            (Some("two.home.example"), [421, 200, 421, 404]),
+            (Some("x.home.example"), [421, 421, 200, 404]),
+            (Some("y.home.example"), [421, 421, 200, 404]),
+            (Some("unknown.example"), [421, 421, 421, 404]),
+            (None, [200, 200, 200, 404]),
+        ] {
+            // The second one resumes the first one's session.
+            for is_resumed in [false, true] {
+                let found = backends.0.block_on(async {
+                    let mut connection = client.connect(door, name).await.expect("a handshake");
+                    assert_eq!(connection.is_resumed, is_resumed, "{version:?} {name:?}");
+                    let mut found = Vec::new();
+                    for host in ["one.home.example", "two.home.example", "x.home.example", "other.example"] {
+                        let (status, body) = connection.get(host, "/").await.expect("an answer");
+                        found.push(status.as_u16());
+                        assert!(status != 421 || body.contains(host), "{body}");
+                    }
+                    found
+                });
+                assert_eq!(found, requests, "{version:?} {name:?} resumed: {is_resumed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_end_here_or_has_one_listener_is_never_misdirected() {
+    let (home, backends) = (Home::new(), Backends::new());
+    served(&home, &backends, &[("all", "")]);
+    let _router = home.start("router");
+    for version in ["--http1.1", "--http2"] {
+        // cloudflared sends one name for everything that it brings.
+        let url = "https://tunnel.home.example/";
+        let arguments = [version, "-H", "Host: app.home.example", "-o", "/dev/null", "-w", "%{http_code}", url];
+        assert_eq!(home.curl(24, &arguments), "200", "{version}");
+    }
+}
+
+/// What openssl says of a handshake.
+fn openssl(home: &Home, arguments: &str) -> String {
+    let script = format!("openssl s_client -connect {} {arguments} </dev/null 2>&1", home.socket(24, HTTPS));
+    output(Command::new("sh").args(["-c", &script]))
+}
+
+#[test]
+fn only_tls_1_2_and_1_3_are_spoken_and_only_http_in_them() {
+    let (home, backends) = (Home::new(), Backends::new());
+    served(&home, &backends, &[("all", "")]);
+    let _router = home.start("router");
+    for (arguments, expected) in [
+        ("-tls1 -cipher DEFAULT@SECLEVEL=0", "alert handshake failure"),
+        ("-tls1_1 -cipher DEFAULT@SECLEVEL=0", "alert handshake failure"),
+        ("-tls1_2 -cipher AES128-SHA", "alert handshake failure"),
+        ("-tls1_2", "Protocol  : TLSv1.2"),
+        ("-tls1_3", "New, TLSv1.3"),
+        ("-alpn imap", "alert no application protocol"),
+        ("-alpn imap,http/1.1", "ALPN protocol: http/1.1"),
+        ("-alpn http/1.1,h2", "ALPN protocol: h2"),
+        ("", "No ALPN negotiated"),
+        ("-noservername", "CN = rcgen"),
+        ("-servername nobody.example", "CN = rcgen"),
+    ] {
+        let said = openssl(&home, arguments);
+        assert!(said.contains(expected), "{arguments}: {expected}\n{said}");
+    }
+}
