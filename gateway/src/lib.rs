@@ -43,7 +43,7 @@ use crate::{metrics::Metrics, serve::Answering, view::Views};
 pub type SharedViews = Arc<ArcSwapOption<Views>>;
 
 /// Names need neither certificates nor endpoints.
-pub const KINDS: Kinds = Kinds { secrets: false, endpoints: false, dns_endpoints: true };
+pub const KINDS: Kinds = Kinds { tls: false, endpoints: false, dns_endpoints: true };
 
 /// Serves until SIGTERM or SIGINT, or until something that cannot be mended at run time has gone wrong.
 pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 //! Written by hand for two reasons: all routes share the API's own types for references, and an
 //! unknown filter, protocol or path type stays data instead of making the whole object unreadable.
 
+mod backend_tls_policy;
 mod gateway;
 mod grpc_route;
 mod http_route;
@@ -10,9 +11,13 @@ mod reference;
 mod tls_route;
 
 pub use self::{
+    backend_tls_policy::{
+        BackendTlsPolicy, BackendTlsPolicySpec, BackendTlsPolicyValidation, PolicyTargetReference, SubjectAltName,
+    },
     gateway::{
-        AllowedRoutes, Gateway, GatewayAddress, GatewayClass, GatewayClassSpec, GatewaySpec, Listener, ListenerTls,
-        RouteGroupKind, RouteNamespaces,
+        AllowedRoutes, BackendTls, ClientValidation, FrontendTls, Gateway, GatewayAddress, GatewayClass,
+        GatewayClassSpec, GatewaySpec, GatewayTls, Listener, ListenerTls, PortTls, RouteGroupKind, RouteNamespaces,
+        TlsConfig,
     },
     grpc_route::{GrpcRoute, GrpcRouteSpec},
     http_route::{
@@ -21,8 +26,8 @@ pub use self::{
         HttpRouteSpec, HttpRouteTimeouts, HttpUrlRewrite,
     },
     reference::{
-        BackendObjectReference, ParentReference, ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec,
-        ReferenceGrantTo, SecretObjectReference,
+        BackendObjectReference, LocalObjectReference, ObjectReference, ParentReference, ReferenceGrant,
+        ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo, SecretObjectReference,
     },
     tls_route::{TlsRoute, TlsRouteSpec},
 };

@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod config_map;
 pub mod external_dns;
 pub mod gateway_api;
 mod kind;

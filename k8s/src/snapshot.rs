@@ -9,8 +9,9 @@ use k8s_openapi::api::{
 };
 
 use crate::{
+    config_map::ConfigMap,
     external_dns::DnsEndpoint,
-    gateway_api::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
+    gateway_api::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
     model::ServiceName,
     problem::Problem,
 };
@@ -31,6 +32,9 @@ pub struct Snapshot {
     pub services: Vec<Arc<Service>>,
     /// Empty where they are not watched.
     pub dns_endpoints: Vec<Arc<DnsEndpoint>>,
+    /// Empty where they are not watched, like the ConfigMaps.
+    pub backend_tls_policies: Vec<Arc<BackendTlsPolicy>>,
+    pub config_maps: Vec<Arc<ConfigMap>>,
     /// Only Secrets of type `kubernetes.io/tls`. None where Secrets are not watched at all.
     pub secrets: Option<Vec<Arc<Secret>>>,
     /// By the Service they belong to (label `kubernetes.io/service-name`).

@@ -44,8 +44,8 @@ pub enum Update {
 /// Which kinds a reader needs, so that neither binary reads more than it must.
 #[derive(Clone, Copy, Debug)]
 pub struct Kinds {
-    /// TLS Secrets: `router` alone.
-    pub secrets: bool,
+    /// TLS Secrets, ConfigMaps with the certificates of authorities, and BackendTLSPolicies: `router` alone.
+    pub tls: bool,
     /// EndpointSlices: `router` alone.
     pub endpoints: bool,
     /// DNSEndpoints of external-dns: `gateway` alone.

@@ -36,7 +36,7 @@ use crate::{
     listen::{Limits, Listeners},
 };
 
-pub const KINDS: Kinds = Kinds { secrets: true, endpoints: true, dns_endpoints: false };
+pub const KINDS: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
 
 /// Serves until SIGTERM or SIGINT, or until something that cannot be mended at run time has gone wrong.
 pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::Result<()> {

@@ -170,7 +170,7 @@ pub fn manifests(text: &str) {
 /// # Panics
 /// When anything on that way does.
 pub fn follow(objects: impl IntoIterator<Item = Object>, config: &Config) {
-    let kinds = Kinds { secrets: true, endpoints: true, dns_endpoints: true };
+    let kinds = Kinds { tls: true, endpoints: true, dns_endpoints: true };
     let snapshot = source::snapshot(objects, kinds);
     let translation = translate(&snapshot, config);
     let names = names(&snapshot, &translation, config);

@@ -15,6 +15,7 @@ fn the_file_sets_every_field_that_is_read() {
     let (mut set, mut unset) = (BTreeSet::new(), BTreeSet::new());
     for object in manifest::read(EVERY_FIELD).expect("the file is right") {
         let (kind, spec) = match &object {
+            Object::BackendTlsPolicy(it) => ("BackendTLSPolicy", serde_json::to_value(&it.spec)),
             Object::Gateway(it) => ("Gateway", serde_json::to_value(&it.spec)),
             Object::GatewayClass(it) => ("GatewayClass", serde_json::to_value(&it.spec)),
             Object::GrpcRoute(it) => ("GRPCRoute", serde_json::to_value(&it.spec)),

@@ -50,7 +50,7 @@ fn check(root: &Path, case: &Path) -> Result<(), String> {
     let config = config::parse(&config).map_err(|error| format!("{name}: {error}"))?;
 
     let objects = manifest::read(&input).map_err(|error| format!("{name}: {error}"))?;
-    let snapshot = source::snapshot(objects, Kinds { secrets: true, endpoints: true, dns_endpoints: true });
+    let snapshot = source::snapshot(objects, Kinds { tls: true, endpoints: true, dns_endpoints: true });
     let translation = translate(&snapshot, &config);
     let mut routes = routes(&translation.model);
     for (id, backend) in &translation.model.backends {

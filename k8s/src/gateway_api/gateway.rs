@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
 
-use super::{GROUP, SecretObjectReference};
+use super::{GROUP, ObjectReference, SecretObjectReference};
 use crate::kind::{kind, or_default};
 
 kind!(GatewayClass, GatewayClassSpec, GROUP, "v1", "GatewayClass", "gatewayclasses", k8s_openapi::ClusterResourceScope);
@@ -23,6 +23,52 @@ pub struct GatewaySpec {
     pub listeners: Vec<Listener>,
     #[serde(default, deserialize_with = "or_default")]
     pub addresses: Vec<GatewayAddress>,
+    pub tls: Option<GatewayTls>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct GatewayTls {
+    pub frontend: Option<FrontendTls>,
+    pub backend: Option<BackendTls>,
+}
+
+/// Towards backends.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTls {
+    pub client_certificate_ref: Option<SecretObjectReference>,
+}
+
+/// Towards clients, for all HTTPS listeners.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrontendTls {
+    #[serde(default, deserialize_with = "or_default")]
+    pub default: TlsConfig,
+    /// In place of the default.
+    #[serde(default, deserialize_with = "or_default")]
+    pub per_port: Vec<PortTls>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct PortTls {
+    pub port: u16,
+    #[serde(default, deserialize_with = "or_default")]
+    pub tls: TlsConfig,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct TlsConfig {
+    pub validation: Option<ClientValidation>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientValidation {
+    #[serde(default, deserialize_with = "or_default")]
+    pub ca_certificate_refs: Vec<ObjectReference>,
+    /// `AllowValidOnly` where not set.
+    pub mode: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

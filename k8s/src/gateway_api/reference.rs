@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::GROUP;
-use crate::kind::kind;
+use crate::kind::{kind, or_default};
 
 /// From a route to a Gateway (or, later, a ListenerSet).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -35,6 +35,25 @@ pub struct SecretObjectReference {
     pub group: Option<String>,
     pub kind: Option<String>,
     pub namespace: Option<String>,
+    pub name: String,
+}
+
+/// To an object of any kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ObjectReference {
+    #[serde(default, deserialize_with = "or_default")]
+    pub group: String,
+    pub kind: String,
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+/// The same, in the namespace of who refers to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct LocalObjectReference {
+    #[serde(default, deserialize_with = "or_default")]
+    pub group: String,
+    pub kind: String,
     pub name: String,
 }
 

@@ -22,8 +22,9 @@ use super::{
     object::{Key, Kind, Object, Store, object_name},
 };
 use crate::{
+    config_map::ConfigMap,
     external_dns::DnsEndpoint,
-    gateway_api::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
+    gateway_api::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
     model::{ObjectName, ServiceName},
     problem::{Problem, Reason},
 };
@@ -103,7 +104,9 @@ pub(super) async fn follow(
     follow!(ReferenceGrant, Kind::ReferenceGrant, all.clone());
     follow!(Service, Kind::Service, all.clone());
     follow!(TlsRoute, Kind::TlsRoute, all.clone());
-    if kinds.secrets {
+    if kinds.tls {
+        follow!(BackendTlsPolicy, Kind::BackendTlsPolicy, all.clone());
+        follow!(ConfigMap, Kind::ConfigMap, all.clone());
         follow!(Secret, Kind::Secret, all.clone().fields("type=kubernetes.io/tls"));
     }
     if kinds.dns_endpoints {

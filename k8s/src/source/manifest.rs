@@ -16,8 +16,9 @@ use serde_saphyr::{Error, UserMessageFormatter, budget::BudgetBreach};
 
 use super::object::Object;
 use crate::{
+    config_map::{AUTHORITIES, ConfigMap},
     external_dns::DnsEndpoint,
-    gateway_api::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
+    gateway_api::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
     model::ObjectName,
 };
 
@@ -157,6 +158,8 @@ const V1BETA1: &[&str] = &["gateway.networking.k8s.io/v1beta1"];
 
 #[rustfmt::skip]
 const WATCHED: &[Watched] = &[
+    Watched { kind: "BackendTLSPolicy", version: "gateway.networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<BackendTlsPolicy> },
+    Watched { kind: "ConfigMap", version: "v1", also: &[], namespaced: true, decode: config_map },
     Watched { kind: "DNSEndpoint", version: "externaldns.k8s.io/v1alpha1", also: &[], namespaced: true, decode: one::<DnsEndpoint> },
     Watched { kind: "Endpoints", version: "v1", also: &[], namespaced: true, decode: endpoints },
     Watched { kind: "EndpointSlice", version: "discovery.k8s.io/v1", also: &[], namespaced: true, decode: one::<EndpointSlice> },
@@ -285,6 +288,12 @@ fn by_family(index: usize, subset: &EndpointSubset) -> Result<BTreeMap<&'static 
         }
     }
     Ok(families)
+}
+
+/// Of others nothing is read, so nothing in them can be wrong.
+fn config_map(value: Value) -> Result<Vec<Object>, String> {
+    let has_authorities = value.get("data").and_then(|data| data.get(AUTHORITIES)).is_some();
+    if has_authorities { one::<ConfigMap>(value) } else { Ok(Vec::new()) }
 }
 
 /// Only a Secret of this type is anybody's here; of another one nothing is read, so nothing in it can be wrong.

@@ -14,8 +14,9 @@ use kube::{Resource, core::ObjectMeta};
 
 use super::Kinds;
 use crate::{
+    config_map::ConfigMap,
     external_dns::DnsEndpoint,
-    gateway_api::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
+    gateway_api::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
     model::{ObjectName, ServiceName},
     problem::Problem,
     snapshot::Snapshot,
@@ -50,7 +51,7 @@ macro_rules! kinds {
 
         $(impl From<$type> for Object {
             fn from(mut object: $type) -> Self {
-                drop_what_nobody_reads(object.meta_mut());
+                drop_what_nobody_reads(Kind::$kind, object.meta_mut());
                 Self::$kind(Arc::new(object))
             }
         })*
@@ -58,6 +59,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    BackendTlsPolicy BackendTlsPolicy, "BackendTLSPolicy";
+    ConfigMap ConfigMap, "ConfigMap";
     DnsEndpoint DnsEndpoint, "DNSEndpoint";
     EndpointSlice EndpointSlice, "EndpointSlice";
     Gateway Gateway, "Gateway";
@@ -73,9 +76,14 @@ kinds! {
     TlsRoute TlsRoute, "TLSRoute";
 }
 
-/// Who wrote which field, and what kubectl was last told, are each as large as the object itself.
-fn drop_what_nobody_reads(metadata: &mut ObjectMeta) {
+/// Who wrote which field, and what kubectl was last told, are each as large as the object itself; and an object of
+/// which nothing changes that is read is the same object.
+fn drop_what_nobody_reads(kind: Kind, metadata: &mut ObjectMeta) {
     metadata.managed_fields = None;
+    metadata.resource_version = None;
+    if kind == Kind::ConfigMap {
+        (metadata.annotations, metadata.labels) = (None, None);
+    }
     if let Some(annotations) = &mut metadata.annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
@@ -191,7 +199,7 @@ impl Store {
 
     pub(super) fn snapshot(&self, kinds: Kinds) -> Snapshot {
         let mut snapshot = Snapshot {
-            secrets: kinds.secrets.then(Vec::new),
+            secrets: kinds.tls.then(Vec::new),
             problems: self.problems.values().cloned().collect(),
             ..Snapshot::default()
         };
@@ -202,6 +210,16 @@ impl Store {
         });
         for object in objects {
             match object {
+                Object::BackendTlsPolicy(it) => {
+                    if kinds.tls {
+                        snapshot.backend_tls_policies.push(Arc::clone(it));
+                    }
+                }
+                Object::ConfigMap(it) => {
+                    if kinds.tls {
+                        snapshot.config_maps.push(Arc::clone(it));
+                    }
+                }
                 Object::DnsEndpoint(it) => {
                     if kinds.dns_endpoints {
                         snapshot.dns_endpoints.push(Arc::clone(it));

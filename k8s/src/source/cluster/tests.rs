@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-const KINDS: Kinds = Kinds { secrets: false, endpoints: true, dns_endpoints: false };
+const KINDS: Kinds = Kinds { tls: false, endpoints: true, dns_endpoints: false };
 
 fn service(name: &str, port: i32) -> Listed {
     let json = json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"ports": [{"port": port}]}});

@@ -220,10 +220,13 @@ fn is_an_answer(error: &watcher::Error) -> bool {
 }
 
 /// Whether a cluster may be without it: the CRDs of the Gateway API and of external-dns are somebody's to install,
-/// and of an older release than is read here the routes have other versions, which is the same answer.
+/// and of an older release than is read here the routes have other versions, which is the same answer. Without a
+/// right to ConfigMaps nobody's authorities are known, and all that needs none is served.
 pub(super) fn is_optional(kind: Kind) -> bool {
     match kind {
-        Kind::DnsEndpoint
+        Kind::BackendTlsPolicy
+        | Kind::ConfigMap
+        | Kind::DnsEndpoint
         | Kind::Gateway
         | Kind::GatewayClass
         | Kind::GrpcRoute

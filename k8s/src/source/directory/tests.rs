@@ -2,7 +2,7 @@
 
 use super::*;
 
-const ALL: Kinds = Kinds { secrets: true, endpoints: true, dns_endpoints: true };
+const ALL: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: true };
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n";
 
 fn slice(address: &str) -> String {

@@ -97,6 +97,8 @@ pub(super) fn objects(snapshot: &Snapshot, kinds: Kinds) -> serde_json::Result<V
         grpc_routes,
         tls_routes,
         dns_endpoints,
+        backend_tls_policies,
+        config_maps,
         reference_grants,
         namespaces,
         services,
@@ -115,6 +117,8 @@ pub(super) fn objects(snapshot: &Snapshot, kinds: Kinds) -> serde_json::Result<V
     write_lines(grpc_routes, kinds, &mut lines)?;
     write_lines(tls_routes, kinds, &mut lines)?;
     write_lines(dns_endpoints, kinds, &mut lines)?;
+    write_lines(backend_tls_policies, kinds, &mut lines)?;
+    write_lines(config_maps, kinds, &mut lines)?;
     write_lines(reference_grants, kinds, &mut lines)?;
     write_lines(namespaces, kinds, &mut lines)?;
     write_lines(services, kinds, &mut lines)?;
@@ -248,7 +252,7 @@ mod tests {
     use super::*;
     use crate::source::{self, Object};
 
-    const KINDS: Kinds = Kinds { secrets: true, endpoints: true, dns_endpoints: true };
+    const KINDS: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: true };
     /// `a private key`, as a Secret has it.
     const KEY: &str = "YSBwcml2YXRlIGtleQ==";
     const OBJECTS: &str = "

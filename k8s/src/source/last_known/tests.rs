@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::source::manifest;
 
-const KINDS: Kinds = Kinds { secrets: false, endpoints: true, dns_endpoints: true };
+const KINDS: Kinds = Kinds { tls: false, endpoints: true, dns_endpoints: true };
 
 fn services(names: &[&str]) -> Snapshot {
     let yaml = |name: &&str| {
