@@ -146,6 +146,7 @@ fn listener(routes: impl Iterator<Item = Attachment>) -> Listener {
         hostname: None,
         certificates: Vec::new(),
         default_certificate: None,
+        client_validation: None,
         routes: routes.collect(),
     }
 }

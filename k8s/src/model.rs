@@ -13,6 +13,7 @@ mod host;
 mod name;
 mod object;
 mod route;
+mod validation;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ pub use self::{
         Filter, HeaderEdits, Match, NamedMatch, PathMatch, PathRewrite, REGEX_BYTES, Redirect, Rewrite, Route, Rule,
         Scheme, Target, Timeouts, ValueMatch, WeightedBackend,
     },
+    validation::{Authorities, ClientValidation, ServerValidation, TrustedBy, ValidationMode},
 };
 
 /// Everything the two binaries serve, as plain data.

@@ -72,6 +72,12 @@ pub enum Reason {
     SecretMissing { secret: String },
     #[error("references Secret {secret}, whose {error}")]
     SecretInvalid { secret: String, error: String },
+    #[error("references {target}, which {error}")]
+    AuthoritiesInvalid { target: String, error: String },
+    #[error(
+        "asks clients on port {port} for certificates and has no authority to verify them by: nobody gets in there"
+    )]
+    NoAuthority { port: u16 },
     #[error("claims {path} of host {host}, which {winner} has")]
     PathTaken { host: String, path: String, winner: ObjectName },
     #[error("host {host} has no certificate that covers it: {remedy}")]
@@ -129,6 +135,8 @@ impl Reason {
             Self::ExternalNameNotAllowed { .. } => "ExternalNameNotAllowed",
             Self::SecretMissing { .. } => "SecretMissing",
             Self::SecretInvalid { .. } => "SecretInvalid",
+            Self::AuthoritiesInvalid { .. } => "AuthoritiesInvalid",
+            Self::NoAuthority { .. } => "NoAuthority",
             Self::PathTaken { .. } => "PathTaken",
             Self::NoCertificate { .. } => "NoCertificate",
             Self::InvalidValue { .. } => "InvalidValue",

@@ -1,7 +1,9 @@
 //! Snapshot to model: every reference resolved, every problem found. Pure and total.
 
 mod attachment;
+mod authorities;
 mod certificate;
+mod client_validation;
 mod endpoint_slice;
 mod entry_point;
 mod filter;

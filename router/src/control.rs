@@ -230,6 +230,7 @@ mod tests {
             hostname: None,
             certificates: Vec::new(),
             default_certificate: None,
+            client_validation: None,
             routes: Vec::new(),
         }
     }

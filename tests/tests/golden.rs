@@ -129,7 +129,11 @@ fn of_listener(listener: &Listener) -> String {
         ListenerProtocol::Tls => " (TLS)".to_owned(),
     };
     let hostname = listener.hostname.as_ref().map(|hostname| format!(" for {hostname}")).unwrap_or_default();
-    format!("{hostname}{redirect}")
+    let clients = listener.client_validation.as_ref().map(|it| {
+        let n_authorities = it.authorities.0.len();
+        format!(" ({:?} clients, by {n_authorities} authorities)", it.mode)
+    });
+    format!("{hostname}{redirect}{}", clients.unwrap_or_default())
 }
 
 fn certificates(listener: &Listener) -> String {

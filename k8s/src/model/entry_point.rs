@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Certificate, HostPattern, Route};
+use super::{Certificate, ClientValidation, HostPattern, Route};
 
 /// A trust domain with its own addresses, ports and route table. A request belongs to the entry
 /// point whose socket accepted it, whatever its Host says.
@@ -49,6 +49,8 @@ pub struct Listener {
     pub certificates: Vec<Arc<Certificate>>,
     /// For names that none of these covers, and for clients that name none.
     pub default_certificate: Option<Arc<Certificate>>,
+    /// None asks clients for no certificate. The same for all listeners that share a socket.
+    pub client_validation: Option<Arc<ClientValidation>>,
     pub routes: Vec<Attachment>,
 }
 

@@ -30,7 +30,7 @@ impl<'a> Certificates<'a> {
         Self { secrets, parsed: HashMap::new() }
     }
 
-    fn are_watched(&self) -> bool {
+    pub(super) fn are_watched(&self) -> bool {
         self.secrets.is_some()
     }
 

@@ -54,6 +54,7 @@ fn listeners(
         hostname: None,
         certificates: Vec::new(),
         default_certificate: None,
+        client_validation: None,
         routes: routes.to_vec(),
     };
     let redirect_to_https = entry.https.filter(|_| entry.redirect_to_https).map(|https| https.port);

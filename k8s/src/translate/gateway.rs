@@ -9,7 +9,7 @@ use std::{
 use super::{
     Work,
     attachment::{Claimant, Door, Standing, attach},
-    certificate,
+    certificate, client_validation,
     filter::invalid,
     http_route, key_of, object_name,
     reference_grant::{From, To, granted},
@@ -46,6 +46,12 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
             }
         }
         let addresses = addresses(work, gateway);
+        let backend_tls = gateway.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
+        if backend_tls.is_some_and(|backend| backend.client_certificate_ref.is_some()) {
+            let what = "tls.backend.clientCertificateRef is".to_owned();
+            let instead = "backends that ask for a certificate get none";
+            work.problem(&object_name("Gateway", &gateway.metadata), Reason::NotServed { what, instead });
+        }
         let listeners = listeners(work, gateway, &addresses, &mut taken);
         doors.push(Door { gateway, addresses, listeners });
     }
@@ -201,6 +207,10 @@ fn listeners<'a>(
             }
         };
         let default_certificate = certificates.first().cloned();
+        let client_validation = match protocol {
+            ListenerProtocol::Https => client_validation::for_port(work, &source, gateway, spec.port),
+            ListenerProtocol::Http { .. } | ListenerProtocol::Tls => None,
+        };
         let listener = Listener {
             name: spec.name.as_str().into(),
             port: spec.port,
@@ -209,6 +219,7 @@ fn listeners<'a>(
             hostname,
             certificates,
             default_certificate,
+            client_validation,
             routes: Vec::new(),
         };
         standing.push(Standing { spec, listener });

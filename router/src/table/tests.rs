@@ -58,6 +58,7 @@ fn listener(hostname: Option<&str>, labels: Labels, routes: &[(usize, &Spec)]) -
         hostname: hostname.map(|text| HostPattern::parse(text, Labels::OneOrMore).expect("a pattern")),
         certificates: Vec::new(),
         default_certificate: None,
+        client_validation: None,
         routes: routes
             .iter()
             .map(|(number, spec)| Attachment {

@@ -142,6 +142,7 @@ mod tests {
             hostname: hostname.map(|text| HostPattern::parse(text, Labels::OneOrMore).expect("a pattern")),
             certificates: certificates.iter().map(|it| Arc::clone(it)).collect(),
             default_certificate: default.cloned(),
+            client_validation: None,
             routes: Vec::new(),
         }
     }

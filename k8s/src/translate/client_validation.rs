@@ -1,0 +1,67 @@
+//! Certificates of clients, for each port of a Gateway: `spec.tls.frontend`.
+
+use std::sync::Arc;
+
+use super::{
+    Work, authorities,
+    reference_grant::{From, To, granted},
+};
+use crate::{
+    gateway_api::{self, GROUP, Gateway},
+    model::{Authorities, ClientValidation, ObjectName, ValidationMode},
+    problem::Reason,
+};
+
+/// For the HTTPS listeners on a port. Where what is asked for cannot be had nobody gets in, and not everybody. None
+/// where the certificates of authorities are not watched.
+pub(super) fn for_port(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    gateway: &Gateway,
+    port: u16,
+) -> Option<Arc<ClientValidation>> {
+    if !work.certificates.are_watched() {
+        return None;
+    }
+    let frontend = gateway.spec.tls.as_ref()?.frontend.as_ref()?;
+    let of_port = frontend.per_port.iter().find(|it| it.port == port).map(|it| &it.tls);
+    let validation = of_port.unwrap_or(&frontend.default).validation.as_ref()?;
+    let found = authorities(work, source, validation);
+    let mode = match validation.mode.as_deref() {
+        None | Some("AllowValidOnly") => ValidationMode::AllowValidOnly,
+        Some("AllowInsecureFallback") => ValidationMode::AllowInsecureFallback,
+        Some(other) => {
+            let field = "tls.frontend validation mode".to_owned();
+            work.problem(source, Reason::Unsupported { field, value: other.to_owned() });
+            ValidationMode::AllowValidOnly
+        }
+    };
+    if found.0.is_empty() {
+        work.problem(source, Reason::NoAuthority { port });
+    }
+    // Without anybody to verify by, a fallback would be all that is left.
+    let mode = if found.0.is_empty() { ValidationMode::AllowValidOnly } else { mode };
+    Some(Arc::new(ClientValidation { authorities: found, mode }))
+}
+
+/// Those of all references that are right.
+fn authorities(work: &mut Work<'_>, source: &ObjectName, validation: &gateway_api::ClientValidation) -> Authorities {
+    let own = source.namespace.to_string();
+    let mut all = Authorities::default();
+    for reference in &validation.ca_certificate_refs {
+        let (group, kind) = (reference.group.as_str(), reference.kind.as_str());
+        let namespace = reference.namespace.as_deref().unwrap_or(&own);
+        let from = From { group: GROUP, kind: "Gateway", namespace: &own };
+        let to = To { group, kind, namespace, name: &reference.name };
+        let found = if granted(&work.snapshot.reference_grants, &from, &to) {
+            authorities::find(work, (group, kind), namespace, &reference.name)
+        } else {
+            Err(Reason::NotGranted { target: format!("{kind} {namespace}/{}", reference.name) })
+        };
+        match found {
+            Ok(Authorities(found)) => all.0.extend(found),
+            Err(reason) => work.problem(source, reason),
+        }
+    }
+    all
+}
