@@ -24,7 +24,7 @@ use crate::{
     framing::{self, Refusal},
     listen::{Refuse, phase},
     table::Request,
-    tls, upstream,
+    upstream,
 };
 
 /// Connections to backends that wait for their next request, in all.
@@ -121,10 +121,11 @@ impl Proxy {
 
         let request = Request { host: &host, path: &path, method: head.method.as_str(), query, headers: &head.headers };
         let listener = socket.table.listener(&host);
-        if let (Some(tls), Some(listener)) = (session.digest().and_then(|it| it.ssl_digest.as_ref()), listener)
-            && tls::is_misdirected(tls, &listener.name)
+        let connection = session.digest().and_then(|digest| digest.ssl_digest.as_ref());
+        if let (Some(tls), Some(connection), Some(listener)) = (&socket.tls, connection, listener)
+            && tls.is_misdirected(connection, &listener.name)
         {
-            return Err(Reply::error(421, format!("{host} needs a connection that was opened with its name (SNI)")));
+            return Err(Reply::error(421, format!("{host} needs a new connection, opened with its name (SNI)")));
         }
         let Some(found) = listener.and_then(|listener| socket.table.find_on(listener, &request)) else {
             return Err(Reply::error(404, format!("no route for {host}{path} on entry point {}", edge.entry_point)));

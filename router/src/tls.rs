@@ -1,6 +1,7 @@
 //! TLS of every HTTPS socket: certificates by server name, session tickets, and what a connection was opened for.
 
 mod certificates;
+mod clients;
 
 use std::{
     any::Any,
@@ -11,7 +12,7 @@ use std::{
 
 use anyhow::Context;
 use async_trait::async_trait;
-use k8s::model::Listener;
+use k8s::model::{ClientValidation, Listener};
 use pingora_core::{
     Error, ErrorType, Result,
     listeners::{
@@ -31,11 +32,13 @@ use rustls::{
 use tokio_rustls::TlsAcceptor;
 
 pub use self::certificates::CertificateStore;
+use self::clients::Clients;
 use crate::dataplane::SharedDataplane;
 
 /// How a socket ends TLS: a part of its dataplane, and so swapped together with the routes.
 pub struct Termination {
     pub certificates: Arc<CertificateStore>,
+    client_validation: Option<Arc<ClientValidation>>,
     acceptor: PingoraAcceptor,
 }
 
@@ -44,20 +47,45 @@ impl Termination {
     /// When there are no random numbers for session tickets.
     pub fn new(listeners: &[&Listener]) -> anyhow::Result<Self> {
         let certificates = Arc::new(CertificateStore::new(listeners));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&certificates) as _);
+        // The same for all of them, as it goes by port.
+        let client_validation = listeners.iter().find_map(|listener| listener.client_validation.clone());
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        let config = match &client_validation {
+            None => config.with_no_client_auth(),
+            Some(validation) => config.with_client_cert_verifier(Arc::new(Clients::new(validation))),
+        };
+        let mut config = config.with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = ticketer()?;
+        if client_validation.is_none() {
+            config.ticketer = ticketer()?;
+        } else {
+            // A session that resumes, and is given a new ticket for the next time, would never be verified again.
+            config.send_tls13_tickets = 0;
+        }
         // What is kept here would end with the dataplane. Clients without tickets shake hands in full.
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        let when_open =
+            WhenOpen { certificates: Arc::clone(&certificates), client_validation: client_validation.clone() };
         // pingora takes a configuration or a callback; put into its place afterwards, the configuration has both.
-        let mut settings = TlsSettings::with_callbacks(Box::new(WhenOpen(Arc::clone(&certificates))))?;
+        let mut settings = TlsSettings::with_callbacks(Box::new(when_open))?;
         settings.set_cert_resolver(Arc::clone(&certificates) as _);
         let mut acceptor = settings.build();
         acceptor.acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { certificates, acceptor })
+        Ok(Self { certificates, client_validation, acceptor })
+    }
+
+    /// Whether a request that belongs to `listener`, by its Host, has come on a connection that was opened for another
+    /// one, or when other clients were let in. Its client is then to open a connection of its own (RFC 9110 section
+    /// 15.5.20). Listeners go by their names, as the connection may be older than the dataplane.
+    pub(crate) fn is_misdirected(&self, connection: &SslDigest, listener: &str) -> bool {
+        let Some(Opened { listener: selected, client_validation }) = connection.extension.get() else { return false };
+        let is_other = match selected {
+            Selected::Any => false,
+            Selected::Listener(name) => **name != *listener,
+            Selected::Nothing => true,
+        };
+        is_other || *client_validation != self.client_validation
     }
 }
 
@@ -82,6 +110,7 @@ fn ticketer() -> anyhow::Result<Arc<dyn ProducesTickets>> {
 #[derive(Debug, PartialEq, Eq)]
 struct Opened {
     listener: Selected,
+    client_validation: Option<Arc<ClientValidation>>,
 }
 
 /// The listener that a client's server name selects.
@@ -94,31 +123,18 @@ enum Selected {
     Nothing,
 }
 
-/// Whether a request that belongs to `listener`, by its Host, has come on a connection that was opened for another
-/// one. Its client is then to open a connection of its own (RFC 9110 section 15.5.20). Listeners go by their names,
-/// as the connection may be older than the dataplane.
-pub(crate) fn is_misdirected(connection: &SslDigest, listener: &str) -> bool {
-    let Some(Opened { listener: selected }) = connection.extension.get() else { return false };
-    match selected {
-        Selected::Any => false,
-        Selected::Listener(name) => **name != *listener,
-        Selected::Nothing => true,
-    }
-}
-
 /// Notes on each connection what it was opened for.
-struct WhenOpen(Arc<CertificateStore>);
+struct WhenOpen {
+    certificates: Arc<CertificateStore>,
+    client_validation: Option<Arc<ClientValidation>>,
+}
 
 #[async_trait]
 impl TlsAccept for WhenOpen {
     async fn handshake_complete_callback(&self, tls: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
-        let listener = match tls.server_name() {
-            None => Selected::Any,
-            Some(name) => {
-                self.0.listener_name(name).map_or(Selected::Nothing, |name| Selected::Listener(Arc::clone(name)))
-            }
-        };
-        Some(Arc::new(Opened { listener }))
+        let known = |name| self.certificates.listener_name(name).map(|name| Selected::Listener(Arc::clone(name)));
+        let listener = tls.server_name().map_or(Selected::Any, |name| known(name).unwrap_or(Selected::Nothing));
+        Some(Arc::new(Opened { listener, client_validation: self.client_validation.clone() }))
     }
 }
 

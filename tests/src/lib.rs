@@ -22,6 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+
 /// How long anything may take before a test gives up. Machines may be slow; nothing waits this long when it works.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -80,6 +82,46 @@ pub fn certificate(names: &[&str]) -> (String, String) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let issued = rcgen::generate_simple_self_signed(names).expect("names are names");
     (issued.cert.pem(), issued.signing_key.serialize_pem())
+}
+
+/// An authority, with nobody's trust but its users'.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its own certificate, in PEM.
+    pub certificate: String,
+}
+
+impl Authority {
+    /// # Panics
+    /// Never, for a name that is a text.
+    pub fn new(name: &str) -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("random numbers");
+        let certificate = parameters.self_signed(&key).expect("its own key").pem();
+        Self { issuer: Issuer::new(parameters, key), certificate }
+    }
+
+    /// A certificate for servers and clients, and its key, in PEM.
+    ///
+    /// # Panics
+    /// Never, for names that are names.
+    pub fn issue(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).expect("names are names");
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("random numbers");
+        (parameters.signed_by(&key, &self.issuer).expect("the issuer's key").pem(), key.serialize_pem())
+    }
+
+    /// As `ca.crt` of a ConfigMap in namespace `default`.
+    pub fn config_map(&self, name: &str) -> String {
+        let indented: String = self.certificate.lines().map(|line| format!("    {line}\n")).collect();
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: default}}\ndata:\n  ca.crt: |\n{indented}---\n"
+        )
+    }
 }
 
 /// A TLS Secret as a manifest.

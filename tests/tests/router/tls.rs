@@ -4,7 +4,7 @@ use std::process::Command;
 
 use hyper::Version;
 use tests::{
-    Home, certificate,
+    Authority, Home, certificate, eventually,
     home::{HTTPS, service},
     output,
     tls::Client,
@@ -89,6 +89,66 @@ fn what_does_not_end_here_or_has_one_listener_is_never_misdirected() {
         let url = "https://tunnel.home.example/";
         let arguments = [version, "-H", "Host: app.home.example", "-o", "/dev/null", "-w", "%{http_code}", url];
         assert_eq!(home.curl(24, &arguments), "200", "{version}");
+    }
+}
+
+/// A door that asks for certificates: whom it lets in with which one, and whether their sessions resume.
+#[test]
+fn clients_are_verified_by_the_authorities_of_the_moment() {
+    let (home, backends) = (Home::new(), Backends::new());
+    served(&home, &backends, &[("all", "")]);
+    let open = std::fs::read_to_string(home.manifests().join("app.yaml")).expect("written");
+    let asking = |mode: &str| {
+        let frontend = format!(
+            "spec:\n  tls: {{frontend: {{default: {{validation: {{mode: {mode}, caCertificateRefs: [{{group: \"\", kind: ConfigMap, name: people}}]}}}}}}}}\n  gatewayClassName: doorward"
+        );
+        open.replace("spec:\n  gatewayClassName: doorward", &frontend)
+    };
+    let [people, strangers] = ["people", "strangers"].map(Authority::new);
+    let identities = [None, Some(people.issue(&["me.example"])), Some(strangers.issue(&["you.example"]))];
+    home.apply("people.yaml", &people.config_map("people"));
+    let _router = home.start("router");
+    let door = home.socket(24, HTTPS);
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let clients = identities.clone().map(|identity| Client::new(version, identity.as_ref()));
+        // What a client is answered, and at once again, there with one more where the session is resumed: 0 is nothing
+        // at all.
+        let asked = |client: &Client| {
+            backends.0.block_on(async {
+                let mut found = Vec::new();
+                for again in [false, true] {
+                    let Ok(mut connection) = client.connect(door, Some("app.home.example")).await else {
+                        return vec![0];
+                    };
+                    // In TLS 1.3 a client learns only here that its certificate is refused.
+                    let Ok((status, _)) = connection.get("app.home.example", "/").await else { return vec![0] };
+                    found.push(status.as_u16() + u16::from(again && connection.is_resumed));
+                }
+                found
+            })
+        };
+        let all_asked = |what: &str, expected: [&[u16]; 3]| {
+            eventually(what, || {
+                let found = clients.each_ref().map(asked);
+                if found == expected { Ok(()) } else { Err(found) }
+            });
+        };
+        home.apply("app.yaml", &open);
+        all_asked("an open door", [&[200, 201], &[200, 201], &[200, 201]]);
+        let mut before = backends.0.block_on(clients[0].connect(door, None)).expect("open");
+        home.apply("app.yaml", &asking("AllowValidOnly"));
+        all_asked("a door for people alone, where no session resumes", [&[0], &[200, 200], &[0]]);
+        let (status, _) = backends.0.block_on(before.get("app.home.example", "/")).expect("an answer");
+        assert_eq!(status, 421, "a connection of before is no way in");
+        home.apply("people.yaml", &strangers.config_map("people"));
+        all_asked("a door for strangers alone", [&[0], &[0], &[200, 200]]);
+        home.apply("app.yaml", &asking("AllowInsecureFallback"));
+        all_asked("a door that only asks", [&[200, 200], &[200, 200], &[200, 200]]);
+        home.apply("app.yaml", &asking("AllowValidOnly"));
+        home.delete("people.yaml");
+        all_asked("a door for nobody", [&[0], &[0], &[0]]);
+        assert!(home.admin("router", "/problems").contains("nobody gets in"));
+        home.apply("people.yaml", &people.config_map("people"));
     }
 }
 
