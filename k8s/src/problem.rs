@@ -72,6 +72,8 @@ pub enum Reason {
     SecretMissing { secret: String },
     #[error("references Secret {secret}, whose {error}")]
     SecretInvalid { secret: String, error: String },
+    #[error("serves what was last good of Secret {secret}, {fault}")]
+    SecretNoLongerGood { secret: String, fault: SecretFault },
     #[error("references {target}, which {error}")]
     AuthoritiesInvalid { target: String, error: String },
     #[error(
@@ -122,6 +124,15 @@ pub enum Reason {
     More { count: usize },
 }
 
+/// Why a Secret gives no certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize)]
+pub enum SecretFault {
+    #[error("whose {0}")]
+    Invalid(String),
+    #[error("which does not exist any more or is not of type kubernetes.io/tls")]
+    Missing,
+}
+
 impl Reason {
     /// For metric labels and conditions.
     pub fn name(&self) -> &'static str {
@@ -135,6 +146,7 @@ impl Reason {
             Self::ExternalNameNotAllowed { .. } => "ExternalNameNotAllowed",
             Self::SecretMissing { .. } => "SecretMissing",
             Self::SecretInvalid { .. } => "SecretInvalid",
+            Self::SecretNoLongerGood { .. } => "SecretNoLongerGood",
             Self::AuthoritiesInvalid { .. } => "AuthoritiesInvalid",
             Self::NoAuthority { .. } => "NoAuthority",
             Self::PathTaken { .. } => "PathTaken",

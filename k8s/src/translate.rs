@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 
 pub use self::{
+    certificate::LastGood,
     endpoint_slice::endpoints,
     names::{Names, names},
 };
@@ -36,20 +37,28 @@ pub(crate) fn reads_annotation(name: &str) -> bool {
 }
 
 /// What a snapshot asks for, and what is wrong with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Translation {
     pub model: Model,
     /// As [`problem::listed`] has them.
     pub problems: Vec<Problem>,
+    /// For the next one.
+    pub last_good: LastGood,
 }
 
 /// Never fails: what cannot take effect is left out or made to answer an error, and said in `problems`.
 pub fn translate(snapshot: &Snapshot, config: &Config) -> Translation {
-    let mut work = Work::new(snapshot, config);
+    translate_after(snapshot, config, &LastGood::default())
+}
+
+/// The same where something is served already: a good certificate is replaced by a good one only.
+pub fn translate_after(snapshot: &Snapshot, config: &Config, last_good: &LastGood) -> Translation {
+    let mut work = Work::new(snapshot, config, last_good);
     let mut entry_points = entry_point::from_config(&mut work);
     entry_points.extend(gateway::translate(&mut work, &entry_points));
-    let Work { backends, problems, .. } = work;
-    Translation { model: Model { entry_points, backends }, problems: problem::listed(problems) }
+    let Work { backends, certificates, problems, .. } = work;
+    let model = Model { entry_points, backends };
+    Translation { model, problems: problem::listed(problems), last_good: certificates.into_last_good() }
 }
 
 /// What every concern reads, and what they add to.
@@ -64,7 +73,7 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(snapshot: &'a Snapshot, config: &'a Config) -> Self {
+    fn new(snapshot: &'a Snapshot, config: &'a Config, last_good: &'a LastGood) -> Self {
         let services = snapshot.services.iter().map(|service| (key_of(&service.metadata), &**service)).collect();
         let namespaces =
             snapshot.namespaces.iter().map(|namespace| (key_of(&namespace.metadata).1, &**namespace)).collect();
@@ -73,7 +82,7 @@ impl<'a> Work<'a> {
             config,
             services,
             namespaces,
-            certificates: certificate::Certificates::new(snapshot.secrets.as_deref()),
+            certificates: certificate::Certificates::new(snapshot.secrets.as_deref(), last_good),
             backends: BTreeMap::new(),
             problems: snapshot.problems.clone(),
         }

@@ -18,7 +18,7 @@ use k8s::{
     snapshot::Snapshot,
     source::Update,
     telemetry,
-    translate::{endpoints, translate},
+    translate::{LastGood, endpoints, translate_after},
 };
 use tokio::{
     sync::mpsc::Receiver,
@@ -54,6 +54,7 @@ where
 {
     let mut model: Option<Model> = None;
     let mut problems: Vec<Problem> = Vec::new();
+    let mut last_good = LastGood::default();
     let mut cells = Cells::new();
     let mut retry: Option<Instant> = None;
     loop {
@@ -74,7 +75,8 @@ where
                 }
             }
             Some(Update::Snapshot(snapshot)) => {
-                let translation = translate(&snapshot, config);
+                let translation = translate_after(&snapshot, config, &last_good);
+                last_good = translation.last_good;
                 telemetry::report_problems(&problems, &translation.problems);
                 admin.set_problems(translation.problems.clone());
                 problems = translation.problems;

@@ -13,48 +13,87 @@ use x509_parser::{extensions::GeneralName, prelude::parse_x509_certificate};
 use super::{Work, key_of, object_name};
 use crate::{
     model::{Certificate, HostName, HostPattern, Labels, Listener, ObjectName},
-    problem::Reason,
+    problem::{Reason, SecretFault},
 };
+
+/// What was last good of each Secret that is referred to, by namespace and name.
+#[derive(Clone, Debug, Default)]
+pub struct LastGood(HashMap<(String, String), Good>);
+
+#[derive(Clone, Debug)]
+struct Good {
+    secret: Arc<Secret>,
+    certificate: Arc<Certificate>,
+}
 
 /// TLS Secrets by namespace and name, each parsed when it is first asked for.
 pub(super) struct Certificates<'a> {
     /// None where Secrets are not watched.
-    secrets: Option<HashMap<(&'a str, &'a str), &'a Secret>>,
-    parsed: HashMap<(String, String), Result<Arc<Certificate>, Reason>>,
+    secrets: Option<HashMap<(&'a str, &'a str), &'a Arc<Secret>>>,
+    last_good: &'a LastGood,
+    found: HashMap<(String, String), Found>,
+}
+
+#[derive(Clone)]
+struct Found {
+    good: Option<Good>,
+    problem: Option<Reason>,
 }
 
 impl<'a> Certificates<'a> {
-    pub(super) fn new(secrets: Option<&'a [Arc<Secret>]>) -> Self {
-        let secrets =
-            secrets.map(|secrets| secrets.iter().map(|secret| (key_of(&secret.metadata), &**secret)).collect());
-        Self { secrets, parsed: HashMap::new() }
+    pub(super) fn new(secrets: Option<&'a [Arc<Secret>]>, last_good: &'a LastGood) -> Self {
+        let secrets = secrets.map(|secrets| secrets.iter().map(|secret| (key_of(&secret.metadata), secret)).collect());
+        Self { secrets, last_good, found: HashMap::new() }
     }
 
     pub(super) fn are_watched(&self) -> bool {
         self.secrets.is_some()
     }
 
-    fn find(&mut self, namespace: &str, name: &str) -> Option<Result<Arc<Certificate>, Reason>> {
+    /// What nobody refers to any more is forgotten.
+    pub(super) fn into_last_good(self) -> LastGood {
+        LastGood(self.found.into_iter().filter_map(|(key, found)| Some((key, found.good?))).collect())
+    }
+
+    fn find(&mut self, namespace: &str, name: &str) -> Option<Found> {
         let secrets = self.secrets.as_ref()?;
-        let parsed = self.parsed.entry((namespace.to_owned(), name.to_owned())).or_insert_with(|| {
-            let secret = format!("{namespace}/{name}");
-            let Some(found) = secrets.get(&(namespace, name)) else { return Err(Reason::SecretMissing { secret }) };
-            parse(found).map(Arc::new).map_err(|error| Reason::SecretInvalid { secret, error })
+        let key = (namespace.to_owned(), name.to_owned());
+        let last_good = self.last_good.0.get(&key);
+        let found = self.found.entry(key).or_insert_with(|| {
+            let secret = secrets.get(&(namespace, name)).copied();
+            let known = last_good.filter(|good| secret.is_some_and(|secret| good.secret == *secret));
+            let parsed = match (known, secret) {
+                (Some(known), _) => Ok(known.clone()),
+                (None, Some(secret)) => parse(secret)
+                    .map(|parsed| Good { secret: Arc::clone(secret), certificate: Arc::new(parsed) })
+                    .map_err(SecretFault::Invalid),
+                (None, None) => Err(SecretFault::Missing),
+            };
+            match parsed {
+                Ok(good) => Found { good: Some(good), problem: None },
+                Err(fault) => {
+                    let secret = format!("{namespace}/{name}");
+                    let problem = match (last_good, fault) {
+                        (Some(_), fault) => Reason::SecretNoLongerGood { secret, fault },
+                        (None, SecretFault::Invalid(error)) => Reason::SecretInvalid { secret, error },
+                        (None, SecretFault::Missing) => Reason::SecretMissing { secret },
+                    };
+                    Found { good: last_good.cloned(), problem: Some(problem) }
+                }
+            }
         });
-        Some(parsed.clone())
+        Some(found.clone())
     }
 }
 
-/// The certificate in a Secret; None, and a problem of `owner`, where there is no good one.
+/// The certificate in a Secret, or what was last good of it. None, and a problem of `owner`, where there is neither.
 /// None without a problem where Secrets are not watched.
 pub(super) fn find(work: &mut Work<'_>, owner: &ObjectName, namespace: &str, name: &str) -> Option<Arc<Certificate>> {
-    match work.certificates.find(namespace, name)? {
-        Ok(certificate) => Some(certificate),
-        Err(reason) => {
-            work.problem(owner, reason);
-            None
-        }
+    let Found { good, problem } = work.certificates.find(namespace, name)?;
+    if let Some(reason) = problem {
+        work.problem(owner, reason);
     }
+    good.map(|good| good.certificate)
 }
 
 /// Reports hosts whose visitors are shown a certificate for something else, or none; `remedy` says what to do.
@@ -143,6 +182,50 @@ mod tests {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let issued = rcgen::generate_simple_self_signed(names).expect("a certificate");
         (issued.cert.pem(), issued.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn what_was_last_good_is_served_until_nobody_refers_to_it_and_what_is_the_same_is_not_parsed_anew() {
+        let named = |secret: Secret| {
+            let metadata = kube::core::ObjectMeta {
+                namespace: Some("a".to_owned()),
+                name: Some("tls".to_owned()),
+                ..Default::default()
+            };
+            Arc::new(Secret { metadata, ..secret })
+        };
+        let issued = || {
+            let (certificate, key) = issue(&["a.example"]);
+            named(secret(&certificate, &key))
+        };
+        let [first, second] = [issued(), issued()];
+        let first_again = Arc::new(Secret::clone(&first));
+        let bad = named(secret("garbage", "garbage"));
+        let ask = |secrets: &[&Arc<Secret>], last_good: &LastGood| {
+            let secrets: Vec<_> = secrets.iter().map(|it| Arc::clone(it)).collect();
+            let mut certificates = Certificates::new(Some(&secrets), last_good);
+            let Found { good, problem } = certificates.find("a", "tls").expect("watched");
+            (good.map(|good| good.certificate), problem.map(|it| it.name()), certificates.into_last_good())
+        };
+        let (one, problem, known) = ask(&[&first], &LastGood::default());
+        let one = one.expect("good");
+        assert_eq!(problem, None);
+        for (secrets, expected) in
+            [(&[&first_again][..], None), (&[&bad], Some("SecretNoLongerGood")), (&[], Some("SecretNoLongerGood"))]
+        {
+            let (found, problem, still_known) = ask(secrets, &known);
+            assert!(Arc::ptr_eq(&found.expect("kept"), &one) && problem == expected, "{problem:?}");
+            // As long as it takes.
+            let (found, ..) = ask(&[&bad], &still_known);
+            assert!(Arc::ptr_eq(&found.expect("kept"), &one));
+        }
+        let (found, problem, _) = ask(&[&second], &known);
+        assert!(found.expect("good") != one && problem.is_none());
+        let forgotten = Certificates::new(Some(&[]), &known).into_last_good();
+        for last_good in [forgotten, LastGood::default()] {
+            let (found, problem, _) = ask(&[&bad], &last_good);
+            assert!(found.is_none() && problem == Some("SecretInvalid"), "{problem:?}");
+        }
     }
 
     #[test]

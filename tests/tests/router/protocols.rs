@@ -116,18 +116,27 @@ spec:
     home.apply("secret.yaml", "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {name: own-tls}\nstringData: {tls.crt: garbage, tls.key: garbage}\n");
     eventually("the problem", || match home.admin("router", "/problems") {
         problems
-            if problems
-                .contains("references Secret default/own-tls, whose tls.crt holds no certificate in PEM form") =>
+            if problems.contains(
+                "serves what was last good of Secret default/own-tls, whose tls.crt holds no certificate in PEM form",
+            ) =>
         {
             Ok(())
         }
         other => Err(other),
     });
+    assert!(served_names(&home, "own.home.example").contains("second.example"));
+    home.delete("secret.yaml");
+    eventually("the other problem", || match home.admin("router", "/problems") {
+        problems if problems.contains("Secret default/own-tls, which does not exist any more") => Ok(()),
+        other => Err(other),
+    });
+    assert!(served_names(&home, "own.home.example").contains("second.example"));
+    assert_eq!(home.status(21, "https://own.home.example/"), "200");
+    home.apply("own.yaml", &ingress("own", "own.home.example", "web"));
     eventually("the default certificate", || match served_names(&home, "own.home.example") {
         names if names.contains("*.home.example") => Ok(()),
         other => Err(other),
     });
-    assert_eq!(home.status(21, "https://own.home.example/"), "200");
 }
 
 #[test]
