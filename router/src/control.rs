@@ -31,7 +31,7 @@ use crate::{
     listen::{App, Listeners, Wanted},
     metrics::RouteMetrics,
     table::RouteTable,
-    tls::Termination,
+    tls::{Keys, Termination},
     upstream::{BackendCell, external_name},
 };
 
@@ -56,6 +56,7 @@ where
     let mut problems: Vec<Problem> = Vec::new();
     let mut last_good = LastGood::default();
     let mut cells = Cells::new();
+    let mut keys = Keys::default();
     let mut retry: Option<Instant> = None;
     loop {
         let update = tokio::select! {
@@ -84,7 +85,8 @@ where
                     continue;
                 }
                 cells = keep_cells(&cells, &translation.model, &snapshot);
-                let compiled = compile(&translation.model, &cells);
+                keys = keys.after(&translation.model);
+                let compiled = compile(&translation.model, &cells, &keys);
                 let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().len()).sum();
                 info!(sockets = compiled.sockets.len(), rules = routes, backends = cells.len(), "routes changed");
                 dataplane.store(Arc::new(compiled));
@@ -132,7 +134,7 @@ fn keep_cells(old: &Cells, model: &Model, snapshot: &Snapshot) -> Cells {
 }
 
 /// Everything that `model` serves, by the sockets it wants.
-pub fn compile(model: &Model, cells: &Cells) -> Dataplane {
+pub fn compile(model: &Model, cells: &Cells, keys: &Keys) -> Dataplane {
     let mut dataplane = Dataplane::default();
     for entry_point in &model.entry_points {
         let mut by_socket: BTreeMap<SocketAddr, Vec<&Listener>> = BTreeMap::new();
@@ -149,7 +151,7 @@ pub fn compile(model: &Model, cells: &Cells) -> Dataplane {
                 listeners.iter().map(|listener| std::ptr::from_ref(*listener)).collect();
             let same = compiled.iter().find(|(known, _)| *known == identity).map(|(_, socket)| Arc::clone(socket));
             let socket = same.or_else(|| {
-                let socket = Arc::new(compile_socket(entry_point, &listeners, cells)?);
+                let socket = Arc::new(compile_socket(entry_point, &listeners, cells, keys)?);
                 compiled.push((identity, Arc::clone(&socket)));
                 Some(socket)
             });
@@ -160,11 +162,11 @@ pub fn compile(model: &Model, cells: &Cells) -> Dataplane {
 }
 
 /// None for no listeners that are served.
-fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cells) -> Option<Socket> {
+fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cells, keys: &Keys) -> Option<Socket> {
     let first = listeners.first()?;
     let (redirect_to_https, tls) = match first.protocol {
         ListenerProtocol::Http { redirect_to_https } => (redirect_to_https.map(to_https), None),
-        ListenerProtocol::Https => match Termination::new(listeners) {
+        ListenerProtocol::Https => match Termination::new(listeners, keys) {
             Ok(tls) => (None, Some(tls)),
             Err(error) => {
                 error!(port = first.port, entry_point = %entry_point.name, "cannot end TLS: {error:#}");
@@ -244,7 +246,7 @@ mod tests {
         let entry_point =
             EntryPoint { name: "network/home".into(), addresses: Vec::new(), trust: Trust::default(), listeners };
         let model = Model { entry_points: vec![entry_point], ..Model::default() };
-        let compiled = compile(&model, &Cells::new());
+        let compiled = compile(&model, &Cells::new(), &Keys::default());
         let sockets: Vec<_> = compiled.sockets.iter().map(|(address, it)| (address.port(), it.edge.is_tls)).collect();
         assert_eq!(sockets, [(443, true)]);
     }

@@ -44,6 +44,7 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::
     let _ = rustls::crypto::ring::default_provider().install_default();
     let registry = telemetry::install_metrics("router")?;
     metrics::describe();
+    tls::describe();
     let dataplane = SharedDataplane::default();
     let admin = Admin::new(registry, explain::for_admin(Arc::clone(&dataplane)));
     admin.clone().serve(config.admin.router).await?;

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod clients;
+mod keys;
 
 use std::{
     any::Any,
@@ -31,8 +32,11 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-pub use self::certificates::CertificateStore;
 use self::clients::Clients;
+pub use self::{
+    certificates::CertificateStore,
+    keys::{Keys, NOT_AFTER, describe},
+};
 use crate::dataplane::SharedDataplane;
 
 /// How a socket ends TLS: a part of its dataplane, and so swapped together with the routes.
@@ -45,8 +49,8 @@ pub struct Termination {
 impl Termination {
     /// # Errors
     /// When there are no random numbers for session tickets.
-    pub fn new(listeners: &[&Listener]) -> anyhow::Result<Self> {
-        let certificates = Arc::new(CertificateStore::new(listeners));
+    pub fn new(listeners: &[&Listener], keys: &Keys) -> anyhow::Result<Self> {
+        let certificates = Arc::new(CertificateStore::new(listeners, keys));
         // The same for all of them, as it goes by port.
         let client_validation = listeners.iter().find_map(|listener| listener.client_validation.clone());
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

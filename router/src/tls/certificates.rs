@@ -5,10 +5,11 @@ use std::{cmp::Reverse, collections::HashMap, fmt, sync::Arc};
 use foldhash::fast::RandomState;
 use k8s::model::{HostPattern, Listener};
 use rustls::{
-    crypto::ring,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+
+use super::Keys;
 
 /// The certificates of one socket, by its listeners.
 #[derive(Default)]
@@ -35,11 +36,11 @@ struct Names {
 }
 
 impl CertificateStore {
-    pub fn new(listeners: &[&Listener]) -> Self {
+    pub fn new(listeners: &[&Listener], keys: &Keys) -> Self {
         let of_listener = |listener: &&Listener| OfListener {
             name: Arc::clone(&listener.name),
             hostname: listener.hostname.clone(),
-            names: Names::new(listener),
+            names: Names::new(listener, keys),
         };
         let mut listeners: Vec<_> = listeners.iter().map(of_listener).collect();
         let default = listeners.iter().find_map(|it| it.names.default.clone());
@@ -78,25 +79,19 @@ impl fmt::Debug for CertificateStore {
 }
 
 impl Names {
-    /// One that cannot be used, which the translation has ruled out, is passed over.
-    fn new(listener: &Listener) -> Self {
+    fn new(listener: &Listener, keys: &Keys) -> Self {
         let mut names = Self::default();
         for certificate in listener.certificates.iter().chain(&listener.default_certificate) {
-            let provider = ring::default_provider();
-            let Ok(key) = CertifiedKey::from_der(certificate.chain.clone(), certificate.key.clone_key(), &provider)
-            else {
-                continue;
-            };
-            let key = Arc::new(key);
+            let Some(key) = keys.get(certificate) else { continue };
             for name in &certificate.names {
                 let (names, name) = match name {
                     HostPattern::Exact(name) => (&mut names.exact, name),
                     HostPattern::Wildcard { parent, .. } => (&mut names.wildcard, parent),
                 };
-                names.entry(name.as_str().into()).or_insert_with(|| Arc::clone(&key));
+                names.entry(name.as_str().into()).or_insert_with(|| Arc::clone(key));
             }
             if listener.default_certificate.as_ref() == Some(certificate) {
-                names.default = Some(key);
+                names.default = Some(Arc::clone(key));
             }
         }
         names
@@ -111,17 +106,21 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
-    use k8s::model::{Certificate, Labels, ListenerProtocol, ObjectName};
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use k8s::model::{Certificate, EntryPoint, Labels, ListenerProtocol, Model, ObjectName, Trust};
     use rustls::pki_types::PrivateKeyDer;
 
     use super::*;
 
+    /// Each of a Secret of its own.
     fn certificate(names: &[&str]) -> Arc<Certificate> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
         let issued =
             rcgen::generate_simple_self_signed(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
                 .expect("issued");
         Arc::new(Certificate {
-            secret: ObjectName::new("Secret", "default", names[0]),
+            secret: ObjectName::new("Secret", "default", &format!("{}-{}", names[0], NEXT.fetch_add(1, Relaxed))),
             chain: vec![issued.cert.der().clone()],
             key: PrivateKeyDer::try_from(issued.signing_key.serialize_der()).expect("a key"),
             names: names.iter().map(|name| HostPattern::parse(name, Labels::One).expect("a pattern")).collect(),
@@ -147,8 +146,19 @@ mod tests {
         }
     }
 
+    fn store(listeners: &[&Listener]) -> CertificateStore {
+        let entry_point = EntryPoint {
+            name: "lan".into(),
+            addresses: Vec::new(),
+            trust: Trust::default(),
+            listeners: listeners.iter().map(|it| Listener::clone(it)).collect(),
+        };
+        let model = Model { entry_points: vec![entry_point], ..Model::default() };
+        CertificateStore::new(listeners, &Keys::default().after(&model))
+    }
+
     fn check(listeners: &[&Listener], expected: &[(Option<&str>, &Arc<Certificate>)]) {
-        let store = CertificateStore::new(listeners);
+        let store = store(listeners);
         for (name, certificate) in expected {
             let found = store.find(*name).expect("a default");
             assert_eq!(found.cert, certificate.chain, "{name:?} should get {}", certificate.secret);
@@ -172,7 +182,7 @@ mod tests {
                 (None, &home),
             ],
         );
-        assert!(CertificateStore::new(&[]).find(Some("a")).is_none());
+        assert!(store(&[]).find(Some("a")).is_none());
     }
 
     #[test]

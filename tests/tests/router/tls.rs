@@ -1,15 +1,20 @@
 //! What TLS connections are opened for: server names, versions, sessions, certificates of clients.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+};
 
 use hyper::Version;
 use tests::{
-    Authority, Home, certificate, eventually,
+    Authority, Home, SetAtTheEnd, certificate, eventually,
     home::{HTTPS, service},
     output,
     tls::Client,
     tls_secret,
 };
+
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::Backends;
 
@@ -90,6 +95,61 @@ fn what_does_not_end_here_or_has_one_listener_is_never_misdirected() {
         let arguments = [version, "-H", "Host: app.home.example", "-o", "/dev/null", "-w", "%{http_code}", url];
         assert_eq!(home.curl(24, &arguments), "200", "{version}");
     }
+}
+
+#[test]
+fn a_certificate_is_replaced_while_connections_are_opened_and_none_fails() {
+    let (home, backends) = (Home::new(), Backends::new());
+    served(&home, &backends, &[("all", "")]);
+    let secret = |issued: &(String, String)| home.apply("secret.yaml", &tls_secret("default", "home-tls", issued));
+    let app = std::fs::read_to_string(home.manifests().join("app.yaml")).expect("written");
+    let (app, _) = app.split_once("apiVersion: v1\nkind: Secret").expect("a Secret");
+    let issued = [(); 20].map(|()| certificate(&["*.home.example"]));
+    home.apply("app.yaml", app);
+    secret(&issued[0]);
+    let _router = home.start("router");
+    let door = home.socket(24, HTTPS);
+    let (is_over, opened) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|threads| {
+        let _end = SetAtTheEnd(&is_over);
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let (is_over, opened, backends) = (&is_over, &opened, &backends);
+            threads.spawn(move || {
+                while !is_over.load(Relaxed) {
+                    // A new client each time, so that no session resumes; and one that resumes if it can.
+                    let client = Client::new(version, None);
+                    for _ in 0..2 {
+                        let status = backends.0.block_on(async {
+                            let mut connection = client.connect(door, Some("app.home.example")).await?;
+                            connection.get("app.home.example", "/").await.map_err(std::io::Error::other)
+                        });
+                        assert_eq!(status.expect("a handshake and an answer").0, 200);
+                        opened.fetch_add(1, Relaxed);
+                    }
+                }
+            });
+        }
+        for issued in &issued[1..] {
+            let before = opened.load(Relaxed);
+            secret(issued);
+            let expected = CertificateDer::from_pem_slice(issued.0.as_bytes()).expect("in PEM");
+            eventually("the new certificate", || {
+                let client = Client::new(Version::HTTP_11, None);
+                let connection = backends.0.block_on(client.connect(door, Some("app.home.example")));
+                let found = connection.expect("a handshake").certificate;
+                if found.as_ref() == Some(&expected) { Ok(()) } else { Err(found) }
+            });
+            eventually("connections in between", || {
+                let since = opened.load(Relaxed) - before;
+                if since >= 8 { Ok(()) } else { Err(since) }
+            });
+        }
+    });
+    println!("{} handshakes while {} certificates were replaced", opened.load(Relaxed), issued.len() - 1);
+    let ends = "doorward_certificate_not_after_timestamp_seconds{secret=\"default/home-tls\"} ";
+    let metrics = home.admin("router", "/metrics");
+    // As rcgen has it: the end of the year 4095.
+    assert!(metrics.contains(&format!("{ends}67090118400\n")), "{metrics}");
 }
 
 /// A door that asks for certificates: whom it lets in with which one, and whether their sessions resume.
