@@ -80,6 +80,10 @@ pub enum Reason {
         "asks clients on port {port} for certificates and has no authority to verify them by: nobody gets in there"
     )]
     NoAuthority { port: u16 },
+    #[error("is for {target}, which has {winner} already")]
+    Conflict { target: String, winner: ObjectName },
+    #[error("references Service {service}, which nothing is sent to because {policy} cannot take effect")]
+    PolicyWithoutEffect { service: ServiceName, policy: ObjectName },
     #[error("claims {path} of host {host}, which {winner} has")]
     PathTaken { host: String, path: String, winner: ObjectName },
     #[error("host {host} has no certificate that covers it: {remedy}")]
@@ -149,6 +153,8 @@ impl Reason {
             Self::SecretNoLongerGood { .. } => "SecretNoLongerGood",
             Self::AuthoritiesInvalid { .. } => "AuthoritiesInvalid",
             Self::NoAuthority { .. } => "NoAuthority",
+            Self::Conflict { .. } => "Conflict",
+            Self::PolicyWithoutEffect { .. } => "PolicyWithoutEffect",
             Self::PathTaken { .. } => "PathTaken",
             Self::NoCertificate { .. } => "NoCertificate",
             Self::InvalidValue { .. } => "InvalidValue",

@@ -2,6 +2,7 @@
 
 mod attachment;
 mod authorities;
+mod backend_tls_policy;
 mod certificate;
 mod client_validation;
 mod endpoint_slice;
@@ -68,6 +69,7 @@ struct Work<'a> {
     services: HashMap<(&'a str, &'a str), &'a Service>,
     namespaces: HashMap<&'a str, &'a Namespace>,
     certificates: certificate::Certificates<'a>,
+    policies: backend_tls_policy::Policies<'a>,
     backends: BTreeMap<BackendId, Backend>,
     problems: Vec<Problem>,
 }
@@ -83,6 +85,7 @@ impl<'a> Work<'a> {
             services,
             namespaces,
             certificates: certificate::Certificates::new(snapshot.secrets.as_deref(), last_good),
+            policies: backend_tls_policy::Policies::new(&snapshot.backend_tls_policies),
             backends: BTreeMap::new(),
             problems: snapshot.problems.clone(),
         }

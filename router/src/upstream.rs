@@ -101,6 +101,7 @@ mod tests {
         let backend = Backend {
             id: BackendId { service: ServiceName::new("default", "web"), port: 80 },
             protocol: Protocol::Http,
+            validation: None,
             addressing: Addressing::EndpointSlices { port_name: "".into() },
         };
         BackendCell::new(backend, &endpoints(ports))

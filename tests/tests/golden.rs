@@ -59,7 +59,9 @@ fn check(root: &Path, case: &Path) -> Result<(), String> {
             Addressing::EndpointSlices { port_name } => format!("{:?}", endpoints(slices, port_name).addresses),
             Addressing::ExternalName { host, port } => format!("{host}:{port}"),
         };
-        writeln!(routes, "backend {id} {:?} {from}", backend.protocol).expect("text");
+        let verified =
+            backend.validation.as_ref().map(|it| format!(" verified as {} by {:?}", it.hostname, it.authorities));
+        writeln!(routes, "backend {id} {:?}{} {from}", backend.protocol, verified.unwrap_or_default()).expect("text");
     }
     let Names { claims, problems } = names(&snapshot, &translation, &config);
     let problems: BTreeSet<&Problem> = translation.problems.iter().chain(&problems).collect();

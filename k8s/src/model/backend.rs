@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use serde::Serialize;
 
-use super::ServiceName;
+use super::{ServerValidation, ServiceName};
 
 /// One port of one Service: the identity under which endpoints, in-flight counts and health are kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -25,18 +25,21 @@ impl fmt::Display for BackendId {
 pub struct Backend {
     pub id: BackendId,
     pub protocol: Protocol,
+    /// From a BackendTLSPolicy: the connection is TLS whatever the protocol, and its certificate verified.
+    pub validation: Option<Arc<ServerValidation>>,
     pub addressing: Addressing,
 }
 
 /// What the endpoints speak, from the Service port's `appProtocol`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// HTTP/1.1 in the clear; WebSocket by upgrade.
+    /// HTTP/1.1 in the clear; WebSocket by upgrade. In verified TLS, HTTP/1.1 or HTTP/2.
     #[default]
     Http,
-    /// HTTP/2 in the clear, with prior knowledge (RFC 9113 section 3.3).
+    /// HTTP/2 in the clear, with prior knowledge (RFC 9113 section 3.3). In verified TLS, nothing but HTTP/2.
     H2c,
-    /// HTTP/1.1 or HTTP/2 over TLS whose certificate is not verified: what `appProtocol: https` can promise.
+    /// HTTP/1.1 or HTTP/2 over TLS. Without a validation no certificate is verified: that is what `appProtocol: https`
+    /// can promise.
     Https,
 }
 

@@ -1,8 +1,10 @@
 //! A reference to a Service's port, resolved to a backend.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
-use super::Work;
+use super::{Work, backend_tls_policy};
 use crate::{
     model::{Addressing, Backend, BackendId, ObjectName, Protocol, ServiceName, Target},
     problem::Reason,
@@ -23,7 +25,11 @@ pub(super) fn resolve(
     name: &str,
     port: PortRef<'_>,
 ) -> Target {
-    match find(work, namespace, name, port) {
+    let found = find(work, namespace, name, port).and_then(|(backend, port_name)| {
+        let validation = backend_tls_policy::of_port(work, &backend.id.service, port_name.as_deref())?;
+        Ok(Backend { validation, ..backend })
+    });
+    match found {
         Ok(backend) => {
             let id = backend.id.clone();
             work.backends.insert(id.clone(), backend);
@@ -37,7 +43,13 @@ pub(super) fn resolve(
     }
 }
 
-fn find(work: &Work<'_>, namespace: &str, name: &str, port: PortRef<'_>) -> Result<Backend, Reason> {
+/// The backend as the Service alone says it, and the name of the port.
+fn find(
+    work: &Work<'_>,
+    namespace: &str,
+    name: &str,
+    port: PortRef<'_>,
+) -> Result<(Backend, Option<Arc<str>>), Reason> {
     let service_name = ServiceName::new(namespace, name);
     let Some(service) = work.services.get(&(namespace, name)) else {
         return Err(Reason::ServiceMissing { service: service_name });
@@ -59,15 +71,22 @@ fn find(work: &Work<'_>, namespace: &str, name: &str, port: PortRef<'_>) -> Resu
         };
         return Err(Reason::ServicePortMissing { service: service_name, port: wanted, available: list(&ports) });
     };
-    Ok(Backend {
+    let backend = Backend {
         id: BackendId { service: service_name, port: number },
         protocol: protocol(found.app_protocol.as_deref()),
+        validation: None,
         addressing: Addressing::EndpointSlices { port_name: found.name.as_deref().unwrap_or_default().into() },
-    })
+    };
+    Ok((backend, found.name.as_deref().map(Into::into)))
 }
 
 /// An ExternalName Service needs no ports: a number then stands for itself.
-fn external(work: &Work<'_>, service: &Service, name: ServiceName, port: PortRef<'_>) -> Result<Backend, Reason> {
+fn external(
+    work: &Work<'_>,
+    service: &Service,
+    name: ServiceName,
+    port: PortRef<'_>,
+) -> Result<(Backend, Option<Arc<str>>), Reason> {
     if !work.config.external_name_services {
         return Err(Reason::ExternalNameNotAllowed { service: name });
     }
@@ -88,25 +107,28 @@ fn external(work: &Work<'_>, service: &Service, name: ServiceName, port: PortRef
         return Err(Reason::ServicePortMissing { service: name, port: format!("{wanted:?}"), available: list(&ports) });
     };
     let host = spec.and_then(|spec| spec.external_name.as_deref()).unwrap_or_default();
-    Ok(Backend {
+    let backend = Backend {
         id: BackendId { service: name, port: number },
         protocol: protocol(declared.and_then(|port| port.app_protocol.as_deref())),
+        validation: None,
         addressing: Addressing::ExternalName {
             host: host.trim_end_matches('.').to_ascii_lowercase().into(),
             port: number,
         },
-    })
+    };
+    Ok((backend, declared.and_then(|port| port.name.as_deref()).map(Into::into)))
 }
 
 fn is_tcp(port: &ServicePort) -> bool {
     port.protocol.as_deref().unwrap_or("TCP") == "TCP"
 }
 
-/// What is not known is spoken to as HTTP, which is right for `http`, `kubernetes.io/ws` and nothing at all.
+/// In any case, as people write it so. What is not known is spoken to as HTTP, which is right for `http`,
+/// `kubernetes.io/ws` and nothing at all.
 fn protocol(app_protocol: Option<&str>) -> Protocol {
-    match app_protocol {
-        Some("kubernetes.io/h2c" | "h2c" | "grpc") => Protocol::H2c,
-        Some("https" | "HTTPS" | "kubernetes.io/wss") => Protocol::Https,
+    match app_protocol.unwrap_or_default().to_ascii_lowercase().as_str() {
+        "kubernetes.io/h2c" | "h2c" | "grpc" => Protocol::H2c,
+        "https" | "kubernetes.io/wss" | "wss" | "grpcs" => Protocol::Https,
         _ => Protocol::Http,
     }
 }
