@@ -217,7 +217,8 @@ impl ProxyHttp for Proxy {
         let left = routed.action.timeouts.request.map(|limit| Duration::from_millis(limit).saturating_sub(elapsed));
         let each = routed.action.timeouts.backend_request.map(Duration::from_millis);
         let response = [left, each].into_iter().flatten().min();
-        Ok(Box::new(upstream::peer(address, forward.cell.backend.protocol, context.is_websocket, response)))
+        let (protocol, verified) = (forward.cell.backend.protocol, forward.cell.verified.as_ref());
+        Ok(Box::new(upstream::peer(address, protocol, verified, context.is_websocket, response)))
     }
 
     async fn upstream_request_filter(

@@ -15,12 +15,14 @@ use std::{
 use arc_swap::ArcSwap;
 use k8s::model::{Backend, Endpoints};
 
+use self::peer::Verified;
 pub use self::peer::peer;
 
 /// One backend's live state. Dataplanes come and go around it.
 #[derive(Debug)]
 pub struct BackendCell {
     pub backend: Backend,
+    pub verified: Option<Verified>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     next: AtomicUsize,
 }
@@ -37,7 +39,8 @@ pub struct Picked(Arc<Endpoint>);
 
 impl BackendCell {
     pub fn new(backend: Backend, endpoints: &Endpoints) -> Self {
-        let cell = Self { backend, endpoints: ArcSwap::default(), next: AtomicUsize::new(0) };
+        let verified = backend.validation.as_deref().map(Verified::new);
+        let cell = Self { backend, verified, endpoints: ArcSwap::default(), next: AtomicUsize::new(0) };
         cell.set_endpoints(endpoints);
         cell
     }

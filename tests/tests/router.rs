@@ -1,5 +1,7 @@
 //! `router` as a process: curl and a WebSocket client in front, small backends behind.
 
+#[path = "router/backend_tls.rs"]
+mod backend_tls;
 #[path = "router/backends.rs"]
 mod backends;
 #[path = "router/changes.rs"]
@@ -38,8 +40,12 @@ impl Backends {
 
     /// The same behind TLS, with a certificate that nobody knows.
     fn start_tls(&self, home: &Home, name: &str) -> SocketAddr {
-        let issued = certificate(&["nobody.example"]);
-        self.0.block_on(backend::serve_tls(home.socket(10, 0), name, &issued)).expect("a free port")
+        self.start_tls_as(home, name, &certificate(&["nobody.example"]))
+    }
+
+    /// The same with a certificate and its key.
+    fn start_tls_as(&self, home: &Home, name: &str, identity: &(String, String)) -> SocketAddr {
+        self.0.block_on(backend::serve_tls(home.socket(10, 0), name, identity)).expect("a free port")
     }
 }
 

@@ -1,12 +1,14 @@
 //! An endpoint as pingora's peer.
 
 use std::{
+    hash::BuildHasher,
     net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use k8s::model::Protocol;
+use foldhash::fast::FixedState;
+use k8s::model::{Protocol, ServerValidation, TrustedBy};
 use pingora_core::{
     protocols::{ALPN, TcpKeepalive, tls::CaType},
     upstreams::peer::HttpPeer,
@@ -35,10 +37,20 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive {
 /// A WebSocket begins as HTTP/1.1, whatever else the endpoint speaks, and may be silent for ever.
 /// `response`: how long the endpoint may be silent otherwise; None is for ever. (For the answer to a WebSocket's
 /// handshake too: pingora has one limit for both.)
-pub fn peer(address: SocketAddr, protocol: Protocol, is_websocket: bool, response: Option<Duration>) -> HttpPeer {
-    let is_tls = protocol == Protocol::Https;
-    // rustls names no server to a server that is an address, and takes nothing for a name.
-    let server = if is_tls { address.ip().to_string() } else { String::new() };
+pub fn peer(
+    address: SocketAddr,
+    protocol: Protocol,
+    verified: Option<&Verified>,
+    is_websocket: bool,
+    response: Option<Duration>,
+) -> HttpPeer {
+    let is_tls = protocol == Protocol::Https || verified.is_some();
+    let server = match verified {
+        Some(verified) => verified.hostname.clone(),
+        // rustls names no server to a server that is an address, and takes nothing for a name.
+        None if is_tls => address.ip().to_string(),
+        None => String::new(),
+    };
     let mut peer = HttpPeer::new(address, is_tls, server);
     let options = &mut peer.options;
     options.connection_timeout = Some(CONNECT);
@@ -49,26 +61,59 @@ pub fn peer(address: SocketAddr, protocol: Protocol, is_websocket: bool, respons
     options.max_h2_streams = STREAMS;
     options.alpn = match protocol {
         Protocol::H2c if !is_websocket => ALPN::H2,
-        Protocol::Https if !is_websocket => ALPN::H2H1,
+        Protocol::Http | Protocol::Https if is_tls && !is_websocket => ALPN::H2H1,
         Protocol::H2c | Protocol::Http | Protocol::Https => ALPN::H1,
     };
-    if is_tls {
-        // What `appProtocol: https` promises is encryption. Whose certificate it is nobody has said.
-        options.verify_cert = false;
-        options.verify_hostname = false;
-        options.ca = Some(nobody());
+    match verified {
+        // What pingora does by itself, where the server has a name, as all that is verified has.
+        Some(verified) => options.ca = verified.authorities.clone(),
+        None if is_tls => {
+            // What `appProtocol: https` promises is encryption. Whose certificate it is nobody has said.
+            options.verify_cert = false;
+            options.verify_hostname = false;
+            options.ca = Some(nobody());
+        }
+        None => {}
     }
-    // pingora's pool does not tell protocols apart, and would hand an HTTP/1.1 connection to h2c.
-    peer.group_key = match options.alpn {
+    // pingora's pool does not tell protocols apart, and would hand an HTTP/1.1 connection to h2c; nor authorities, and
+    // would hand on what was verified in another way, or not at all.
+    let protocol = match options.alpn {
         ALPN::H2 => 2,
         ALPN::H2H1 => 3,
         _ => 1,
     };
+    peer.group_key =
+        verified.map_or(protocol, |verified| FixedState::default().hash_one((verified.identity, protocol)));
     if is_websocket {
+        // Nothing of it is used again.
         websocket::apply(&mut peer.options);
         peer.group_key = 4;
     }
     peer
+}
+
+/// A [`ServerValidation`] as pingora wants it, made once for each backend.
+#[derive(Debug)]
+pub struct Verified {
+    /// None is those that the machine believes.
+    authorities: Option<Arc<CaType>>,
+    hostname: String,
+    /// Differs where anything of the validation does.
+    identity: u64,
+}
+
+impl Verified {
+    pub(super) fn new(validation: &ServerValidation) -> Self {
+        let authorities = match &validation.authorities {
+            // The translation has had each of them parsed.
+            TrustedBy::These(these) => {
+                Some(these.0.iter().map(|it| WrappedX509::new(it.to_vec(), parse_x509)).collect::<Arc<CaType>>())
+            }
+            TrustedBy::System => None,
+        };
+        let identity = FixedState::default().hash_one(validation);
+        Self { authorities, hostname: validation.hostname.as_str().to_owned(), identity }
+    }
 }
 
 /// A certificate authority whose key was thrown away. pingora wants one even for what it does not verify,

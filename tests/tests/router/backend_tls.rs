@@ -1,0 +1,92 @@
+//! TLS to backends that are verified.
+
+use futures::{SinkExt, StreamExt};
+use tests::{
+    Authority, Home, eventually,
+    home::{HTTP, app, ingress, service_with},
+};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{Backends, field};
+
+/// A policy for a Service, whose authorities are in the ConfigMap `authorities`.
+fn policy(service: &str, hostname: &str) -> String {
+    let references = "caCertificateRefs: [{group: \"\", kind: ConfigMap, name: authorities}]";
+    policy_by(service, hostname, references)
+}
+
+fn policy_by(service: &str, hostname: &str, authorities: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {{name: {service}, namespace: default}}
+spec:
+  targetRefs: [{{group: \"\", kind: Service, name: {service}}}]
+  validation: {{hostname: {hostname}, {authorities}}}
+---
+"
+    )
+}
+
+#[test]
+fn a_backend_is_verified_by_the_policy_of_the_moment_and_not_by_what_was_verified_before() {
+    let (home, backends) = (Home::new(), Backends::new());
+    let [right, wrong] = ["right", "wrong"].map(Authority::new);
+    let web = backends.start_tls_as(&home, "web", &right.issue(&["nas.example"]));
+    // The same endpoint, whose connections are kept: once by name, and once by nobody.
+    let free = [service_with("free", "https", &[web]), ingress("free", "free.home.example", "free")].concat();
+    home.apply("app.yaml", &[app(&[web]), free].concat());
+    home.apply("authorities.yaml", &right.config_map("authorities"));
+    home.apply("policy.yaml", &policy("web", "nas.example"));
+    let _router = home.start("router");
+    let becomes = |status: &str, why: &str| {
+        eventually(status, || match home.curl(21, &["-i", "http://app.home.example/"]) {
+            answer if answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(why) => Ok(()),
+            other => Err(other),
+        });
+        assert_eq!(home.status(21, "http://free.home.example/"), "200", "nobody is asked who {status} is");
+    };
+    becomes("200", "\"backend\": \"web\"");
+    home.apply("policy.yaml", &policy("web", "other.example"));
+    becomes("502", "TLS handshake fails");
+    home.apply("policy.yaml", &policy("web", "nas.example"));
+    becomes("200", "\"backend\": \"web\"");
+    home.apply("authorities.yaml", &wrong.config_map("authorities"));
+    becomes("502", "TLS handshake fails");
+    home.apply("authorities.yaml", &right.config_map("authorities"));
+    becomes("200", "\"backend\": \"web\"");
+    home.apply("policy.yaml", &policy_by("web", "nas.example", "wellKnownCACertificates: System"));
+    becomes("502", "TLS handshake fails");
+    home.apply("policy.yaml", &policy("web", "nas.example"));
+    becomes("200", "\"backend\": \"web\"");
+    home.delete("authorities.yaml");
+    becomes("500", "BackendTLSPolicy default/web cannot take effect");
+    let problems = home.admin("router", "/problems");
+    assert!(problems.contains("references ConfigMap default/authorities, which does not exist"), "{problems}");
+    // Without a policy the Service speaks what it says itself.
+    home.delete("policy.yaml");
+    becomes("502", "");
+}
+
+#[test]
+fn a_verified_backend_is_spoken_to_in_each_protocol() {
+    let (home, backends) = (Home::new(), Backends::new());
+    let authority = Authority::new("right");
+    let web = backends.start_tls_as(&home, "web", &authority.issue(&["nas.example"]));
+    let grpc = [service_with("grpc", "kubernetes.io/h2c", &[web]), ingress("grpc", "grpc.home.example", "grpc")];
+    let policies = [policy("web", "nas.example"), policy("grpc", "nas.example"), authority.config_map("authorities")];
+    home.apply("app.yaml", &[app(&[web]), grpc.concat(), policies.concat()].concat());
+    let _router = home.start("router");
+    for (url, version) in [("http://app.home.example/", "HTTP/2.0"), ("http://grpc.home.example/", "HTTP/2.0")] {
+        for _ in 0..3 {
+            assert_eq!(field(&home.curl(21, &[url]), "/version"), version, "{url}");
+        }
+    }
+    backends.0.block_on(async {
+        let stream = tokio::net::TcpStream::connect(home.socket(21, HTTP)).await.expect("open");
+        let url = "ws://app.home.example/socket";
+        let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.expect("an upgrade");
+        socket.send(Message::text("hello")).await.expect("sent");
+        assert_eq!(socket.next().await.expect("open").expect("a message"), Message::text("hello"));
+    });
+}
