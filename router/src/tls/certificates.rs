@@ -151,7 +151,7 @@ mod tests {
             name: "lan".into(),
             addresses: Vec::new(),
             trust: Trust::default(),
-            listeners: listeners.iter().map(|it| Listener::clone(it)).collect(),
+            listeners: listeners.iter().copied().cloned().collect(),
         };
         let model = Model { entry_points: vec![entry_point], ..Model::default() };
         CertificateStore::new(listeners, &Keys::default().after(&model))
