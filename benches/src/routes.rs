@@ -125,7 +125,13 @@ fn path(path: PathMatch) -> Match {
 }
 
 fn attachment(number: usize, hostname: &str, rules: Vec<Vec<Match>>) -> Attachment {
-    let rule = |matches| Rule { matches, filters: Vec::new(), backends: Vec::new(), timeouts: Timeouts::default() };
+    let rule = |matches| Rule {
+        matches,
+        filters: Vec::new(),
+        backends: Vec::new(),
+        timeouts: Timeouts::default(),
+        affinity: None,
+    };
     Attachment {
         hostnames: vec![HostPattern::parse(hostname, Labels::OneOrMore).expect("a host pattern")],
         route: Arc::new(Route {

@@ -6,6 +6,7 @@
 //!   └─ Backend ◄─────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
+mod affinity;
 mod backend;
 mod certificate;
 mod entry_point;
@@ -18,7 +19,8 @@ mod validation;
 use std::collections::BTreeMap;
 
 pub use self::{
-    backend::{Addressing, Backend, BackendId, Endpoints, Protocol},
+    affinity::{Affinity, AffinityCookie, SameSite},
+    backend::{Addressing, Backend, BackendId, Endpoints, HealthCheck, Protocol},
     certificate::Certificate,
     entry_point::{Attachment, EntryPoint, Listener, ListenerProtocol, Trust},
     host::{HostName, HostPattern, InvalidHost, Labels},

@@ -1,5 +1,6 @@
 //! Snapshot to model: every reference resolved, every problem found. Pure and total.
 
+mod affinity;
 mod attachment;
 mod authorities;
 mod backend_tls_policy;
@@ -34,7 +35,8 @@ use crate::{
 
 /// Whether translation reads an annotation of this name.
 pub(crate) fn reads_annotation(name: &str) -> bool {
-    names::ANNOTATIONS.contains(&name) || [ingress_class::DEFAULT_CLASS, ingress_class::LEGACY_CLASS].contains(&name)
+    let ours = [ingress_class::DEFAULT_CLASS, ingress_class::LEGACY_CLASS, service::HEALTH_CHECK];
+    names::ANNOTATIONS.contains(&name) || affinity::ANNOTATIONS.contains(&name) || ours.contains(&name)
 }
 
 /// What a snapshot asks for, and what is wrong with it.
@@ -99,6 +101,10 @@ impl<'a> Work<'a> {
 /// Namespace and name; empty where not set.
 fn key_of(metadata: &kube::core::ObjectMeta) -> (&str, &str) {
     (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+fn annotation<'a>(metadata: &'a kube::core::ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 fn object_name(kind: &'static str, metadata: &kube::core::ObjectMeta) -> ObjectName {

@@ -16,8 +16,8 @@ use gateway::zone::{Claim, Part, Zones};
 use k8s::{
     config,
     model::{
-        Addressing, Attachment, Certificate, ClaimedAnswer, Filter, HostPattern, Labels, Listener, ListenerProtocol,
-        Match, Model, NameClaim, PathMatch, Rule, Target, ValueMatch,
+        Addressing, Affinity, AffinityCookie, Attachment, Certificate, ClaimedAnswer, Filter, HostPattern, Labels,
+        Listener, ListenerProtocol, Match, Model, NameClaim, PathMatch, Rule, Target, ValueMatch,
     },
     problem::Problem,
     source::{self, Kinds, manifest},
@@ -61,7 +61,9 @@ fn check(root: &Path, case: &Path) -> Result<(), String> {
         };
         let verified =
             backend.validation.as_ref().map(|it| format!(" verified as {} by {:?}", it.hostname, it.authorities));
-        writeln!(routes, "backend {id} {:?}{} {from}", backend.protocol, verified.unwrap_or_default()).expect("text");
+        let verified = verified.unwrap_or_default();
+        let check = backend.health_check.as_ref().map(|it| format!(" checked at {}", it.path)).unwrap_or_default();
+        writeln!(routes, "backend {id} {:?}{verified} {from}{check}", backend.protocol).expect("text");
     }
     let Names { claims, problems } = names(&snapshot, &translation, &config);
     let problems: BTreeSet<&Problem> = translation.problems.iter().chain(&problems).collect();
@@ -194,7 +196,20 @@ fn target(rule: &Rule) -> String {
         (None, None) => String::new(),
         (request, each) => format!(" within {request:?} ms, each try {each:?} ms"),
     };
-    format!("{}{timeouts}", rule.backends.iter().map(one).collect::<Vec<_>>().join(" + "))
+    let affinity = rule.affinity.as_ref().map(of_affinity).unwrap_or_default();
+    format!("{}{timeouts}{affinity}", rule.backends.iter().map(one).collect::<Vec<_>>().join(" + "))
+}
+
+fn of_affinity(affinity: &Affinity) -> String {
+    match affinity {
+        Affinity::Address => " kept by the client's address".to_owned(),
+        Affinity::Cookie(AffinityCookie { name, path, max_age, same_site }) => {
+            let max_age = max_age.map(|seconds| format!(" for {seconds} s")).unwrap_or_default();
+            let same_site = same_site.map(|it| format!(" SameSite {}", it.as_str())).unwrap_or_default();
+            format!(" kept by cookie {name} at {path}{max_age}{same_site}")
+        }
+        Affinity::Header(name) => format!(" kept by header {name}"),
+    }
 }
 
 fn of_filter(filter: &Filter) -> String {

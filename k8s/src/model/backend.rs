@@ -28,6 +28,18 @@ pub struct Backend {
     /// From a BackendTLSPolicy: the connection is TLS whatever the protocol, and its certificate verified.
     pub validation: Option<Arc<ServerValidation>>,
     pub addressing: Addressing,
+    /// The Service's uid: the same for every replica of the router and after its restart, and unknown to clients.
+    /// Empty for a manifest that was never in a cluster.
+    pub uid: Arc<str>,
+    /// None where readiness in the cluster says enough.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// An endpoint is well while it answers a GET of this path with 200 to 399.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// With a query, where there is one; begins with `/`.
+    pub path: Arc<str>,
 }
 
 /// What the endpoints speak, from the Service port's `appProtocol`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BackendId, ObjectName};
+use super::{Affinity, BackendId, ObjectName};
 
 /// What a compiled regular expression may take, where it is checked and where it is compiled for use.
 pub const REGEX_BYTES: usize = 1 << 20;
@@ -30,6 +30,8 @@ pub struct Rule {
     /// unless a filter redirects.
     pub backends: Vec<WeightedBackend>,
     pub timeouts: Timeouts,
+    /// None where any endpoint does for any request.
+    pub affinity: Option<Affinity>,
 }
 
 /// Every part must hold.

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Work,
+    Work, affinity,
     filter::{self, invalid},
     ingress::without_trailing_slash,
     reference_grant::{From, To, granted},
@@ -62,7 +62,8 @@ fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule
         request: limit("timeouts.request", timeouts.and_then(|it| it.request.as_ref())),
         backend_request: limit("timeouts.backendRequest", timeouts.and_then(|it| it.backend_request.as_ref())),
     };
-    Some(Rule { matches, filters, backends, timeouts })
+    let affinity = affinity::of_rule(work, None, &matches, &backends);
+    Some(Rule { matches, filters, backends, timeouts, affinity })
 }
 
 fn translate_match(it: &HttpRouteMatch) -> Result<Match, Reason> {

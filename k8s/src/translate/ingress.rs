@@ -8,13 +8,13 @@ use std::{
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
 use super::{
-    Work, certificate, created, key_of, object_name,
+    Work, affinity, certificate, created, key_of, object_name,
     service::{self, PortRef},
 };
 use crate::{
     model::{
-        Attachment, Certificate, HostPattern, Labels, Match, ObjectName, PathMatch, Route, Rule, Target, Timeouts,
-        WeightedBackend,
+        Affinity, Attachment, Certificate, HostPattern, Labels, Match, ObjectName, PathMatch, Route, Rule, Target,
+        Timeouts, WeightedBackend,
     },
     problem::Reason,
 };
@@ -50,6 +50,7 @@ pub(super) fn translate(work: &mut Work<'_>, ingresses: &[&Ingress]) -> Vec<Atta
 /// Rules of one host may stand apart; they are one route. A host without a rule stays: it is nobody else's.
 fn rules_by_host(work: &mut Work<'_>, ingress: &Ingress, claims: &mut HashMap<Claim, ObjectName>) -> Vec<HostRules> {
     let source = object_name("Ingress", &ingress.metadata);
+    let affinity = affinity::of_ingress(work, ingress);
     let mut hosts: Vec<HostRules> = Vec::new();
     for rule in ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()) {
         let host = match rule.host.as_deref().filter(|host| !host.is_empty()) {
@@ -63,7 +64,8 @@ fn rules_by_host(work: &mut Work<'_>, ingress: &Ingress, claims: &mut HashMap<Cl
             },
         };
         let paths = rule.http.iter().flat_map(|http| &http.paths);
-        let rules: Vec<Rule> = paths.filter_map(|path| path_rule(work, &source, host.as_ref(), path, claims)).collect();
+        let rules: Vec<Rule> =
+            paths.filter_map(|path| path_rule(work, &source, host.as_ref(), path, affinity.as_ref(), claims)).collect();
         match hosts.iter_mut().find(|(known, _)| *known == host) {
             Some((_, known)) => known.extend(rules),
             None => hosts.push((host, rules)),
@@ -83,6 +85,7 @@ fn add_default_backend(
     let Some(spec) = &ingress.spec else { return };
     let Some(backend) = &spec.default_backend else { return };
     let target = target(work, &source, backend);
+    let affinity = affinity::of_ingress(work, ingress);
     if spec.rules.as_ref().is_none_or(Vec::is_empty) {
         hosts.push((None, Vec::new()));
     }
@@ -90,7 +93,7 @@ fn add_default_backend(
         // Its own rule for everything comes before its own default.
         let root = (host.clone(), PathKey::Prefix("/".to_owned()));
         if claims.get(&root) != Some(&source) && claim(work, &source, root, claims) {
-            rules.push(rule(PathMatch::Prefix("/".into()), target.clone()));
+            rules.push(rule(work, PathMatch::Prefix("/".into()), target.clone(), affinity.as_ref()));
         }
     }
 }
@@ -125,6 +128,7 @@ fn path_rule(
     source: &ObjectName,
     host: Option<&HostPattern>,
     path: &HTTPIngressPath,
+    affinity: Option<&Affinity>,
     claims: &mut HashMap<Claim, ObjectName>,
 ) -> Option<Rule> {
     let text = path.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
@@ -153,16 +157,15 @@ fn path_rule(
         PathKey::Exact(path) => PathMatch::Exact(path.into()),
         PathKey::Prefix(path) => PathMatch::Prefix(path.into()),
     };
-    Some(rule(path_match, target(work, source, &path.backend)))
+    let target = target(work, source, &path.backend);
+    Some(rule(work, path_match, target, affinity))
 }
 
-fn rule(path: PathMatch, target: Target) -> Rule {
-    Rule {
-        matches: vec![Match { path, method: None, headers: Vec::new(), query: Vec::new() }],
-        filters: Vec::new(),
-        backends: vec![WeightedBackend { weight: 1, target, filters: Vec::new() }],
-        timeouts: Timeouts::default(),
-    }
+fn rule(work: &mut Work<'_>, path: PathMatch, target: Target, affinity: Option<&Affinity>) -> Rule {
+    let matches = vec![Match { path, method: None, headers: Vec::new(), query: Vec::new() }];
+    let backends = vec![WeightedBackend { weight: 1, target, filters: Vec::new() }];
+    let affinity = affinity::of_rule(work, affinity, &matches, &backends);
+    Rule { matches, filters: Vec::new(), backends, timeouts: Timeouts::default(), affinity }
 }
 
 fn target(work: &mut Work<'_>, source: &ObjectName, backend: &IngressBackend) -> Target {

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
-use super::{Work, backend_tls_policy};
+use super::{Work, annotation, backend_tls_policy, filter::invalid, object_name};
 use crate::{
-    model::{Addressing, Backend, BackendId, ObjectName, Protocol, ServiceName, Target},
+    model::{Addressing, Backend, BackendId, HealthCheck, ObjectName, Protocol, ServiceName, Target},
     problem::Reason,
 };
+
+/// A path that the router asks each endpoint for, at Services whose pods' readiness does not say enough.
+pub(super) const HEALTH_CHECK: &str = "doorward.dev/health-check";
 
 /// How an object names a Service's port.
 #[derive(Clone, Copy)]
@@ -30,7 +33,10 @@ pub(super) fn resolve(
         Ok(Backend { validation, ..backend })
     });
     match found {
-        Ok(backend) => {
+        Ok(mut backend) => {
+            if let Some(service) = work.services.get(&(namespace, name)).copied() {
+                backend.health_check = health_check(work, service);
+            }
             let id = backend.id.clone();
             work.backends.insert(id.clone(), backend);
             Target::Backend(id)
@@ -76,6 +82,8 @@ fn find(
         protocol: protocol(found.app_protocol.as_deref()),
         validation: None,
         addressing: Addressing::EndpointSlices { port_name: found.name.as_deref().unwrap_or_default().into() },
+        uid: service.metadata.uid.as_deref().unwrap_or_default().into(),
+        health_check: None,
     };
     Ok((backend, found.name.as_deref().map(Into::into)))
 }
@@ -115,8 +123,21 @@ fn external(
             host: host.trim_end_matches('.').to_ascii_lowercase().into(),
             port: number,
         },
+        uid: service.metadata.uid.as_deref().unwrap_or_default().into(),
+        health_check: None,
     };
     Ok((backend, declared.and_then(|port| port.name.as_deref()).map(Into::into)))
+}
+
+fn health_check(work: &mut Work<'_>, service: &Service) -> Option<HealthCheck> {
+    let text = annotation(&service.metadata, HEALTH_CHECK)?;
+    let path = text.trim();
+    if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Some(HealthCheck { path: path.into() });
+    }
+    let field = format!("annotation {HEALTH_CHECK}");
+    work.problem(&object_name("Service", &service.metadata), invalid(&field, text, "a path such as /healthz"));
+    None
 }
 
 fn is_tcp(port: &ServicePort) -> bool {

@@ -74,6 +74,7 @@ fn listener(hostname: Option<&str>, labels: Labels, routes: &[(usize, &Spec)]) -
                             filters: Vec::new(),
                             backends: Vec::new(),
                             timeouts: Timeouts::default(),
+                            affinity: None,
                         })
                         .collect(),
                     falls_through: spec.falls_through,

@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use kube::core::ObjectMeta;
 
 use super::Work;
+pub(super) use crate::translate::annotation;
 use crate::{model::ObjectName, translate::filter::invalid};
 
 const IGNORE: [&str; 2] = ["k8s-gateway.dns/ignore", "doorward.dev/ignore"];
 pub(super) const TTL: &str = "external-dns.alpha.kubernetes.io/ttl";
-
-pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    metadata.annotations.as_ref()?.get(key).map(String::as_str)
-}
 
 /// The label of an object that keeps its names out of DNS.
 pub(super) fn ignoring_label(metadata: &ObjectMeta) -> Option<String> {
