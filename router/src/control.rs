@@ -11,8 +11,7 @@ use k8s::{
     admin::Admin,
     config::Config,
     model::{
-        Addressing, Backend, BackendId, Endpoints, EntryPoint, Listener, ListenerProtocol, Model, Redirect, Route,
-        Scheme, Target,
+        Addressing, Backend, BackendId, EntryPoint, Listener, ListenerProtocol, Model, Redirect, Route, Scheme, Target,
     },
     problem::Problem,
     snapshot::Snapshot,
@@ -32,7 +31,7 @@ use crate::{
     metrics::RouteMetrics,
     table::RouteTable,
     tls::{Keys, Termination},
-    upstream::{BackendCell, external_name},
+    upstream::{BackendCell, external_name, health_check},
 };
 
 /// How soon a socket that could not be opened is tried again.
@@ -116,17 +115,23 @@ async fn open<A: App>(dataplane: &SharedDataplane, listeners: &mut Listeners<A>,
     (!failures.is_empty()).then(|| Instant::now() + RETRY)
 }
 
-/// A cell stays for as long as its backend is spoken to in the same way.
+/// A cell stays for as long as its backend is spoken to in the same way, and its endpoints' state for longer.
 fn keep_cells(old: &Cells, model: &Model, snapshot: &Snapshot) -> Cells {
     let cell = |id: &BackendId, backend: &Backend| {
-        old.get(id).filter(|cell| cell.backend == *backend).cloned().unwrap_or_else(|| {
+        let known = old.get(id);
+        known.filter(|cell| cell.backend == *backend).cloned().unwrap_or_else(|| {
             let slices = snapshot.endpoint_slices.get(&id.service).map(Vec::as_slice).unwrap_or_default();
             let endpoints = match &backend.addressing {
                 Addressing::EndpointSlices { port_name } => endpoints(slices, port_name),
-                Addressing::ExternalName { .. } => Endpoints::default(),
+                // The name is asked for once more, and has a cell's addresses until then.
+                Addressing::ExternalName { .. } => known
+                    .filter(|cell| cell.backend.addressing == backend.addressing)
+                    .map(|cell| cell.addresses())
+                    .unwrap_or_default(),
             };
-            let cell = Arc::new(BackendCell::new(backend.clone(), &endpoints));
+            let cell = Arc::new(BackendCell::new(backend.clone(), &endpoints, known.map(|cell| &**cell)));
             external_name::follow(&cell);
+            health_check::follow(&cell);
             cell
         })
     };
@@ -215,6 +220,7 @@ fn action(entry_point: &str, route: &Route, index: usize, cells: &Cells) -> Acti
         total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
         backends,
         timeouts: rule.map(|rule| rule.timeouts).unwrap_or_default(),
+        affinity: rule.and_then(|rule| rule.affinity.clone()),
         metrics: RouteMetrics::new(entry_point, &format!("{}/{}", route.source.namespace, route.source.name)),
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
-use k8s::model::{Filter, ObjectName, Redirect, Timeouts, Trust};
+use k8s::model::{Affinity, Filter, ObjectName, Redirect, Timeouts, Trust};
 
 use crate::{metrics::RouteMetrics, table::RouteTable, tls::Termination, upstream::BackendCell};
 
@@ -52,6 +52,7 @@ pub struct Action {
     /// The sum of the backends' weights.
     pub total_weight: u64,
     pub timeouts: Timeouts,
+    pub affinity: Option<Affinity>,
     pub metrics: RouteMetrics,
 }
 
@@ -80,5 +81,14 @@ impl Action {
             }
             None => true,
         })
+    }
+
+    /// The one that has the endpoint of this token, among those that get requests at all.
+    pub fn backend_of(&self, token: u64) -> Option<(usize, &WeightedCell)> {
+        let has_it = |target: &CellTarget| match target {
+            CellTarget::Cell(cell) => cell.has_token(token),
+            CellTarget::Invalid(_) => false,
+        };
+        self.backends.iter().enumerate().find(|(_, backend)| backend.weight > 0 && has_it(&backend.target))
     }
 }

@@ -1,6 +1,6 @@
 //! Why a URL goes where it goes, or nowhere. Pure; the admin port asks.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use k8s::admin::{Admin, Content, OwnPages, Parameters};
 use serde_json::{Value, json};
@@ -9,13 +9,14 @@ use crate::{
     dataplane::{CellTarget, Dataplane, SharedDataplane, Socket},
     framing,
     table::{Headers, Request},
+    upstream::{BackendCell, Endpoint, balance, clock},
 };
 
 const USAGE: &str = "ask /explain?url=https://grafana.home.example/login, and where it matters &entry=tunnel, &method=POST, &header=name:value";
 
 /// For `/explain?url=https://grafana.home.example/login`.
 pub fn for_admin(dataplane: SharedDataplane) -> OwnPages {
-    let page = move |query: &Parameters, _: &Admin| explain(&dataplane.load(), query).map(Content::Json);
+    let page = move |query: &Parameters, _: &Admin| explain(&dataplane.load(), query, clock::now()).map(Content::Json);
     OwnPages { pages: vec![("/explain", Box::new(page))], metrics: None }
 }
 
@@ -27,7 +28,8 @@ impl Headers for Fields {
     }
 }
 
-fn explain(dataplane: &Dataplane, query: &Parameters) -> Result<Value, String> {
+/// `now` is as `clock` has it.
+fn explain(dataplane: &Dataplane, query: &Parameters, now: u64) -> Result<Value, String> {
     let url: http::Uri = query.first("url").ok_or(USAGE)?.parse().map_err(|error| format!("url: {error}; {USAGE}"))?;
     let is_https = url.scheme_str() != Some("http");
     let authority = url.authority().ok_or_else(|| format!("url: has no host; {USAGE}"))?;
@@ -56,7 +58,7 @@ fn explain(dataplane: &Dataplane, query: &Parameters) -> Result<Value, String> {
     let answers: Vec<Value> = sockets
         .into_iter()
         .map(|(address, socket)| {
-            let mut answer = at_socket(socket, &request);
+            let mut answer = at_socket(socket, &request, now);
             answer["entryPoint"] = json!(socket.edge.entry_point);
             answer["listensOn"] = json!(address);
             if let Some(tls) = &socket.tls {
@@ -68,7 +70,26 @@ fn explain(dataplane: &Dataplane, query: &Parameters) -> Result<Value, String> {
     Ok(json!({"host": host, "path": path, "answers": answers}))
 }
 
-fn at_socket(socket: &Socket, request: &Request<'_, Fields>) -> Value {
+/// Who of a backend's endpoints gets how much, and why not more.
+fn of_endpoints(cell: &BackendCell, now: u64) -> Vec<Value> {
+    let of_one = |endpoint: &Arc<Endpoint>| {
+        let state = endpoint.state(true, now);
+        let mut it = json!({"address": endpoint.address, "inFlight": state.in_flight});
+        if endpoint.ejection.is_out(now) {
+            it["ejectedForMs"] = json!(endpoint.ejection.until() - now);
+        }
+        if state.share < balance::FULL {
+            it["slowStartPercent"] = json!(u32::from(state.share) * 100 / u32::from(balance::FULL));
+        }
+        if cell.is_ill(endpoint) {
+            it["failsHealthCheck"] = json!(true);
+        }
+        it
+    };
+    cell.endpoints().iter().map(of_one).collect()
+}
+
+fn at_socket(socket: &Socket, request: &Request<'_, Fields>, now: u64) -> Value {
     let Some(found) = socket.table.find(request) else {
         return json!({"status": 404, "because": "no route of this entry point matches host and path"});
     };
@@ -77,16 +98,20 @@ fn at_socket(socket: &Socket, request: &Request<'_, Fields>) -> Value {
         .backends
         .iter()
         .map(|backend| match &backend.target {
-            CellTarget::Cell(cell) => json!({
-                "weight": backend.weight, "service": cell.backend.id.to_string(), "endpoints": cell.addresses(),
-                "status": if cell.addresses().is_empty() { json!(503) } else { Value::Null },
-            }),
+            CellTarget::Cell(cell) => {
+                let endpoints = of_endpoints(cell, now);
+                json!({
+                    "weight": backend.weight, "service": cell.backend.id.to_string(),
+                    "status": if endpoints.is_empty() { json!(503) } else { Value::Null }, "endpoints": endpoints,
+                })
+            }
             CellTarget::Invalid(why) => json!({"weight": backend.weight, "status": 500, "because": why}),
         })
         .collect();
     json!({
         "route": action.route.to_string(), "rule": action.rule, "backends": backends,
         "matchedPrefix": found.prefix.map(|length| request.path.get(..length)),
+        "affinity": action.affinity.as_ref().map(|affinity| format!("{affinity:?}")),
         "redirectsToHttps": socket.redirect_to_https.is_some(),
         "filters": action.filters.iter().map(|filter| format!("{filter:?}")).collect::<Vec<_>>(),
     })

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use k8s::model::ServiceName;
 use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
 
 /// Answers by entry point, route and status class.
@@ -12,6 +13,8 @@ pub const REQUESTS: &str = "doorward_http_requests_total";
 pub const DURATION: &str = "doorward_http_request_duration_seconds";
 /// Tries at an endpoint that failed, by entry point and route.
 pub const UPSTREAM_FAILURES: &str = "doorward_http_upstream_failures_total";
+/// How often an endpoint was left alone because it failed, by Service.
+pub const UPSTREAM_EJECTIONS: &str = "doorward_upstream_ejections_total";
 /// Access log lines that nobody took in time.
 pub const LOG_LINES_LOST: &str = "doorward_access_log_lines_lost_total";
 
@@ -27,7 +30,12 @@ pub fn describe() {
     describe_counter!(REQUESTS, "HTTP answers by entry point, route and status class");
     describe_histogram!(DURATION, "Seconds from a request's head to the end of its response");
     describe_counter!(UPSTREAM_FAILURES, "Tries at an endpoint that failed");
+    describe_counter!(UPSTREAM_EJECTIONS, "Times that an endpoint was left alone because it failed");
     describe_counter!(LOG_LINES_LOST, "Access log lines dropped because the reader of standard output is slow");
+}
+
+pub fn upstream_ejections(service: &ServiceName) -> Counter {
+    counter!(UPSTREAM_EJECTIONS, "service" => service.to_string())
 }
 
 impl RouteMetrics {

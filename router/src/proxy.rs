@@ -1,12 +1,15 @@
 //! A request's life, in the order of pingora's phases. Each is a few lines that call a decision made elsewhere.
 
+mod affinity;
 mod context;
 mod headers;
 mod respond;
+mod tries;
 
 use std::{borrow::Cow, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::StatusCode;
 use k8s::model::Filter;
 use pingora_core::{
@@ -16,21 +19,22 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
 
-use self::context::{Context, Forward, Routed};
+use self::{
+    context::{Context, Forward, Routed},
+    tries::{Tried, Try},
+};
 use crate::{
     access_log::AccessLog,
-    dataplane::{Action, CellTarget, SharedDataplane},
+    dataplane::{Action, CellTarget, SharedDataplane, WeightedCell},
     filter::{self, Origin},
     framing::{self, Refusal},
     listen::{Refuse, phase},
     table::Request,
-    upstream,
+    upstream::{Choice, clock},
 };
 
 /// Connections to backends that wait for their next request, in all.
 const KEPT_CONNECTIONS: usize = 256;
-/// Tries at endpoints for one request, the first one included.
-const TRIES: usize = 3;
 /// A client that takes nothing for this long is gone.
 const CLIENT_WRITE: Duration = Duration::from_secs(60);
 /// How long a connection waits for its next request, in seconds. cloudflared keeps idle connections for 90 s,
@@ -49,7 +53,7 @@ pub fn app(dataplane: SharedDataplane, log: Option<AccessLog>, threads: usize) -
     let conf = ServerConf {
         threads,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
-        max_retries: TRIES,
+        max_retries: tries::MOST,
         ..ServerConf::default()
     };
     let mut proxy = http_proxy(&Arc::new(conf), Proxy { dataplane, log });
@@ -141,7 +145,9 @@ impl Proxy {
         if let Some(redirect) = socket.redirect_to_https.as_ref().filter(|_| !may_stay) {
             return Err(Reply::redirect(redirect.status, filter::location(redirect, &origin)));
         }
-        let forward = forward(action, context.id, &origin)?;
+        let (place, wish) = affinity::place(action, &head.headers, client.address, context.id);
+        let choice = Choice { wish, tried: &[], random: context.id, now: clock::at(context.started) };
+        let forward = forward(action, place, &choice, &origin)?;
         if let Some(routed) = &mut context.routed {
             routed.forward = Some(forward);
         }
@@ -149,15 +155,20 @@ impl Proxy {
     }
 }
 
-/// A backend with an endpoint; or what the router answers in its place. `at` spreads requests over weights.
-fn forward(action: &Action, at: u64, origin: &Origin<'_>) -> Result<Forward, Reply> {
+/// A backend with an endpoint; or what the router answers in its place.
+fn forward(
+    action: &Action,
+    place: Option<(usize, &WeightedCell)>,
+    choice: &Choice<'_>,
+    origin: &Origin<'_>,
+) -> Result<Forward, Reply> {
     let redirect = |filters: &[Filter]| match filter::redirect(filters, origin) {
         Some((status, location)) => Err(Reply::redirect(status, location)),
         None => Ok(()),
     };
     redirect(&action.filters)?;
     let missing = || Reply::error(500, format!("{} has no backend for this request", action.route));
-    let (place, backend) = action.backend(at).ok_or_else(missing)?;
+    let (place, backend) = place.ok_or_else(missing)?;
     redirect(&backend.filters)?;
     match &backend.target {
         CellTarget::Invalid(why) => Err(Reply::error(500, format!("{}: {why}", action.route))),
@@ -166,9 +177,11 @@ fn forward(action: &Action, at: u64, origin: &Origin<'_>) -> Result<Forward, Rep
             Ok(Forward {
                 backend: place,
                 target: filter::target(&action.filters, &backend.filters, origin),
-                picked: cell.pick(&[]).ok_or_else(missing)?,
+                wish: choice.wish,
+                picked: cell.pick(choice).ok_or_else(missing)?,
                 cell: Arc::clone(cell),
-                tried: Vec::new(),
+                tried: Tried::default(),
+                current: Try::default(),
             })
         }
     }
@@ -200,25 +213,26 @@ impl ProxyHttp for Proxy {
         }
     }
 
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        context: &mut Context,
+    ) -> pingora_core::Result<()> {
+        if tries::is_overdue(session, context) {
+            // Of an error that is not the client's, a backend with HTTP/2 is told nothing here, and waits.
+            return Err(Error::new_down(ErrorType::HTTPStatus(504)));
+        }
+        Ok(())
+    }
+
     async fn upstream_peer(
         &self,
         _session: &mut Session,
         context: &mut Context,
     ) -> pingora_core::Result<Box<HttpPeer>> {
-        let elapsed = context.started.elapsed();
-        let no_endpoint = || Error::explain(ErrorType::HTTPStatus(503), "no ready endpoint");
-        let routed = context.routed.as_mut().ok_or_else(no_endpoint)?;
-        let forward = routed.forward.as_mut().ok_or_else(no_endpoint)?;
-        if !forward.tried.is_empty() {
-            forward.picked = forward.cell.pick(&forward.tried).ok_or_else(no_endpoint)?;
-        }
-        let address = forward.picked.address();
-        forward.tried.push(address);
-        let left = routed.action.timeouts.request.map(|limit| Duration::from_millis(limit).saturating_sub(elapsed));
-        let each = routed.action.timeouts.backend_request.map(Duration::from_millis);
-        let response = [left, each].into_iter().flatten().min();
-        let (protocol, verified) = (forward.cell.backend.protocol, forward.cell.verified.as_ref());
-        Ok(Box::new(upstream::peer(address, protocol, verified, context.is_websocket, response)))
+        tries::peer(context).map(Box::new)
     }
 
     async fn upstream_request_filter(
@@ -228,6 +242,16 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> pingora_core::Result<()> {
         headers::to_upstream(session, request, context)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> pingora_core::Result<()> {
+        tries::answered(context, response);
+        Ok(())
     }
 
     async fn response_filter(
@@ -247,7 +271,21 @@ impl ProxyHttp for Proxy {
             // The end of the connection ends the body (RFC 9112 section 6.3).
             session.set_keepalive(None);
         }
-        headers::to_client(response, context)
+        headers::to_client(response, context)?;
+        affinity::to_client(response, context)
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> pingora_core::Result<Option<Duration>> {
+        if !end_of_stream && tries::is_overdue(session, context) {
+            return Err(Error::new_up(ErrorType::HTTPStatus(504)));
+        }
+        Ok(None)
     }
 
     fn fail_to_connect(
@@ -257,9 +295,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        // Nothing was sent, so any method may be tried again; at the same endpoint it would only fail again.
-        let others = context.count_upstream_failure();
-        error.set_retry(others);
+        error.set_retry(tries::connect_failed(context, &error));
         error
     }
 
@@ -271,14 +307,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         client_reused: bool,
     ) -> Box<Error> {
-        if *error.esource() == ErrorSource::Upstream {
-            context.count_upstream_failure();
-        }
-        if !session.req_header().method.is_idempotent() || session.as_downstream().retry_buffer_truncated() {
-            error.set_retry(false);
-        } else {
-            error.retry.decide_reuse(client_reused);
-        }
+        error.set_retry(tries::broke(session, context, &error, client_reused));
         error
     }
 
@@ -336,12 +365,13 @@ fn set_limits(session: &mut Session, is_websocket: bool) {
 
 /// The status for a failure (0: nobody is there to read it), and what to call it.
 fn failure(error: &Error) -> (u16, &'static str) {
-    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<io::Error>());
-    if cause.is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData) {
+    let io = error.root_cause().downcast_ref::<io::Error>();
+    if io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) && *error.esource() == ErrorSource::Downstream {
         return (400, "the request's body is not framed as its head says");
     }
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(503), _) => (503, "no ready endpoint"),
+        (ErrorType::HTTPStatus(504), _) => (504, "the backend does not answer in time"),
         (ErrorType::HTTPStatus(status), _) => (*status, "refused"),
         (
             ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::H2Error,
@@ -355,6 +385,7 @@ fn failure(error: &Error) -> (u16, &'static str) {
             (504, "the backend does not accept a connection in time")
         }
         (ErrorType::ReadTimedout | ErrorType::WriteTimedout, _) => (504, "the backend does not answer in time"),
+        _ if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) => (504, "the backend does not answer in time"),
         (ErrorType::ConnectRefused, _) => (502, "the backend refuses the connection"),
         (ErrorType::ConnectNoRoute | ErrorType::ConnectError | ErrorType::SocketError, _) => {
             (502, "the backend cannot be reached")

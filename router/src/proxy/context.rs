@@ -15,13 +15,16 @@ use http::HeaderValue;
 use k8s::model::Filter;
 use pingora_proxy::Session;
 
-use super::respond;
+use super::{
+    respond,
+    tries::{Tried, Try},
+};
 use crate::{
     access_log::{AccessLog, Line},
     dataplane::{Action, Edge},
     filter::Target,
     framing::{Client, Refusal},
-    upstream::{BackendCell, Picked},
+    upstream::{BackendCell, Picked, Wish, balance},
 };
 
 pub struct Context {
@@ -53,8 +56,10 @@ pub(super) struct Forward {
     pub(super) cell: Arc<BackendCell>,
     /// What the backend is asked for.
     pub(super) target: Target,
+    pub(super) wish: Wish,
     pub(super) picked: Picked,
-    pub(super) tried: Vec<SocketAddr>,
+    pub(super) tried: Tried,
+    pub(super) current: Try,
 }
 
 impl Routed {
@@ -113,17 +118,23 @@ impl Context {
         answer
     }
 
-    /// Returns whether another endpoint can be tried.
-    pub(super) fn count_upstream_failure(&self) -> bool {
-        let Some(routed) = &self.routed else { return false };
-        routed.action.metrics.upstream_failures.increment(1);
-        let Some(Forward { cell, tried, .. }) = &routed.forward else { return false };
-        cell.addresses().iter().any(|address| !tried.contains(address))
+    pub(super) fn forward(&self) -> Option<&Forward> {
+        self.routed.as_ref()?.forward.as_ref()
+    }
+
+    pub(super) fn forward_mut(&mut self) -> Option<&mut Forward> {
+        self.routed.as_mut()?.forward.as_mut()
+    }
+
+    pub(super) fn count_upstream_failure(&self) {
+        if let Some(routed) = &self.routed {
+            routed.action.metrics.upstream_failures.increment(1);
+        }
     }
 
     /// The endpoint that was asked last.
     pub(super) fn upstream(&self) -> Option<SocketAddr> {
-        self.routed.as_ref()?.forward.as_ref()?.tried.last().copied()
+        self.forward()?.tried.addresses().last().copied()
     }
 
     /// Counts the request, and writes its line.
@@ -181,14 +192,10 @@ fn text(id: u64) -> HeaderValue {
     HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Unique in this process, and unlikely to meet another's: a counter from a random start, mixed so that
-/// neighbours look nothing alike (the finaliser of splitmix64).
+/// Unique in this process, and unlikely to meet another's: a counter from a random start, mixed.
 fn next_id() -> u64 {
     static START: OnceLock<u64> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let start = START.get_or_init(|| RandomState::new().hash_one(std::process::id()));
-    let mut id = start.wrapping_add(COUNT.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    id ^ (id >> 31)
+    balance::mix(start.wrapping_add(COUNT.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }

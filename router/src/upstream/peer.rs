@@ -4,7 +4,7 @@ use std::{
     hash::BuildHasher,
     net::SocketAddr,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use foldhash::fast::FixedState;
@@ -15,14 +15,14 @@ use pingora_core::{
     utils::tls::{WrappedX509, parse_x509},
 };
 
-use super::websocket;
+use super::websocket::{self, Upgraded};
 
 /// In a homelab an endpoint that has not answered a SYN after this long is gone.
-pub(super) const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT: Duration = Duration::from_secs(1);
+/// Where no other endpoint is left, a SYN that was lost is sent once more: after 1 s.
+const LAST_CONNECT: Duration = Duration::from_secs(3);
 /// With the TLS handshake.
 const CONNECT_ALL: Duration = Duration::from_secs(10);
-/// Shorter than the idle timeouts of most servers, so that a connection is rarely closed as it is reused.
-const IDLE: Duration = Duration::from_secs(55);
 /// pingora's default of one stream per connection is no multiplexing at all.
 const STREAMS: usize = 100;
 
@@ -34,16 +34,32 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive {
     user_timeout: Duration::from_secs(60),
 };
 
-/// A WebSocket begins as HTTP/1.1, whatever else the endpoint speaks, and may be silent for ever.
-/// `response`: how long the endpoint may be silent otherwise; None is for ever. (For the answer to a WebSocket's
-/// handshake too: pingora has one limit for both.)
-pub fn peer(
-    address: SocketAddr,
-    protocol: Protocol,
-    verified: Option<&Verified>,
-    is_websocket: bool,
-    response: Option<Duration>,
-) -> HttpPeer {
+/// How one try is made.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// A WebSocket begins as HTTP/1.1, whatever else the endpoint speaks, and may be silent for ever once it is one.
+    pub websocket: Option<Upgraded>,
+    /// How long a connection may take, without TLS.
+    pub connect: Duration,
+    /// How long the connection is kept for another request.
+    pub idle: Duration,
+    /// How long the endpoint may take; None is for ever. pingora has a limit for each read, so whoever counts to the
+    /// end of the answer has to look at the clock with each piece of it: what drips, and then is silent, ends before
+    /// twice this time.
+    pub left: Option<Duration>,
+    /// A connection of its own: one that has waited may be as dead as the last one was.
+    pub is_fresh: bool,
+}
+
+/// For [`Terms::connect`].
+pub fn connect_limit(has_other_endpoints: bool) -> Duration {
+    if has_other_endpoints { CONNECT } else { LAST_CONNECT }
+}
+
+pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>, terms: &Terms) -> HttpPeer {
+    let Terms { websocket, connect, idle, left, is_fresh } = terms;
+    let (connect, idle, left, is_websocket) = (*connect, *idle, *left, websocket.is_some());
+    let within = |limit: Duration| Some(left.map_or(limit, |left| left.min(limit)));
     let is_tls = protocol == Protocol::Https || verified.is_some();
     let server = match verified {
         Some(verified) => verified.hostname.clone(),
@@ -53,11 +69,11 @@ pub fn peer(
     };
     let mut peer = HttpPeer::new(address, is_tls, server);
     let options = &mut peer.options;
-    options.connection_timeout = Some(CONNECT);
-    options.total_connection_timeout = Some(CONNECT_ALL);
-    options.idle_timeout = Some(IDLE);
+    options.connection_timeout = within(connect);
+    options.total_connection_timeout = within(CONNECT_ALL);
+    options.idle_timeout = Some(if *is_fresh { Duration::ZERO } else { idle });
     options.tcp_keepalive = Some(KEEPALIVE);
-    options.read_timeout = response.filter(|_| !is_websocket);
+    options.read_timeout = left.filter(|_| !is_websocket);
     options.max_h2_streams = STREAMS;
     options.alpn = match protocol {
         Protocol::H2c if !is_websocket => ALPN::H2,
@@ -84,9 +100,12 @@ pub fn peer(
     };
     peer.group_key =
         verified.map_or(protocol, |verified| FixedState::default().hash_one((verified.identity, protocol)));
-    if is_websocket {
+    if *is_fresh {
+        peer.group_key ^= FRESH;
+    }
+    if let Some(upgraded) = websocket {
         // Nothing of it is used again.
-        websocket::apply(&mut peer.options);
+        websocket::apply(&mut peer.options, connect, left.map(|left| (Instant::now() + left, upgraded)));
         peer.group_key = 4;
     }
     peer
@@ -115,6 +134,9 @@ impl Verified {
         Self { authorities, hostname: validation.hostname.as_str().to_owned(), identity }
     }
 }
+
+/// Changes the key of connections that are not shared.
+const FRESH: u64 = 16;
 
 /// A certificate authority whose key was thrown away. pingora wants one even for what it does not verify,
 /// and takes the machine's; an image with nothing in it has none.

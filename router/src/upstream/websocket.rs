@@ -8,9 +8,12 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -28,26 +31,33 @@ use pingora_core::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::timeout,
+    time::{Sleep, sleep_until, timeout},
 };
 
-/// Makes the connections of this peer such.
-pub(super) fn apply(options: &mut PeerOptions) {
-    static CONNECT: OnceLock<Arc<Connect>> = OnceLock::new();
-    options.custom_l4 = Some(Arc::clone(CONNECT.get_or_init(Arc::default)) as Arc<_>);
+/// To be set once the connection is a WebSocket.
+pub type Upgraded = Arc<AtomicBool>;
+
+/// Makes the connections of this peer such: to be had within `limit`, and upgraded by the time of `due` or read no
+/// more. (pingora's own limit would be one for the WebSocket's silence as well.)
+pub(super) fn apply(options: &mut PeerOptions, limit: Duration, due: Option<(Instant, &Upgraded)>) {
+    let due = due.map(|(at, upgraded)| (at, Arc::clone(upgraded)));
+    options.custom_l4 = Some(Arc::new(Connect { limit, due }));
     // pingora's pool knows connections by their descriptors, which these do not show. A backend that refuses
     // to upgrade is one connection the more.
     options.idle_timeout = Some(Duration::ZERO);
 }
 
-#[derive(Debug, Default)]
-struct Connect;
+#[derive(Debug)]
+struct Connect {
+    limit: Duration,
+    due: Option<(Instant, Upgraded)>,
+}
 
 #[async_trait]
 impl L4Connect for Connect {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
         let address = address.as_inet().ok_or_else(|| Error::explain(ErrorType::ConnectError, "no address"))?;
-        let connecting = timeout(super::peer::CONNECT, TcpStream::connect(address));
+        let connecting = timeout(self.limit, TcpStream::connect(address));
         let stream = connecting.await.or_err(ErrorType::ConnectTimedout, "no answer to the connection")?;
         let stream = stream.map_err(|error| {
             let kind = match error.kind() {
@@ -56,7 +66,8 @@ impl L4Connect for Connect {
             };
             Error::because(kind, "no connection", error)
         })?;
-        Ok(VirtualSocketStream::new(Box::new(Socket { stream, has_written: false })).into())
+        let due = self.due.as_ref().map(|(at, upgraded)| (Box::pin(sleep_until((*at).into())), Arc::clone(upgraded)));
+        Ok(VirtualSocketStream::new(Box::new(Socket { stream, has_written: false, due })).into())
     }
 }
 
@@ -64,6 +75,8 @@ impl L4Connect for Connect {
 struct Socket {
     stream: TcpStream,
     has_written: bool,
+    /// When it has to be a WebSocket, until then.
+    due: Option<(Pin<Box<Sleep>>, Upgraded)>,
 }
 
 impl Socket {
@@ -97,7 +110,14 @@ impl AsyncRead for Socket {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_pending() && self.due.as_mut().is_some_and(|(at, _)| at.as_mut().poll(context).is_ready()) {
+            let is_upgraded = self.due.take().is_some_and(|(_, upgraded)| upgraded.load(Relaxed));
+            if !is_upgraded {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        read
     }
 }
 
@@ -145,7 +165,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let stream = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("open");
         let (mut backend, _) = listener.accept().await.expect("a connection");
-        let mut socket = Socket { stream, has_written: false };
+        let mut socket = Socket { stream, has_written: false, due: None };
         socket.write_all(b"request").await.expect("written");
         backend.write_all(b"answer").await.expect("written");
         socket.stream.readable().await.expect("open");
@@ -162,5 +182,23 @@ mod tests {
         let mut bytes = [0; 6];
         socket.read_exact(&mut bytes).await.expect("woken after the turn");
         assert_eq!(&bytes, b"answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_websocket_in_time_is_given_up_and_what_is_may_be_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("open");
+        let (mut backend, _) = listener.accept().await.expect("a connection");
+        let due = || (Box::pin(tokio::time::sleep(Duration::from_secs(2))), Upgraded::default());
+        let mut socket = Socket { stream, has_written: false, due: Some(due()) };
+        backend.write_all(b"a").await.expect("written");
+        assert_eq!(socket.read_u8().await.expect("something, if no WebSocket"), b'a');
+        let error = socket.read_u8().await.expect_err("a limit");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        let (at, upgraded) = due();
+        upgraded.store(true, Relaxed);
+        socket.due = Some((at, upgraded));
+        assert!(timeout(Duration::from_secs(60), socket.read_u8()).await.is_err(), "no limit any more");
     }
 }
