@@ -4,6 +4,8 @@
 mod backend_tls;
 #[path = "router/backends.rs"]
 mod backends;
+#[path = "router/balancing.rs"]
+mod balancing;
 #[path = "router/changes.rs"]
 mod changes;
 #[path = "router/clients.rs"]
@@ -14,12 +16,15 @@ mod protocols;
 mod routing;
 #[path = "router/tls.rs"]
 mod tls;
+#[path = "router/tries.rs"]
+mod tries;
 #[path = "router/trust.rs"]
 mod trust;
 
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
 };
 
 use tests::{Home, PATIENCE, backend, certificate};
@@ -51,23 +56,36 @@ impl Backends {
 
 /// A backend that reads the head of a request, says `answer` whatever it was, and closes.
 fn answers_once(home: &Home, answer: &'static str) -> SocketAddr {
+    raw_backend(home, |mut stream| {
+        read_head(&mut stream);
+        // The router may have gone.
+        let _ = stream.write_all(answer.as_bytes());
+    })
+}
+
+/// A backend that does `serve` on each of its connections.
+fn raw_backend(home: &Home, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind(home.socket(10, 0)).expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
+    let serve = Arc::new(serve);
     std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut seen = Vec::new();
-            let mut buffer = [0; 4096];
-            while !seen.windows(4).any(|end| end == b"\r\n\r\n") {
-                match stream.read(&mut buffer) {
-                    Ok(count @ 1..) => seen.extend_from_slice(&buffer[..count]),
-                    _ => break,
-                }
-            }
-            // The router may have gone.
-            let _ = stream.write_all(answer.as_bytes());
+        for stream in listener.incoming().flatten() {
+            let serve = Arc::clone(&serve);
+            std::thread::spawn(move || serve(stream));
         }
     });
     address
+}
+
+/// The head of a request, and nothing of what follows; None where it does not come.
+fn read_head(stream: &mut (impl Read + ?Sized)) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    Some(String::from_utf8_lossy(&head).into_owned())
 }
 
 /// A connection to a door for bytes that no client library would send.
