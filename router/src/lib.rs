@@ -42,6 +42,7 @@ pub const KINDS: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: fals
 pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::Result<()> {
     // pingora makes TLS clients by the process-wide provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    upstream::check_authorities()?;
     let registry = telemetry::install_metrics("router")?;
     metrics::describe();
     tls::describe();

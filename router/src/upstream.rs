@@ -21,7 +21,7 @@ use self::peer::Verified;
 pub use self::{
     ejection::Failure,
     endpoint::{Endpoint, Picked},
-    peer::{Terms, connect_limit, peer},
+    peer::{Terms, check_authorities, connect_limit, peer},
     websocket::Upgraded,
 };
 use crate::metrics::upstream_ejections;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Command},
     sync::{
         OnceLock,
@@ -140,6 +140,14 @@ drain: {{delay: 0, timeout: 10}}
     /// `gateway` or `router`, on this home's manifests; not yet ready.
     pub fn launch(&self, program: &str) -> Program {
         self.launch_by(Command::new(binary(program)), program)
+    }
+
+    /// The same on a machine that believes the authorities in this file, and no others.
+    pub fn launch_believing(&self, program: &str, authorities: &Path) -> Program {
+        let mut command = Command::new(binary(program));
+        // Certificates there have names of another form.
+        command.env("SSL_CERT_FILE", authorities).env("SSL_CERT_DIR", self.manifests());
+        self.launch_by(command, program)
     }
 
     /// The same with no more than that many file descriptors.

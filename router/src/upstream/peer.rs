@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context;
 use foldhash::fast::FixedState;
 use k8s::model::{Protocol, ServerValidation, TrustedBy};
 use pingora_core::{
@@ -14,6 +15,7 @@ use pingora_core::{
     upstreams::peer::HttpPeer,
     utils::tls::{WrappedX509, parse_x509},
 };
+use rustls::RootCertStore;
 
 use super::websocket::{self, Upgraded};
 
@@ -133,6 +135,19 @@ impl Verified {
         let identity = FixedState::default().hash_one(validation);
         Self { authorities, hostname: validation.hostname.as_str().to_owned(), identity }
     }
+}
+
+/// # Errors
+/// When the machine's authorities (`SSL_CERT_FILE`, `SSL_CERT_DIR`, or where its distribution has them) cannot be read,
+/// where pingora would panic. No authority at all is fine.
+pub fn check_authorities() -> anyhow::Result<()> {
+    let found = rustls_native_certs::load_native_certs()
+        .context("cannot read the certificates of authorities (SSL_CERT_FILE, SSL_CERT_DIR)")?;
+    let mut anchors = RootCertStore::empty();
+    found
+        .into_iter()
+        .try_for_each(|authority| anchors.add(authority))
+        .context("one of this machine's certificates of authorities cannot be used (SSL_CERT_FILE, SSL_CERT_DIR)")
 }
 
 /// Changes the key of connections that are not shared.

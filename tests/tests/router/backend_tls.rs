@@ -90,3 +90,27 @@ fn a_verified_backend_is_spoken_to_in_each_protocol() {
         assert_eq!(socket.next().await.expect("open").expect("a message"), Message::text("hello"));
     });
 }
+
+#[test]
+fn the_machines_authorities_count_where_a_policy_says_so_and_are_read_at_the_start() {
+    let (home, backends) = (Home::new(), Backends::new());
+    let authority = Authority::new("machine");
+    let web = backends.start_tls_as(&home, "web", &authority.issue(&["nas.example"]));
+    let policies = ["web", "other"].map(|service| {
+        let hostname = if service == "web" { "nas.example" } else { "other.example" };
+        policy_by(service, hostname, "wellKnownCACertificates: System")
+    });
+    let other = [service_with("other", "", &[web]), ingress("other", "other.home.example", "other")].concat();
+    home.apply("app.yaml", &[app(&[web]), other, policies.concat()].concat());
+    home.write("authorities.pem", &authority.certificate);
+    let _router = home.ready("router", home.launch_believing("router", &home.path("authorities.pem")));
+    assert_eq!(home.status(21, "http://app.home.example/"), "200");
+    assert_eq!(home.status(21, "http://other.home.example/"), "502");
+    home.write("odd.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    for wrong in ["nowhere.pem", "odd.pem"] {
+        let mut router = home.launch_believing("router", &home.path(wrong));
+        assert!(!router.wait().success());
+        let said = router.log();
+        assert!(said.contains("SSL_CERT_FILE") && !said.contains("panicked"), "{said}");
+    }
+}
