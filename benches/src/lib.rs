@@ -4,7 +4,9 @@
 
 pub mod names;
 pub mod objects;
+pub mod program;
 pub mod random;
 pub mod requests;
 pub mod rounds;
 pub mod routes;
+pub mod usage;

@@ -1,6 +1,10 @@
-//! Timing several things in turns, so that what disturbs the machine disturbs all of them alike.
+//! Timing several things in turns, so that what disturbs the machine disturbs all of them alike, and telling of it.
 
-use std::{any::Any, hint::black_box, time::Instant};
+use std::{
+    any::Any,
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 /// A piece of work and how many operations one run of it has.
 pub struct Contender<'a> {
@@ -50,7 +54,21 @@ pub fn compare(n_rounds: usize, contenders: &mut [Contender<'_>]) -> Vec<Timing>
     rounds.iter().map(timing).collect()
 }
 
+pub fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    quantile(numbers.collect(), 0.5)
+}
+
 fn quantile(mut numbers: Vec<f64>, part: f64) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers.get((numbers.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN)
+}
+
+pub fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// A line that tells a value, and the most that it should be.
+pub fn figure(what: &str, value: f64, unit: &str, goal: Option<f64>) -> String {
+    let goal = goal.map(|goal| format!(" (goal: at most {goal:.2}{})", if value <= goal { "" } else { "; missed" }));
+    format!("{what}: {value:.2} {unit}{}", goal.unwrap_or_default())
 }

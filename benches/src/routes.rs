@@ -12,8 +12,8 @@ use router::table::RouteTable;
 use crate::{random::Random, requests::Requests};
 
 /// The rules of each host, and paths that they match.
-const PREFIXES: [&str; 3] = ["/", "/api", "/static/assets"];
-const PATHS: [&str; 3] = ["/login", "/api/v1/items/17", "/static/assets/app.js"];
+pub const PREFIXES: [&str; 3] = ["/", "/api", "/static/assets"];
+pub const PATHS: [&str; 3] = ["/login", "/api/v1/items/17", "/static/assets/app.js"];
 const WORDS: [&str; 8] = ["grafana", "home", "jellyfin", "photos", "git", "vault", "paperless", "status"];
 
 /// `word-number.home.example`

@@ -5,10 +5,15 @@
 mod load;
 mod peers;
 mod plain_hickory;
-mod usage;
 mod zone;
 
 use std::time::Duration;
+
+use benches::{
+    program,
+    rounds::{figure, median, microseconds},
+    usage,
+};
 
 use crate::{
     load::{Client, Outcome, Pace},
@@ -46,7 +51,7 @@ struct Round {
 }
 
 fn compare(gateway: &str, coredns: &str, given: &[&str]) {
-    peers::pin_the_load();
+    program::pin_the_load();
     let directory = tempfile::tempdir().expect("a place for temporary files");
     let place = Place { directory: directory.path(), gateway, coredns };
     let queries = zone::queries();
@@ -98,9 +103,10 @@ fn compare(gateway: &str, coredns: &str, given: &[&str]) {
         [(Kind::Knot, Some(1.0)), (Kind::PlainHickory, Some(0.75)), (Kind::Nsd, None), (Kind::CoreDns, None)]
     {
         let ratio = ratio(&rounds[own], &rounds[index_of(kind)]);
-        figure(&format!("CPU per query against {}", kind.name()), ratio, "x", goal);
+        println!("{}", figure(&format!("CPU per query against {}", kind.name()), ratio, "x", goal));
     }
-    figure("RSS with 1000 names", usage::resident(&peers[own].family) as f64 / MEBIBYTE, "MB", Some(15.0));
+    let resident = usage::resident(&peers[own].family) as f64 / MEBIBYTE;
+    println!("{}", figure("RSS with 1000 names", resident, "MB", Some(15.0)));
     let failed = |round: &Round| round.busy.lost + round.busy.wrong + round.calm.lost + round.calm.wrong;
     assert_eq!(rounds[own].iter().map(failed).sum::<usize>(), 0, "gateway answers every query, and rightly");
 }
@@ -137,7 +143,7 @@ fn soak(gateway: &str, millions: usize) {
     /// What an allocator may keep by chance.
     const SLACK: f64 = 1.0;
     assert!(millions > 1, "growth shows from the second million on");
-    peers::pin_the_load();
+    program::pin_the_load();
     let directory = tempfile::tempdir().expect("a place for temporary files");
     let queries = zone::queries();
     let place = Place { directory: directory.path(), gateway, coredns: "" };
@@ -175,26 +181,11 @@ fn soak(gateway: &str, millions: usize) {
     let least = |sizes: &[f64]| sizes.iter().copied().fold(f64::INFINITY, f64::min);
     let (early, late) = sizes.split_at(millions / 2);
     let growth = least(late) - least(early);
-    figure("growth of the least RSS, second half against the first", growth, "MB", Some(SLACK));
+    println!("{}", figure("growth of the least RSS, second half against the first", growth, "MB", Some(SLACK)));
     assert!(growth <= SLACK, "memory grows");
     assert_eq!(n_failed, 0, "gateway answers every query, and rightly");
 }
 
-fn figure(what: &str, value: f64, unit: &str, goal: Option<f64>) {
-    let goal = goal.map(|goal| format!(" (goal: at most {goal:.2}{})", if value <= goal { "" } else { "; missed" }));
-    println!("{what}: {value:.2} {unit}{}", goal.unwrap_or_default());
-}
-
 fn index_of(kind: Kind) -> usize {
     Kind::ALL.iter().position(|it| *it == kind).expect("all are there")
-}
-
-fn microseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
-}
-
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
-    let mut numbers: Vec<f64> = numbers.collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,22 +1,23 @@
 //! The servers, each started on one core with the same zone and an address of its own.
 
 use std::{
-    fs::{self, File},
+    fs,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::Command,
     time::{Duration, Instant},
+};
+
+use benches::{
+    program::{self, Program, pinned},
+    usage,
 };
 
 use crate::{
     load::{Client, Pace},
-    usage,
     zone::{self, Query, ZONE},
 };
 
-/// The load has the other one to itself.
-const SERVER_CORE: &str = "0";
-const LOAD_CORE: &str = "1";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where servers keep their files, and what they are started with.
@@ -141,17 +142,11 @@ zone:
     }
 
     pub(crate) fn start(self, place: &Place<'_>, queries: &[Query]) -> Peer {
-        // Two runs at once do not meet.
-        let run = u8::try_from(std::process::id() % 200).unwrap_or_default() + 20;
-        let address = SocketAddr::from((Ipv4Addr::new(127, run, 53, self as u8 + 1), 5300));
+        let address = SocketAddr::from((Ipv4Addr::new(127, program::number_of_run(), 53, self as u8 + 1), 5300));
         let log = place.directory.join(format!("{self:?}.log"));
-        let file = File::create(&log).expect("a log can be written");
-        let also = file.try_clone().expect("a file has two handles");
-        let mut command = self.command(address, place);
-        let child = command.stdin(Stdio::null()).stdout(file).stderr(also).spawn();
-        let mut program = Program { child: child.expect("setpriv starts"), log };
+        let mut program = Program::start(self.command(address, place), log);
         wait(self.name(), address, queries, || program.is_running());
-        let family = usage::family(program.child.id());
+        let family = usage::family(program.id());
         Peer { name: self.name().into(), address, family, _program: Some(program) }
     }
 }
@@ -167,20 +162,6 @@ impl Peer {
     }
 }
 
-/// Keeps this process, and what it starts unless that is pinned otherwise, on the load's core.
-pub(crate) fn pin_the_load() {
-    let own = std::process::id().to_string();
-    let pinned = Command::new("taskset").args(["-pc", LOAD_CORE, &own]).stdout(Stdio::null()).status();
-    assert!(pinned.is_ok_and(|status| status.success()), "two cores are needed: one for the server, one for the load");
-}
-
-/// On the servers' core, and ended when this process ends, however that happens.
-fn pinned(program: &str, arguments: &[PathBuf]) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "taskset", "-c", SERVER_CORE, program]).args(arguments);
-    command
-}
-
 /// Until the first queries are answered, and rightly.
 fn wait(name: &str, address: SocketAddr, queries: &[Query], mut is_running: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -193,32 +174,5 @@ fn wait(name: &str, address: SocketAddr, queries: &[Query], mut is_running: impl
         assert!(is_running(), "{name} has ended");
         assert!(started.elapsed() < PATIENCE, "{name} does not answer as it should: {outcome:?}");
         std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-struct Program {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Program {
-    fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // First it is asked to end, so that it ends what it has started too.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).stderr(Stdio::null()).status();
-        let started = Instant::now();
-        while self.is_running() && started.elapsed() < Duration::from_secs(5) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- {}\n{}", self.log.display(), fs::read_to_string(&self.log).unwrap_or_default());
-        }
     }
 }

@@ -7,15 +7,18 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// Time of a processor since a server's start.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Processor {
+pub struct Processor {
     /// To the nanosecond.
-    pub(crate) total: Duration,
+    pub total: Duration,
     /// Of that, outside the kernel, to the [`TICK`].
-    pub(crate) user: Duration,
+    pub user: Duration,
 }
 
 /// The process and all that it started.
-pub(crate) fn family(process: u32) -> Vec<u32> {
+///
+/// # Panics
+/// Where there is no /proc.
+pub fn family(process: u32) -> Vec<u32> {
     let all: Vec<(u32, u32)> = fs::read_dir("/proc")
         .expect("Linux")
         .filter_map(|entry| {
@@ -32,7 +35,9 @@ pub(crate) fn family(process: u32) -> Vec<u32> {
     family
 }
 
-pub(crate) fn processor(family: &[u32]) -> Processor {
+/// # Panics
+/// After some years.
+pub fn processor(family: &[u32]) -> Processor {
     let ticks: u64 = family.iter().filter_map(|process| field(*process, 11)).sum();
     let nanoseconds = family.iter().flat_map(|process| threads(*process)).sum();
     Processor {
@@ -52,7 +57,7 @@ fn threads(process: u32) -> Vec<u64> {
 }
 
 /// In bytes. What several processes share counts for each.
-pub(crate) fn resident(family: &[u32]) -> u64 {
+pub fn resident(family: &[u32]) -> u64 {
     let kibibytes = |process: &u32| -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
         status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
