@@ -41,6 +41,10 @@ bench:
 dns-bench:
     benches/dns
 
+# router beside other edge proxies
+peers-bench *names:
+    benches/peers {{names}}
+
 # Licences, advisories, duplicates (needs cargo-deny)
 deny:
     cargo deny check
