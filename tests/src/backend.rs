@@ -5,19 +5,23 @@
 //! | `/stream` | a chunk at once, and one more for each that the client sends |
 //! | `/slow/MS` | the usual, after that many milliseconds |
 //! | `/count` | how many bytes the request's body has |
+//! | `/events/N` | N events of `text/event-stream`, `data: 0` and on, 10 ms apart |
+//! | `/zeros/N` | N bytes, as fast as they are taken |
 //! | any other | name, method, path, Host and header fields, as JSON |
 //!
-//! A request to upgrade to WebSocket is accepted anywhere, and every message echoed.
+//! A request to upgrade to WebSocket is accepted anywhere, and every message echoed. A request of gRPC
+//! (`application/grpc`) has its messages echoed as they come, with `grpc-status: 0` as a trailer; at
+//! `/unimplemented` it has a status of 12 and nothing else.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
 use hyper::{
-    Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     body::{Frame, Incoming},
-    header,
+    header::{self, HeaderName},
     http::request::Parts,
     service::service_fn,
 };
@@ -99,13 +103,22 @@ where
     Ok(bound)
 }
 
-async fn answer(name: String, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub(crate) async fn answer(name: String, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     if let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY) {
         let accept = derive_accept_key(key.as_bytes());
         return Ok(upgrade(request, &accept));
     }
     let path = request.uri().path().to_owned();
-    if let Some(delay) = path.strip_prefix("/slow/").and_then(|text| text.parse().ok()) {
+    if request.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"application/grpc")) {
+        return Ok(grpc(&path, request.into_body()));
+    }
+    if let Some(count) = number_in(&path, "/events/") {
+        return Ok(events(count));
+    }
+    if let Some(count) = number_in(&path, "/zeros/") {
+        return Ok(zeros(count));
+    }
+    if let Some(delay) = number_in(&path, "/slow/") {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
     Ok(match path.as_str() {
@@ -146,6 +159,55 @@ fn describe(name: &str, request: &Parts) -> Response<Body> {
     });
     let mut response = Response::new(full(format!("{text:#}\n")));
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+fn number_in(path: &str, prefix: &str) -> Option<u64> {
+    path.strip_prefix(prefix)?.parse().ok()
+}
+
+fn events(count: u64) -> Response<Body> {
+    let events = futures::stream::unfold(0, move |number| async move {
+        if number == count {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(format!("data: {number}\n\n")))), number + 1))
+    });
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(events)));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
+    response
+}
+
+fn zeros(count: u64) -> Response<Body> {
+    static ZEROS: &[u8] = &[0; 16 << 10];
+    let zeros = futures::stream::unfold(count, |left| async move {
+        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+        let data = ZEROS.get(..piece).filter(|data| !data.is_empty())?;
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from_static(data))), left - piece as u64))
+    });
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(zeros)));
+    response.headers_mut().insert(header::CONTENT_LENGTH, count.into());
+    response
+}
+
+fn grpc(path: &str, body: Incoming) -> Response<Body> {
+    let status = |number: u16| HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), number.into())]);
+    let mut response = if path == "/unimplemented" {
+        let mut response = Response::new(Empty::new().boxed());
+        response.headers_mut().extend(status(12));
+        response
+    } else {
+        let messages = futures::stream::unfold(Some(body), move |body| async move {
+            let mut body = body?;
+            Some(match body.frame().await {
+                Some(Ok(frame)) => (Ok::<_, Infallible>(frame), Some(body)),
+                _ => (Ok(Frame::trailers(status(0))), None),
+            })
+        });
+        Response::new(BodyExt::boxed(StreamBody::new(messages)))
+    };
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/grpc"));
     response
 }
 

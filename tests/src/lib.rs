@@ -7,8 +7,10 @@ pub mod dns;
 pub mod dnsmasq;
 pub mod fuzz;
 pub mod home;
+pub mod pod;
 mod program;
 pub mod tls;
+pub mod traffic;
 
 pub use self::{
     api_server::ApiServer,
