@@ -60,22 +60,32 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::
     let Source { mut updates, .. } = source::open(args.origin(), KINDS, None).await?;
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let leaving = listeners.leaving();
     let leave = async {
         tokio::select! {
             _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
+            _ = interrupt.recv() => {}
         }
         info!("leaving");
         admin.set_leaving();
+        leaving.set();
         // Whoever watches readiness sends the last requests here until it has noticed.
-        tokio::time::sleep(Duration::from_secs(config.drain.delay)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(config.drain.delay)) => {}
+            _ = interrupt.recv() => {}
+        }
     };
     // While the delay runs, changes are still followed.
     tokio::select! {
         ended = control::follow(&mut updates, &config, &dataplane, &mut listeners, &admin) => return ended,
         () = leave => {}
     }
-    listeners.leave().await;
+    // Each Ctrl-C ends what is waited for: it is a person's. SIGTERM comes again from a kubelet that was restarted.
+    tokio::select! {
+        () = listeners.leave() => {}
+        _ = interrupt.recv() => info!("not waiting for what still runs"),
+    }
     log.iter().for_each(AccessLog::flush);
     info!("left");
     Ok(())

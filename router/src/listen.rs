@@ -39,12 +39,23 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-pub use self::plan::Wanted;
-use self::{admission::Room, edge_io::EdgeIo, h1::H1, h2::H2, metrics::Metrics, phase::Phase, signals::Signals};
+use self::{
+    admission::{Place, Room},
+    edge_io::EdgeIo,
+    h1::H1,
+    h2::H2,
+    metrics::Metrics,
+    phase::Phase,
+    signals::Signals,
+};
+pub use self::{plan::Wanted, signals::Leaving};
 use crate::{dataplane::SharedDataplane, framing::Refusal, tls};
 
 /// What a connection that has been ended may still need to say so.
 const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// A client that was sent something this recently may have its next request on the way.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// What one client may take.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +103,7 @@ pub struct Listeners<A> {
     dataplane: SharedDataplane,
     limits: Limits,
     drain: DrainConfig,
+    leaving: Leaving,
     open: BTreeMap<SocketAddr, Open>,
     /// Sockets that are closed, and whose requests are not.
     draining: TaskTracker,
@@ -121,8 +133,22 @@ impl<A: App> Listeners<A> {
         limits: Limits,
         drain: DrainConfig,
     ) -> Self {
-        let room = admission::for_process();
-        Self { app, refuse, room, dataplane, limits, drain, open: BTreeMap::new(), draining: TaskTracker::new() }
+        Self {
+            app,
+            refuse,
+            room: admission::for_process(),
+            dataplane,
+            limits,
+            drain,
+            leaving: Leaving::default(),
+            open: BTreeMap::new(),
+            draining: TaskTracker::new(),
+        }
+    }
+
+    /// To be set before [`Listeners::leave`], by as long as clients may take to find another router.
+    pub fn leaving(&self) -> Leaving {
+        self.leaving.clone()
     }
 
     /// Opens and closes until exactly `wanted` is open. What could not be opened is returned, and
@@ -180,14 +206,16 @@ impl<A: App> Listeners<A> {
             acceptor,
             limits: self.limits,
             metrics: Metrics::new(address),
+            leaving: self.leaving.clone(),
             connections: connections.clone(),
         };
-        let stop = stop_accepting.clone();
+        let (door, stop) = (Arc::new(door), stop_accepting.clone());
         let accepting = tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = accept(listener, Arc::new(door)) => {}
+                () = accept(&listener, &door) => {}
             }
+            accept_waiting(listener, &door);
         });
         Ok(Open { tls, accepting, stop_accepting, connections })
     }
@@ -240,10 +268,11 @@ struct Door<A> {
     acceptor: Option<tls::Acceptor>,
     limits: Limits,
     metrics: Metrics,
+    leaving: Leaving,
     connections: Connections,
 }
 
-async fn accept<A: App>(listener: TcpListener, door: Arc<Door<A>>) {
+async fn accept<A: App>(listener: &TcpListener, door: &Arc<Door<A>>) {
     let mut warned = None;
     loop {
         let Some(place) = door.room.place().await else { return };
@@ -262,15 +291,32 @@ async fn accept<A: App>(listener: TcpListener, door: Arc<Door<A>>) {
                 continue;
             }
         };
-        door.metrics.accepted.increment(1);
-        let one = Arc::clone(&door);
-        door.connections.tracker.spawn(async move {
-            one.metrics.open.increment(1.0);
-            until_cancelled(&one.connections.signals, serve(&one, stream, peer)).await;
-            one.metrics.open.decrement(1.0);
-            drop(place);
-        });
+        begin(door, place, stream, peer);
     }
+}
+
+/// Whoever waits in the kernel's queue believes to be connected, may have sent a request, and would be reset
+/// together with the socket.
+fn accept_waiting<A: App>(listener: TcpListener, door: &Arc<Door<A>>) {
+    let Ok(listener) = listener.into_std() else { return };
+    while let Some(place) = door.room.free_place() {
+        let Ok((stream, peer)) = listener.accept() else { return };
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        // It has been closed with the failure.
+        let Ok(stream) = stream else { continue };
+        begin(door, place, stream, peer);
+    }
+}
+
+fn begin<A: App>(door: &Arc<Door<A>>, place: Place, stream: TcpStream, peer: SocketAddr) {
+    door.metrics.accepted.increment(1);
+    let one = Arc::clone(door);
+    door.connections.tracker.spawn(async move {
+        one.metrics.open.increment(1.0);
+        until_cancelled(&one.connections.signals, serve(&one, stream, peer)).await;
+        one.metrics.open.decrement(1.0);
+        drop(place);
+    });
 }
 
 /// Streams that are told to end do so, and their requests are logged; this wakes them, and ends what does not listen.
@@ -309,13 +355,13 @@ async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, mut peer: SocketAd
                 () = door.idle_close() => return,
             };
             let Ok(Ok((first, is_h2))) = looked else { return door.metrics.silent.increment(1) };
-            let phase = Arc::new(Phase::default());
+            let phase = Arc::new(Phase::new(door.leaving.clone()));
             let edge = door.edge(stream, peer, &phase);
             door.hand_over(edge, first, is_h2, peer, phase).await;
         }
         Some(acceptor) => {
             // Its own deadline bounds the handshake; the one for heads begins after it.
-            let phase = Arc::new(Phase::default());
+            let phase = Arc::new(Phase::new(door.leaving.clone()));
             phase.free();
             let edge = door.edge(stream, peer, &phase);
             match timeout(door.limits.handshake, acceptor.tls_handshake(edge)).await {
@@ -341,6 +387,7 @@ impl<A: App> Door<A> {
         EdgeIo::new(stream, peer, self.address, Arc::clone(phase), self.limits, self.connections.signals.told())
     }
 
+    /// That a connection which has said nothing is to end, and had the time to.
     async fn idle_close(&self) {
         let mut changed = self.connections.signals.subscribe();
         let told = self.connections.signals.told();
@@ -349,6 +396,7 @@ impl<A: App> Door<A> {
                 return;
             }
         }
+        sleep(ON_ITS_WAY).await;
     }
 
     /// The phase reaches pingora's hooks through the task; HTTP/2 streams run in tasks of their own, where it changes nothing.
@@ -363,7 +411,11 @@ impl<A: App> Door<A> {
             let (refuse, phase) = (Arc::clone(&self.refuse), Arc::clone(&phase));
             Box::new(H1::new(stream, &first, (self.address, peer), refuse, phase, self.limits))
         };
-        let finish: ShutdownWatch = self.connections.finish.subscribe();
+        let mut finish: ShutdownWatch = self.connections.finish.subscribe();
+        if *finish.borrow() {
+            // Of what was said before it began to listen, pingora's HTTP/2 would hear nothing.
+            finish.mark_changed();
+        }
         phase::scope(phase, self.app.process_new(stream, &finish)).await;
     }
 }

@@ -266,6 +266,9 @@ impl ProxyHttp for Proxy {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             phase::upgraded();
         }
+        if phase::is_last_answer() {
+            session.set_keepalive(None);
+        }
         let knows_chunks = session.req_header().version != http::Version::HTTP_10;
         if !knows_chunks && response.remove_header(&http::header::TRANSFER_ENCODING).is_some() {
             // The end of the connection ends the body (RFC 9112 section 6.3).

@@ -11,6 +11,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use anyhow::{Context, bail, ensure};
@@ -95,7 +96,7 @@ pub struct Report {
 struct Count {
     sent: usize,
     ok: usize,
-    /// Of these, on another connection, because the first one turned out to be closed before anything was sent.
+    /// How often one went to another connection, because the first one took no more.
     moved: usize,
 }
 
@@ -197,7 +198,8 @@ type Http2 = http2::SendRequest<Full<Bytes>>;
 /// One request after another.
 struct Worker {
     shared: Arc<Shared>,
-    http1: Option<Http1>,
+    /// With when it was used last.
+    http1: Option<(Http1, Instant)>,
     http2: Arc<tokio::sync::Mutex<Option<Http2>>>,
     moved: usize,
 }
@@ -295,18 +297,20 @@ impl Worker {
 
     async fn http1(&mut self, request: &Request<Full<Bytes>>) -> anyhow::Result<Answer> {
         loop {
-            let mut sender = match self.http1.take() {
-                Some(sender) => sender,
-                None => self.shared.open_1().await?,
+            let (mut sender, used) = match self.http1.take() {
+                Some(open) => open,
+                None => (self.shared.open_1().await?, Instant::now()),
             };
+            let idle = used.elapsed();
             if sender.ready().await.is_err() {
                 continue;
             }
             match sender.send_request(request.clone()).await {
-                Err(error) if error.is_canceled() => self.moved += 1,
+                Err(error) if is_unsent(&error) => self.moved += 1,
                 response => {
-                    let answer = read(response.context("no answer")?).await?;
-                    self.http1 = Some(sender);
+                    let response = response.with_context(|| format!("no answer after {} s idle", idle.as_secs()))?;
+                    let answer = read(response).await?;
+                    self.http1 = Some((sender, Instant::now()));
                     return Ok(answer);
                 }
             }
@@ -326,7 +330,7 @@ impl Worker {
                 continue;
             }
             match sender.send_request(request.clone()).await {
-                Err(error) if error.is_canceled() => self.moved += 1,
+                Err(error) if is_unsent(&error) => self.moved += 1,
                 response => return read(response.context("no answer")?).await,
             }
         }
@@ -358,6 +362,15 @@ impl Shared {
         tokio::spawn(connection);
         Ok(sender)
     }
+}
+
+/// Whether a request may go to another connection: it was not begun; or the other side has said that it has not looked
+/// at it, and that there is nothing wrong but that it leaves (GOAWAY, RFC 9113 section 6.8).
+fn is_unsent(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    let has_left =
+        |cause: &h2::Error| cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR);
+    error.is_canceled() || cause.is_some_and(has_left)
 }
 
 /// Fields, body and trailers of an answer that was good.

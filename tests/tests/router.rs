@@ -10,6 +10,8 @@ mod balancing;
 mod changes;
 #[path = "router/clients.rs"]
 mod clients;
+#[path = "router/leaving.rs"]
+mod leaving;
 #[path = "router/loss.rs"]
 mod loss;
 #[path = "router/protocols.rs"]

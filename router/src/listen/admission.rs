@@ -66,6 +66,13 @@ impl Room {
         Some(Place { _all: all, _here: here })
     }
 
+    /// None where there is none now.
+    pub(super) fn free_place(&self) -> Option<Place> {
+        let here = Arc::clone(&self.here).try_acquire_owned().ok()?;
+        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Place { _all: all, _here: here })
+    }
+
     /// None where the client has too many.
     pub(super) fn count(&self, client: IpAddr) -> Option<Counted> {
         let client = one_client(client);

@@ -23,10 +23,10 @@ use pingora_core::protocols::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
-use super::{Limits, phase::Phase, signals::Told};
+use super::{Limits, ON_ITS_WAY, phase::Phase, signals::Told};
 
 pub(super) struct EdgeIo {
     stream: TcpStream,
@@ -36,6 +36,10 @@ pub(super) struct EdgeIo {
     told: Told,
     /// Set where the client has closed its sending side while an answer was under way: until when it is waited for.
     half_closed: Option<Pin<Box<Sleep>>>,
+    /// When it was sent something, or accepted.
+    active: Instant,
+    /// Set where idle clients are to end: until when this one's next request is waited for.
+    last_request: Option<Pin<Box<Sleep>>>,
 }
 
 impl EdgeIo {
@@ -53,7 +57,9 @@ impl EdgeIo {
         // The cells are new and so empty.
         let _ = digest.peer_addr.set(Some(peer.into()));
         let _ = digest.local_addr.set(Some(bound.into()));
-        Self { stream, digest: Arc::new(digest), phase, limits, told, half_closed: None }
+        let (half_closed, last_request) = (None, None);
+        let active = Instant::now();
+        Self { stream, digest: Arc::new(digest), phase, limits, told, half_closed, active, last_request }
     }
 
     /// The end of the stream, but not before the client had time to take its answer: a client that has
@@ -67,8 +73,17 @@ impl EdgeIo {
         Poll::Ready(Ok(()))
     }
 
+    /// The end of the stream, but not before the client had time to send what crosses with it. To close on a request
+    /// is to lose it: nobody could tell the client whether it was done.
+    fn poll_idle_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let until = self.active + ON_ITS_WAY;
+        ready!(self.last_request.get_or_insert_with(|| Box::pin(sleep_until(until))).as_mut().poll(context));
+        Poll::Ready(Ok(()))
+    }
+
     /// What is taken shows that the client is there.
     fn was_written(&mut self) {
+        self.active = Instant::now();
         if self.half_closed.is_some() {
             self.half_closed = Some(Box::pin(sleep(self.limits.half_closed)));
         }
@@ -98,7 +113,7 @@ impl AsyncRead for EdgeIo {
             // Who is told something is woken by the task that serves the connection.
             Poll::Pending if self.told.is_cancelled() => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
             // To the reader this looks like a client that has gone, which an idle one may at any time.
-            Poll::Pending if self.phase.is_idle() && self.told.idle_close() => Poll::Ready(Ok(())),
+            Poll::Pending if self.phase.is_idle() && self.told.idle_close() => self.poll_idle_close(context),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -240,10 +255,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_idle_client_is_let_go_when_idle_ones_are_to_end() {
-        let (_client, mut edge, signals) = asked(Duration::from_secs(3600)).await;
+        let (mut client, mut edge, signals) = asked(Duration::from_secs(3600)).await;
         signals.close_idle();
         assert!(is_silent(&mut edge).await, "its answer is under way");
         edge.phase.idle();
+        // It was just told something, and may have begun to ask the next thing.
+        client.write_all(b"next").await.expect("sent");
+        let mut next = [0; 4];
+        edge.read_exact(&mut next).await.expect("its next request");
         let end = timeout(Duration::from_secs(10), edge.read(&mut [0; 8])).await.expect("an end");
         assert_eq!(end.expect("no error"), 0);
     }

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use super::signals::Leaving;
+
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const FREE: u8 = 2;
@@ -16,44 +18,51 @@ const TUNNEL: u8 = 4;
 
 /// Written by the connection's own task, and read by it.
 #[derive(Debug, Default)]
-pub(crate) struct Phase(AtomicU8);
+pub(crate) struct Phase {
+    at: AtomicU8,
+    leaving: Leaving,
+}
 
 tokio::task_local! {
     static PHASE: Arc<Phase>;
 }
 
 impl Phase {
+    pub(super) fn new(leaving: Leaving) -> Self {
+        Self { at: AtomicU8::new(IDLE), leaving }
+    }
+
     /// Between requests: nothing is due, and the connection may be closed.
     pub(crate) fn idle(&self) {
-        self.0.store(IDLE, Relaxed);
+        self.at.store(IDLE, Relaxed);
     }
 
     /// A request has begun.
     pub(crate) fn head(&self) {
-        self.0.store(HEAD, Relaxed);
+        self.at.store(HEAD, Relaxed);
     }
 
     /// Nothing is due here: a handshake, a body, or HTTP/2, which has timers of its own.
     pub(crate) fn free(&self) {
-        self.0.store(FREE, Relaxed);
+        self.at.store(FREE, Relaxed);
     }
 
     /// A request is read to its end, and only its answer is under way: a client may close its sending side.
     pub(crate) fn answer(&self) {
-        self.0.store(ANSWER, Relaxed);
+        self.at.store(ANSWER, Relaxed);
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.0.load(Relaxed) == IDLE
+        self.at.load(Relaxed) == IDLE
     }
 
     pub(crate) fn is_answer(&self) -> bool {
-        self.0.load(Relaxed) == ANSWER
+        self.at.load(Relaxed) == ANSWER
     }
 
     /// Whether the connection carries another protocol.
     pub(crate) fn is_tunnel(&self) -> bool {
-        self.0.load(Relaxed) == TUNNEL
+        self.at.load(Relaxed) == TUNNEL
     }
 }
 
@@ -65,7 +74,12 @@ pub(crate) async fn scope<F: Future>(phase: Arc<Phase>, serve: F) -> F::Output {
 
 /// To be called when the answer is that the protocol changes.
 pub fn upgraded() {
-    let _ = PHASE.try_with(|phase| phase.0.store(TUNNEL, Relaxed));
+    let _ = PHASE.try_with(|phase| phase.at.store(TUNNEL, Relaxed));
+}
+
+/// Whether the answer that is about to begin is the last one of its connection, because the router leaves.
+pub fn is_last_answer() -> bool {
+    PHASE.try_with(|phase| phase.leaving.is_set()).unwrap_or(false)
 }
 
 /// To be called when a request is done.

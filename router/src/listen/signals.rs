@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
 };
 
 use tokio::sync::watch;
@@ -10,6 +10,21 @@ use tokio::sync::watch;
 const OPEN: u8 = 0;
 const CLOSE_IDLE: u8 = 1;
 const CANCEL: u8 = 2;
+
+/// That the router is about to end, told to all connections of the process while it still accepts others: what an
+/// HTTP/1 connection is answered from now on is the last on it, so that none is left by the time they are closed.
+#[derive(Clone, Debug, Default)]
+pub struct Leaving(Arc<AtomicBool>);
+
+impl Leaving {
+    pub fn set(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
 
 /// The teller.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::{Reply, context::Context, headers::X_REQUEST_ID};
+use crate::listen::phase;
 
 pub(super) const SERVER: &str = "doorward";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -48,6 +49,9 @@ pub(super) fn last(status: u16, why: &str, id: &str) -> Vec<u8> {
 /// pingora's own error answers close the connection, which costs the next request a TLS handshake.
 pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Reply) -> Result<()> {
     let Reply { status, why, location } = reply;
+    if phase::is_last_answer() {
+        session.set_keepalive(None);
+    }
     let id = context.request_id.clone();
     let body = why.as_ref().map(|why| page(status, why, context.request_id())).unwrap_or_default();
     if context.error.is_none() {

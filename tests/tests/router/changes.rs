@@ -1,14 +1,9 @@
-//! What changes while requests run: endpoints, manifests, listeners, and the end.
+//! What changes while requests run: endpoints, manifests, listeners.
 
-use std::process::Stdio;
-
-use futures::{SinkExt, StreamExt};
 use tests::{
     Home, eventually,
     home::{app, classes, ingress, service, slices},
 };
-
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::{Backends, field};
 
@@ -101,62 +96,4 @@ spec: {parentRefs: [{name: home}], rules: [{backendRefs: [{name: web, port: 80}]
     home.delete("gateway.yaml");
     becomes("000");
     assert_eq!(home.status(21, "http://app.home.example/"), "200");
-}
-
-#[test]
-fn sigterm_lets_the_running_request_finish_and_ends_with_success() {
-    let home = Home::new();
-    let backends = Backends::new();
-    let web = backends.start(&home, "web");
-    home.apply("app.yaml", &app(&[web]));
-    let mut router = home.start("router");
-    let slow = std::process::Command::new("curl")
-        .args(["-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", "http://app.home.example/slow/4000"])
-        .args(home.connect_to(21))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("curl is installed");
-    eventually("the running request", || {
-        let metrics = home.admin("router", "/metrics");
-        if metrics.contains(&format!("doorward_connections_open{{address=\"{}\"}} 1", home.socket(21, 8080))) {
-            Ok(())
-        } else {
-            Err(metrics)
-        }
-    });
-    router.terminate();
-    eventually("closed doors", || match home.status(21, "http://app.home.example/").as_str() {
-        "000" => Ok(()),
-        other => Err(other.to_owned()),
-    });
-    let answer = slow.wait_with_output().expect("curl ends");
-    assert_eq!(String::from_utf8_lossy(&answer.stdout), "200", "{}", router.log());
-    assert!(router.wait().success(), "{}", router.log());
-    assert!(router.log().contains("left"), "{}", router.log());
-}
-
-#[test]
-fn a_websocket_stays_until_the_drain_timeout_and_its_end_is_logged() {
-    let home = Home::new();
-    let backends = Backends::new();
-    let web = backends.start(&home, "web");
-    home.write("doorward.yaml", &home.read("doorward.yaml").replace("timeout: 10", "timeout: 5"));
-    home.apply("app.yaml", &app(&[web]));
-    let mut router = home.start("router");
-    backends.0.block_on(async {
-        let stream = tokio::net::TcpStream::connect(home.socket(21, tests::home::HTTP)).await.expect("open");
-        let (mut socket, _) = tokio_tungstenite::client_async("ws://app.home.example/ws", stream).await.expect("a 101");
-        router.terminate();
-        eventually("closed doors", || match home.status(21, "http://app.home.example/").as_str() {
-            "000" => Ok(()),
-            other => Err(other.to_owned()),
-        });
-        socket.send(Message::text("still here")).await.expect("sent");
-        assert_eq!(socket.next().await.expect("open").expect("a message"), Message::text("still here"));
-        assert!(!matches!(socket.next().await, Some(Ok(_))), "the timeout ends it");
-    });
-    assert!(router.wait().success(), "{}", router.log());
-    let log = router.log();
-    let line = log.lines().find(|line| line.contains("\"/ws\"")).unwrap_or_default();
-    assert!(line.contains("\"status\":101"), "{log}");
 }

@@ -140,7 +140,7 @@ fn no_request_is_lost_while_two_routers_are_restarted_in_turn() {
     let homes = Arc::new([Home::new(), Home::new()]);
     for home in &*homes {
         home.configure("defaultCertificate: default/home-tls");
-        home.write("doorward.yaml", &home.read("doorward.yaml").replace("delay: 0", "delay: 1"));
+        home.write("doorward.yaml", &home.read("doorward.yaml").replace("delay: 0", "delay: 2"));
     }
     let pem = serve(&[&homes[0], &homes[1]]);
     Runtime::new().expect("a runtime").block_on(async {
