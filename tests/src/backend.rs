@@ -32,6 +32,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    runtime::Runtime,
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -42,7 +43,50 @@ use tokio_rustls::{
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite::handshake::derive_accept_key, tungstenite::protocol::Role};
 
+use crate::{Home, certificate};
+
 type Body = BoxBody<Bytes, Infallible>;
+
+/// Backends of one test; they live as long as this.
+pub struct Backends(pub Runtime);
+
+impl Default for Backends {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Backends {
+    /// # Panics
+    /// When there can be no threads.
+    pub fn new() -> Self {
+        Self(Runtime::new().expect("a runtime"))
+    }
+
+    /// Answers with `name`, on a free port of the home's address `.10`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn start(&self, home: &Home, name: &str) -> SocketAddr {
+        self.0.block_on(serve(home.socket(10, 0), name)).expect("a free port")
+    }
+
+    /// The same behind TLS, with a certificate that nobody knows.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub fn start_tls(&self, home: &Home, name: &str) -> SocketAddr {
+        self.start_tls_as(home, name, &certificate(&["nobody.example"]))
+    }
+
+    /// The same with a certificate and its key.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub fn start_tls_as(&self, home: &Home, name: &str, identity: &(String, String)) -> SocketAddr {
+        self.0.block_on(serve_tls(home.socket(10, 0), name, identity)).expect("a free port")
+    }
+}
 
 /// Serves in the background for as long as the runtime lives; `name` tells backends apart.
 ///
@@ -123,6 +167,7 @@ pub(crate) async fn answer(name: String, request: Request<Incoming>) -> Result<R
     }
     Ok(match path.as_str() {
         "/stream" => stream(request.into_body()),
+        "/endless" => endless(),
         "/count" => {
             let mut body = request.into_body();
             let mut count = 0;
@@ -220,6 +265,13 @@ fn stream(body: Incoming) -> Response<Body> {
         let chunk = Bytes::from(format!("chunk {number}\n"));
         Some((Ok::<_, Infallible>(Frame::data(chunk)), (body, number + 1)))
     });
+    Response::new(BodyExt::boxed(StreamBody::new(chunks)))
+}
+
+/// More than anybody reads.
+fn endless() -> Response<Body> {
+    let chunks =
+        futures::stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b'x'; 16 << 10]))));
     Response::new(BodyExt::boxed(StreamBody::new(chunks)))
 }
 

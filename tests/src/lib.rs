@@ -9,6 +9,7 @@ pub mod fuzz;
 pub mod home;
 pub mod pod;
 mod program;
+pub mod raw;
 pub mod tls;
 pub mod traffic;
 

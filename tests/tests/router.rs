@@ -31,32 +31,11 @@ use std::{
     sync::Arc,
 };
 
-use tests::{Home, PATIENCE, backend, certificate};
-use tokio::runtime::Runtime;
-
-/// Backends of one test; they live as long as this.
-struct Backends(Runtime);
-
-impl Backends {
-    fn new() -> Self {
-        Self(Runtime::new().expect("a runtime"))
-    }
-
-    /// Answers with `name`, on a free port of the home's address `.10`.
-    fn start(&self, home: &Home, name: &str) -> SocketAddr {
-        self.0.block_on(backend::serve(home.socket(10, 0), name)).expect("a free port")
-    }
-
-    /// The same behind TLS, with a certificate that nobody knows.
-    fn start_tls(&self, home: &Home, name: &str) -> SocketAddr {
-        self.start_tls_as(home, name, &certificate(&["nobody.example"]))
-    }
-
-    /// The same with a certificate and its key.
-    fn start_tls_as(&self, home: &Home, name: &str, identity: &(String, String)) -> SocketAddr {
-        self.0.block_on(backend::serve_tls(home.socket(10, 0), name, identity)).expect("a free port")
-    }
-}
+use tests::{
+    Home,
+    backend::Backends,
+    raw::{raw, read_all},
+};
 
 /// A backend that reads the head of a request, says `answer` whatever it was, and closes.
 fn answers_once(home: &Home, answer: &'static str) -> SocketAddr {
@@ -90,20 +69,6 @@ fn read_head(stream: &mut (impl Read + ?Sized)) -> Option<String> {
         head.push(byte[0]);
     }
     Some(String::from_utf8_lossy(&head).into_owned())
-}
-
-/// A connection to a door for bytes that no client library would send.
-fn raw(home: &Home, last: u8) -> TcpStream {
-    let stream = TcpStream::connect(home.socket(last, tests::home::HTTP)).expect("open");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    stream
-}
-
-/// Everything until the other side closes.
-fn read_all(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).expect("an end in time");
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Which backend answered, and with what it was asked; from the body of an answer.

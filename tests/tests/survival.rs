@@ -21,10 +21,11 @@ use std::{
 };
 
 use tests::{
-    Home, PATIENCE, Program,
+    Home, Program,
     dns::{A, Asker},
     home::{DNS, classes, ingress, number_of_process, service},
     output,
+    raw::connect,
 };
 
 /// A gateway that answers for `app` with the address that ends in `.21`, and for every name below `apps`.
@@ -106,18 +107,6 @@ fn configure(home: &Home, what: &str, instead: &str) {
     let text = home.read("doorward.yaml");
     assert!(text.contains(what), "{text}");
     home.write("doorward.yaml", &text.replace(what, instead));
-}
-
-/// The standard library connects from no address of the caller's choice.
-fn connect(from: SocketAddr, to: SocketAddr) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.bind(&from.into()).expect("an address of this machine");
-    socket.connect(&to.into()).expect("a connection");
-    let stream = TcpStream::from(socket);
-    stream.set_nodelay(true).expect("an option");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-    stream
 }
 
 /// A number that somebody may set to have more done, or less.
