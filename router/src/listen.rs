@@ -65,7 +65,8 @@ pub struct Limits {
     /// Of these, by one client (an address of IPv4, a /64 of IPv6). Where nodes hide clients from the router, they
     /// are all one, and those whose word about their clients is believed are many: they are not counted.
     pub of_one_client: usize,
-    /// For a whole HTTP/1 request head, from its first byte, and for the first bytes of a connection.
+    /// For a whole HTTP/1 request head, from its first byte, and for the first bytes of a connection: in the clear, and
+    /// of HTTP/2.
     pub head: Duration,
     pub handshake: Duration,
     /// How long an HTTP/1 client that has closed its sending side waits for the next byte of its answer.
@@ -406,7 +407,7 @@ impl<A: App> Door<A> {
     {
         let stream: Stream = if is_h2 {
             phase.free();
-            Box::new(H2::new(stream, first, self.metrics.flood.clone()))
+            Box::new(H2::new(stream, first, self.limits.head, &self.metrics))
         } else {
             let (refuse, phase) = (Arc::clone(&self.refuse), Arc::clone(&phase));
             Box::new(H1::new(stream, &first, (self.address, peer), refuse, phase, self.limits))

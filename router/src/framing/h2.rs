@@ -2,8 +2,9 @@
 //!
 //! Each frame that costs its sender next to nothing and the receiver work (resets, pings, settings,
 //! priorities, empty data …) takes one from an allowance that grows with time; window updates from another one
-//! that grows with what was sent to the client. Who has used it up is cut off. CVE-2019-9512 to -9518,
-//! CVE-2023-44487, CVE-2024-27316, CVE-2025-8671.
+//! that grows with what was sent to the client. So does each stream that we have to reset, which a client can bring
+//! about by what it gets wrong. Who has used it up is cut off. CVE-2019-9512 to -9518, CVE-2023-44487,
+//! CVE-2024-27316, CVE-2025-8671.
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
 const PING: u8 = 0x6;
 const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
@@ -71,13 +73,18 @@ impl Allowance {
     }
 
     /// To be called with everything that is sent to the client.
-    pub fn sent(&mut self, mut bytes: &[u8]) {
+    pub fn sent(&mut self, mut bytes: &[u8], age: Duration) -> Result<(), Flood> {
         while let Some(Frame { kind, length, .. }) = self.sent.next(&mut bytes) {
-            if matches!(kind, DATA | HEADERS) {
-                let more = UPDATES_PER_FRAME + length as u64 / BYTES_PER_UPDATE;
-                self.updates = (self.updates + more).min(UPDATES);
+            match kind {
+                DATA | HEADERS => {
+                    let more = UPDATES_PER_FRAME + length as u64 / BYTES_PER_UPDATE;
+                    self.updates = (self.updates + more).min(UPDATES);
+                }
+                RST_STREAM => self.spend_time(age)?,
+                _ => {}
             }
         }
+        Ok(())
     }
 
     fn spend(&mut self, Frame { kind, flags, length }: Frame, age: Duration) -> Result<(), Flood> {
@@ -154,7 +161,6 @@ impl Frames {
 mod tests {
     use super::*;
 
-    const RST_STREAM: u8 = 0x3;
     const SETTINGS: u8 = 0x4;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
@@ -214,18 +220,27 @@ mod tests {
         let mut allowance = opened();
         let (update, ping) = (frame(WINDOW_UPDATE, 0, &[0, 0, 16, 0]), frame(PING, 0, &[0; 8]));
         for _ in 0..10_000 {
-            allowance.sent(&frame(DATA, 0, &[0; 4096]));
+            allowance.sent(&frame(DATA, 0, &[0; 4096]), Duration::ZERO).expect("an answer");
             for acknowledged in [&update, &update, &ping] {
                 allowance.received(acknowledged, Duration::ZERO).expect("paid for");
             }
         }
         for _ in 0..10_000 {
-            allowance.sent(&frame(PING, 1, &[0; 8]));
+            allowance.sent(&frame(PING, 1, &[0; 8]), Duration::ZERO).expect("an answer");
         }
         assert!(
             taken(&ping, &mut allowance, 0).is_some_and(|most| most <= UPDATES as usize + 200),
             "an answered ping pays nothing"
         );
+    }
+
+    #[test]
+    fn who_has_its_streams_reset_is_cut_as_who_resets_them() {
+        let mut allowance = opened();
+        let reset = frame(RST_STREAM, 0, &[0; 4]);
+        let most = (0..).find(|_| allowance.sent(&reset, Duration::ZERO).is_err());
+        assert_eq!(most, Some(ALLOWANCE));
+        allowance.sent(&reset, Duration::from_secs(1)).expect("a second later");
     }
 
     #[test]

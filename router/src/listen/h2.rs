@@ -1,7 +1,9 @@
-//! An HTTP/2 connection, of which is counted what its client uses up.
+//! An HTTP/2 connection, whose client has to begin in time, and of which is counted what it uses up.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::Future,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -16,25 +18,63 @@ use pingora_core::protocols::{
     raw_connect::ProxyDigest,
     tls::{SslDigest, TlsRef},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
-use super::through::through;
-use crate::framing::h2::{Allowance, PREFACE};
+use super::{metrics::Metrics, through::through};
+use crate::framing::h2::{Allowance, Flood, PREFACE};
 
 pub(super) struct H2<S> {
     stream: S,
     /// Read before, and not handed over.
     first: Vec<u8>,
+    /// While the client has not sent all of its preface.
+    deadline: Option<Pin<Box<Sleep>>>,
+    received: usize,
     allowance: Allowance,
     since: Instant,
+    silent: Counter,
     floods: Counter,
 }
 
 through!(S; H2<S>);
 
 impl<S: IO> H2<S> {
-    pub(super) fn new(stream: S, first: Vec<u8>, floods: Counter) -> Self {
-        Self { stream, first, allowance: Allowance::default(), since: Instant::now(), floods }
+    /// `limit` is for the preface: without it no timer of pingora's runs.
+    pub(super) fn new(stream: S, first: Vec<u8>, limit: Duration, metrics: &Metrics) -> Self {
+        let deadline = (first.len() < PREFACE.len()).then(|| Box::pin(sleep(limit)));
+        Self {
+            stream,
+            first,
+            deadline,
+            received: 0,
+            allowance: Allowance::default(),
+            since: Instant::now(),
+            silent: metrics.silent.clone(),
+            floods: metrics.flood.clone(),
+        }
+    }
+
+    fn poll_stream(&mut self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match (Pin::new(&mut self.stream).poll_read(context, out), &mut self.deadline) {
+            (Poll::Pending, Some(deadline)) => {
+                ready!(deadline.as_mut().poll(context));
+                self.silent.increment(1);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            (read, _) => read,
+        }
+    }
+
+    fn sent(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.allowance.sent(bytes, self.since.elapsed()).map_err(|flood| self.cut(flood))
+    }
+
+    fn cut(&self, flood: Flood) -> io::Error {
+        self.floods.increment(1);
+        io::Error::new(io::ErrorKind::ConnectionAborted, flood)
     }
 }
 
@@ -43,16 +83,17 @@ impl<S: IO> AsyncRead for H2<S> {
         let this = &mut *self;
         let before = out.filled().len();
         if this.first.is_empty() {
-            ready!(Pin::new(&mut this.stream).poll_read(context, out))?;
+            ready!(this.poll_stream(context, out))?;
         } else {
             let rest = this.first.split_off(this.first.len().min(out.remaining()));
             out.put_slice(&std::mem::replace(&mut this.first, rest));
         }
         let new = out.filled().get(before..).unwrap_or_default();
-        this.allowance.received(new, this.since.elapsed()).map_err(|flood| {
-            this.floods.increment(1);
-            io::Error::new(io::ErrorKind::ConnectionAborted, flood)
-        })?;
+        if this.deadline.is_some() {
+            this.received += new.len();
+            this.deadline.take_if(|_| this.received >= PREFACE.len());
+        }
+        this.allowance.received(new, this.since.elapsed()).map_err(|flood| this.cut(flood))?;
         Poll::Ready(Ok(()))
     }
 }
@@ -60,7 +101,7 @@ impl<S: IO> AsyncRead for H2<S> {
 impl<S: IO> AsyncWrite for H2<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        self.allowance.sent(bytes.get(..count).unwrap_or_default());
+        self.sent(bytes.get(..count).unwrap_or_default())?;
         Poll::Ready(Ok(count))
     }
 
@@ -73,7 +114,7 @@ impl<S: IO> AsyncWrite for H2<S> {
         let mut left = count;
         for slice in slices {
             let sent = left.min(slice.len());
-            self.allowance.sent(slice.get(..sent).unwrap_or_default());
+            self.sent(slice.get(..sent).unwrap_or_default())?;
             left -= sent;
         }
         Poll::Ready(Ok(count))
