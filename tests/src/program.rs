@@ -72,6 +72,14 @@ impl Program {
         self.status("VmHWM:")
     }
 
+    /// From now on, [`Self::peak_memory`] is of what follows (proc(5), `clear_refs`).
+    ///
+    /// # Panics
+    /// When the system does not let us.
+    pub fn forget_peak_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("a process of our own");
+    }
+
     /// The memory that is resident now, in KiB.
     pub fn memory(&self) -> u64 {
         self.status("VmRSS:")

@@ -1,0 +1,137 @@
+//! Clients that begin and do not go on: each ends after a while, or costs little for as long as it stays.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use tests::{PATIENCE, eventually};
+
+use crate::{
+    Besieged,
+    bystander::served_meanwhile,
+    floods::growth,
+    frames::{END_HEADERS, END_STREAM, Http2, INITIAL_WINDOW, RST_STREAM, WINDOW_UPDATE, frame, request, tls},
+};
+
+/// As many as HTTP/2 lets a client have at once.
+const STREAMS: u32 = 100;
+/// What a client may take that is given a minute for each of its reads and writes.
+const MINUTES: Duration = Duration::from_secs(150);
+
+/// The end of a connection on which nothing more is to come; a reset is one, too.
+fn is_at_end(stream: &mut impl Read) -> bool {
+    loop {
+        match stream.read(&mut [0; 4096]) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+}
+
+#[test]
+fn one_that_says_nothing_is_let_go() {
+    let mut besieged = Besieged::start();
+    let plain = besieged.connect(1);
+    let before_tls = besieged.connect_tls(2);
+    let mut in_hello = besieged.connect_tls(3);
+    // A record of a handshake of which no more comes.
+    in_hello.write_all(&[22, 3, 1, 2, 0, 1]).expect("sent");
+    let mut in_preface = besieged.connect(4);
+    in_preface.write_all(b"PRI * HTTP/2.0\r\n").expect("sent");
+    let after_alpn = tls(&besieged, besieged.connect_tls(5), b"h2");
+    let mut in_tls_preface = tls(&besieged, besieged.connect_tls(6), b"h2");
+    in_tls_preface.write_all(b"PRI * HTTP/2.0\r\n").and_then(|()| in_tls_preface.flush()).expect("sent");
+    let mut mute: [(&str, Box<dyn Read>); 6] = [
+        ("in the clear", Box::new(plain)),
+        ("before TLS", Box::new(before_tls)),
+        ("within a ClientHello", Box::new(in_hello)),
+        ("within a preface", Box::new(in_preface)),
+        ("after TLS has agreed on HTTP/2", Box::new(after_alpn)),
+        ("within a preface over TLS", Box::new(in_tls_preface)),
+    ];
+    served_meanwhile(&besieged, "mute clients", || {
+        for (what, stream) in &mut mute {
+            assert!(is_at_end(stream), "{what}: open after {PATIENCE:?}");
+        }
+    });
+    let why = |why: &str| besieged.metric("doorward_connections_refused_total", &[&format!("why=\"{why}\"")]);
+    assert_eq!((why("silent"), why("handshake_timeout")), (4, 2));
+    besieged.assert_unharmed();
+}
+
+#[test]
+fn clients_that_do_not_read_cost_little_and_hold_up_nobody() {
+    let mut besieged = Besieged::start();
+    served_meanwhile(&besieged, "clients that do not read", || {
+        let mut open: Vec<Http2> = Vec::new();
+        let mut streams: Vec<TcpStream> = Vec::new();
+        let grown = growth(&besieged.router, || {
+            for (name, windows) in [("without windows", 0), ("with large windows", i32::MAX.cast_unsigned())] {
+                let grown = growth(&besieged.router, || {
+                    let mut connection = Http2::h2c(&besieged, &[(INITIAL_WINDOW, windows)]);
+                    // That of the connection, which settings do not change.
+                    let mut requests =
+                        frame(WINDOW_UPDATE, 0, 0, &(windows.max(1 << 16) - (1 << 16)).max(1).to_be_bytes());
+                    for stream in (1..).step_by(2).take(STREAMS as usize) {
+                        requests.extend(request(END_HEADERS | END_STREAM, stream, "GET", "/endless", &[]));
+                    }
+                    connection.send(&requests);
+                    quiet(&besieged);
+                    open.push(connection);
+                });
+                println!("FIGURE {STREAMS} HTTP/2 downloads that nobody reads, {name}: {grown} KiB");
+            }
+            let grown = growth(&besieged.router, || {
+                for number in 0..STREAMS {
+                    let mut stream = besieged.connect(10 + number as u8);
+                    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: app.home.example\r\n\r\n").expect("sent");
+                    streams.push(stream);
+                }
+                quiet(&besieged);
+            });
+            println!("FIGURE {STREAMS} HTTP/1 downloads that nobody reads: {grown} KiB");
+        });
+        assert!(grown < 64 << 10, "{grown} KiB");
+    });
+    besieged.assert_unharmed();
+}
+
+/// Waits until the downloads that were asked for fill all buffers: then nothing more is sent.
+fn quiet(besieged: &Besieged) {
+    let mut last = 0;
+    eventually("an end of what is taken from the backend", || {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = besieged.router.memory();
+        if std::mem::replace(&mut last, now) == now { Ok(()) } else { Err(now) }
+    });
+}
+
+#[test]
+#[ignore = "takes a minute: cargo test -p tests --test attack -- --ignored"]
+fn one_that_stops_within_a_request_is_let_go_after_a_minute() {
+    let mut besieged = Besieged::start();
+    let mut reader = besieged.connect(1);
+    reader.write_all(b"GET /endless HTTP/1.1\r\nHost: app.home.example\r\n\r\n").expect("sent");
+    let mut sender = besieged.connect(2);
+    let head = "POST /count HTTP/1.1\r\nHost: app.home.example\r\nContent-Length: 10\r\n\r\nhalf";
+    sender.write_all(head.as_bytes()).expect("sent");
+    let mut silent = tls(&besieged, besieged.connect_tls(3), b"http/1.1");
+    let mut without_window = Http2::h2c(&besieged, &[(INITIAL_WINDOW, 0)]);
+    without_window.send(&request(END_HEADERS | END_STREAM, 1, "GET", "/endless", &[]));
+
+    let lines = |besieged: &Besieged| besieged.router.log().matches("\"request_id\"").count();
+    tests::within(MINUTES, "the end of three requests", || match lines(&besieged) {
+        3 => Ok(()),
+        other => Err(other),
+    });
+    assert!(is_at_end(&mut reader), "it did not read");
+    assert!(is_at_end(&mut sender), "it did not send");
+    assert!(is_at_end(&mut silent), "it said nothing");
+    let reset = std::iter::from_fn(|| without_window.receive().ok()).find(|(kind, ..)| *kind == RST_STREAM);
+    assert!(reset.is_some(), "it gave no window");
+    println!("{}", besieged.router.log());
+    besieged.assert_unharmed();
+}
