@@ -7,10 +7,14 @@ mod bystander;
 mod floods;
 #[path = "attack/frames.rs"]
 mod frames;
+#[path = "attack/recorder.rs"]
+mod recorder;
+#[path = "attack/refusals.rs"]
+mod refusals;
 #[path = "attack/stalls.rs"]
 mod stalls;
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use tests::{
     Home, Program,
@@ -19,6 +23,8 @@ use tests::{
     home::{HTTP, HTTPS, app},
     raw, tls_secret,
 };
+
+use self::recorder::Recorder;
 
 /// A router that serves `app.home.example` by one backend, over HTTP and HTTPS.
 struct Besieged {
@@ -32,9 +38,20 @@ struct Besieged {
 impl Besieged {
     fn start() -> Self {
         let (home, backends) = (Home::new(), Backends::new());
-        home.configure("defaultCertificate: default/home-tls");
         let web = backends.start(&home, "web");
-        home.apply("app.yaml", &[app(&[web]), secret(&home)].concat());
+        Self::start_in(home, backends, web)
+    }
+
+    /// The same in front of a backend that keeps what it is sent.
+    fn before(recorder: impl FnOnce(&Home) -> Recorder) -> (Self, Recorder) {
+        let home = Home::new();
+        let recorder = recorder(&home);
+        (Self::start_in(home, Backends::new(), recorder.address), recorder)
+    }
+
+    fn start_in(home: Home, backends: Backends, backend: SocketAddr) -> Self {
+        home.configure("defaultCertificate: default/home-tls");
+        home.apply("app.yaml", &[app(&[backend]), secret(&home)].concat());
         Self { router: home.start("router"), backends, home }
     }
 
