@@ -44,7 +44,7 @@ pub enum Refusal {
     LengthRequired,
     #[error("the methods CONNECT and TRACE are not served")]
     Method,
-    #[error("the path has a control character, a space, a backslash or a character beyond ASCII")]
+    #[error("the path or the query has a character that is to be percent-encoded, or a backslash")]
     PathCharacter,
     #[error("the path has a dot segment")]
     PathDotSegment,

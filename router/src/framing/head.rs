@@ -215,7 +215,8 @@ fn request_line(line: &[u8]) -> Result<(&str, &str, bool), Refusal> {
     if target.len() > TARGET_BYTES {
         return Err(Refusal::TargetTooLong);
     }
-    if !target.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\')) {
+    let (path, query) = target.split_at_checked(target.find('?').unwrap_or(target.len())).unwrap_or_default();
+    if !path.bytes().all(is_in_path) || !query.bytes().all(is_in_query) {
         return Err(Refusal::PathCharacter);
     }
     Ok((method, target, is_http_10))
@@ -284,6 +285,15 @@ static TOKEN: [bool; 256] = {
     }
     table
 };
+
+/// What RFC 3986 allows in a path, and of the rest what servers take as it is. `http::Uri` takes no more than that.
+fn is_in_path(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\' | b'<' | b'>' | b'`')
+}
+
+fn is_in_query(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\' | b'<' | b'>' | b'"')
+}
 
 /// RFC 9110 section 5.5, with the obsolete text beyond ASCII that servers do send.
 pub(super) fn is_in_value(byte: u8) -> bool {
