@@ -8,7 +8,7 @@ use std::{
 };
 
 use metrics::{Counter, counter};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::metrics::LOG_LINES_LOST;
 
@@ -17,7 +17,7 @@ const WAITING: usize = 4096;
 /// How long the last lines may take at the end of the program.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// What is said of a request. Field names follow what homelab dashboards already read.
+/// What is said of a request, in less than 2 KiB whatever the client has sent. Field names follow what homelab dashboards already read.
 #[derive(Debug, Default, Serialize)]
 pub struct Line<'a> {
     /// RFC 3339, UTC, when the request began.
@@ -25,13 +25,13 @@ pub struct Line<'a> {
     pub request_id: &'a str,
     pub entry_point: &'a str,
     pub remote_addr: String,
-    #[serde(skip_serializing_if = "str::is_empty")]
+    #[serde(skip_serializing_if = "str::is_empty", serialize_with = "at_most::<24, _>")]
     pub method: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub vhost: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
+    #[serde(skip_serializing_if = "str::is_empty", serialize_with = "at_most::<448, _>")]
     pub path: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
+    #[serde(skip_serializing_if = "str::is_empty", serialize_with = "at_most::<256, _>")]
     pub request_query: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub request_proto: &'a str,
@@ -45,13 +45,46 @@ pub struct Line<'a> {
     pub route: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
-    #[serde(skip_serializing_if = "str::is_empty")]
+    #[serde(skip_serializing_if = "str::is_empty", serialize_with = "at_most::<160, _>")]
     pub http_user_agent: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
+    #[serde(skip_serializing_if = "str::is_empty", serialize_with = "at_most::<160, _>")]
     pub http_referrer: &'a str,
     /// Why the router itself answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_at_most::<256, _>")]
     pub error: Option<&'a str>,
+}
+
+/// What a client has made up may be as long as it likes, and a line may not.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn at_most<const BYTES: usize, S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
+    match beginning(text, BYTES) {
+        whole if whole.len() == text.len() => serializer.serialize_str(whole),
+        part => serializer.collect_str(&format_args!("{part}…")),
+    }
+}
+
+fn some_at_most<const BYTES: usize, S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
+    at_most::<BYTES, S>(&text.unwrap_or_default(), serializer)
+}
+
+/// As much as fits into so many bytes of JSON, where some characters need more than their own.
+fn beginning(text: &str, bytes: usize) -> &str {
+    let mut left = bytes;
+    let end = text.char_indices().find_map(|(at, character)| {
+        let needed = match character {
+            '"' | '\\' => 2,
+            '\0'..='\x1f' => 6,
+            _ => character.len_utf8(),
+        };
+        match left.checked_sub(needed) {
+            Some(rest) => {
+                left = rest;
+                None
+            }
+            None => Some(at),
+        }
+    });
+    text.get(..end.unwrap_or(text.len())).unwrap_or_default()
 }
 
 #[derive(Clone)]
@@ -115,5 +148,37 @@ fn write_all(waiting: &Receiver<ToWrite>) {
             }
         }
         let _ = out.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_short_and_one_line_whatever_the_client_has_sent() {
+        for text in ["a", "\"", "\\", "\n", "\u{1}", "\u{e4}", "\u{1f600}", "\u{7f}"] {
+            let long = text.repeat(10_000);
+            let line = Line {
+                time: "2026-11-29T19:06:34.592Z",
+                request_id: "9443e5773047f2a7",
+                entry_point: "lan",
+                remote_addr: "2001:db8:1111:2222:3333:4444:5555:6666".to_owned(),
+                method: &long,
+                vhost: &"a".repeat(253),
+                path: &long,
+                request_query: &long,
+                request_proto: "HTTP/1.1",
+                http_user_agent: &long,
+                http_referrer: &long,
+                error: Some(&long),
+                ..Line::default()
+            };
+            let json = serde_json::to_string(&line).expect("can be written");
+            assert!(json.len() < 2 << 10 && !json.contains('\n'), "{}: {json}", json.len());
+            let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+            assert!(read["path"].as_str().is_some_and(|path| path.ends_with('…')), "{json}");
+        }
+        assert_eq!(beginning("short", 5), "short");
     }
 }
