@@ -11,7 +11,7 @@ ci:
 # Format, then lint as CI does
 lint:
     cargo fmt --all
-    cargo clippy --workspace --all-targets --features tests/cluster -- -D warnings
+    cargo clippy --workspace --all-targets --features tests/cluster,tests/h2spec -- -D warnings
 
 # Unit, golden and process tests
 test:
