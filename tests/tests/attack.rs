@@ -3,10 +3,16 @@
 
 #[path = "attack/bystander.rs"]
 mod bystander;
+#[path = "attack/descriptors.rs"]
+mod descriptors;
 #[path = "attack/floods.rs"]
 mod floods;
 #[path = "attack/frames.rs"]
 mod frames;
+#[path = "attack/proxy_protocol.rs"]
+mod proxy_protocol;
+#[path = "attack/random.rs"]
+mod random;
 #[path = "attack/recorder.rs"]
 mod recorder;
 #[path = "attack/refusals.rs"]
@@ -38,6 +44,7 @@ struct Besieged {
 impl Besieged {
     fn start() -> Self {
         let (home, backends) = (Home::new(), Backends::new());
+        home.configure("defaultCertificate: default/home-tls");
         let web = backends.start(&home, "web");
         Self::start_in(home, backends, web)
     }
@@ -45,12 +52,12 @@ impl Besieged {
     /// The same in front of a backend that keeps what it is sent.
     fn before(recorder: impl FnOnce(&Home) -> Recorder) -> (Self, Recorder) {
         let home = Home::new();
+        home.configure("defaultCertificate: default/home-tls");
         let recorder = recorder(&home);
         (Self::start_in(home, Backends::new(), recorder.address), recorder)
     }
 
     fn start_in(home: Home, backends: Backends, backend: SocketAddr) -> Self {
-        home.configure("defaultCertificate: default/home-tls");
         home.apply("app.yaml", &[app(&[backend]), secret(&home)].concat());
         Self { router: home.start("router"), backends, home }
     }
@@ -89,4 +96,12 @@ fn secret(home: &Home) -> String {
     let issued = certificate(&["home.example", "*.home.example"]);
     home.write("home.pem", &issued.0);
     tls_secret("default", "home-tls", &issued)
+}
+
+/// Has the configuration say something else.
+fn replace_in_configuration(home: &Home, what: &str, instead: &str) {
+    let text = home.read("doorward.yaml");
+    assert!(text.contains(what), "{text}");
+    // The first door is the LAN's.
+    home.write("doorward.yaml", &text.replacen(what, instead, 1));
 }

@@ -109,8 +109,15 @@ pub(crate) struct End {
     pub(crate) resets: usize,
 }
 
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
+
 /// TLS to the router, which knows its certificate; ALPN offers `protocol` alone.
-pub(crate) fn tls(besieged: &Besieged, stream: TcpStream, protocol: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
+pub(crate) fn tls(besieged: &Besieged, stream: TcpStream, protocol: &[u8]) -> Tls {
+    tls_to(besieged, stream, protocol, "app.home.example")
+}
+
+/// The same for another name.
+pub(crate) fn tls_to(besieged: &Besieged, stream: TcpStream, protocol: &[u8], name: &str) -> Tls {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_file(besieged.home.path("home.pem")).expect("in PEM");
     roots.add(certificate).expect("a certificate");
@@ -120,7 +127,7 @@ pub(crate) fn tls(besieged: &Besieged, stream: TcpStream, protocol: &[u8]) -> St
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
-    let name = ServerName::try_from("app.home.example").expect("a name");
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
     let connection = ClientConnection::new(Arc::new(config), name).expect("a configuration that is complete");
     let mut stream = StreamOwned::new(connection, stream);
     while stream.conn.is_handshaking() {
