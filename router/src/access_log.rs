@@ -55,7 +55,6 @@ pub struct Line<'a> {
 }
 
 /// What a client has made up may be as long as it likes, and a line may not.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn at_most<const BYTES: usize, S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
     match beginning(text, BYTES) {
         whole if whole.len() == text.len() => serializer.serialize_str(whole),

@@ -221,7 +221,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> pingora_core::Result<()> {
         if tries::is_overdue(session, context) {
-            // Of an error that is not the client's, a backend with HTTP/2 is told nothing here, and waits.
+            // Said to be the client's: any other error ends nothing here where the backend speaks HTTP/2.
             return Err(Error::new_down(ErrorType::HTTPStatus(504)));
         }
         Ok(())

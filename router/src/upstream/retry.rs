@@ -35,7 +35,7 @@ pub enum Fate {
 }
 
 /// A connection that was dead when it was used shows it at once. One that dies later than this was alive.
-const DEAD: Duration = Duration::from_millis(500);
+const DEAD: Duration = Duration::from_secs(1);
 
 /// What is not idempotent must not be done twice, and RFC 9110 section 9.2.2 leaves a proxy one way to send it again:
 /// to know that it was not done. That is so where the other side says it, and as good as so where the

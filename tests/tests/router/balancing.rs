@@ -204,7 +204,7 @@ fn a_header_keeps_what_belongs_together_at_one_endpoint() {
     home.apply("app.yaml", &[classes(), service("web", &all), hashed].concat());
     let _router = home.start("router");
     let of_user = |user: usize| spread(&home, 10, &["-H", &format!("X-User: {user}")], ["one", "two"]);
-    let users: Vec<[usize; 2]> = (0..12).map(of_user).collect();
+    let users: Vec<[usize; 2]> = (0..24).map(of_user).collect();
     assert!(users.iter().all(|it| [[10, 0], [0, 10]].contains(it)), "{users:?}");
     assert!(users.contains(&[10, 0]) && users.contains(&[0, 10]), "{users:?}");
     let [one, two] = spread(&home, 40, &[], ["one", "two"]);

@@ -28,7 +28,7 @@ fn requests() -> usize {
 
 /// The routers end here: a log of thousands of lines is nothing to print where a test fails.
 fn nothing_lost(report: &Report, routers: Vec<Program>) {
-    println!("{report}");
+    eprintln!("{report}");
     let failed: Vec<String> = routers
         .iter()
         .flat_map(|router| {
@@ -101,7 +101,7 @@ fn no_request_is_lost_while_backends_are_replaced() {
             replaced += 1;
         }
         let report = traffic.finish(0).await;
-        println!("{replaced} pods replaced");
+        eprintln!("{replaced} pods replaced");
         nothing_lost(&report, vec![router]);
     });
 }
@@ -130,7 +130,7 @@ fn no_request_is_lost_while_backends_close_before_anybody_is_told() {
             replaced += 1;
         }
         let report = traffic.finish(0).await;
-        println!("{replaced} pods replaced");
+        eprintln!("{replaced} pods replaced");
         nothing_lost(&report, vec![router]);
     });
 }
@@ -167,7 +167,7 @@ fn no_request_is_lost_while_two_routers_are_restarted_in_turn() {
         }
         watching.abort();
         let report = traffic.finish(0).await;
-        println!("{restarted} restarts");
+        eprintln!("{restarted} restarts");
         nothing_lost(&report, routers.into_iter().flatten().collect());
     });
 }
@@ -233,7 +233,7 @@ fn no_request_is_lost_while_the_configuration_changes_fifty_times_a_second() {
             changes += 1;
         }
         let report = traffic.finish(0).await;
-        println!("{changes} changes, {} times other routes", router.log().matches("routes changed").count());
+        eprintln!("{changes} changes, {} times other routes", router.log().matches("routes changed").count());
         nothing_lost(&report, vec![router]);
     });
 }

@@ -211,12 +211,10 @@ fn a_post_that_a_backend_may_have_done_is_not_sent_again() {
     assert_eq!(seen.load(Relaxed), 3, "a GET once more, and not for ever");
 }
 
-#[test]
-fn a_stream_that_an_http_2_backend_refuses_is_opened_again() {
-    let home = Home::new();
-    let refused = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&refused);
-    let web = raw_backend(&home, move |mut stream| {
+/// A backend with HTTP/2 that answers its first stream with `refusal` and what follows with 200; `streams` counts.
+fn refuses_the_first(home: &Home, streams: &Arc<AtomicUsize>, refusal: &'static [u8]) -> SocketAddr {
+    let streams = Arc::clone(streams);
+    raw_backend(home, move |mut stream| {
         let mut preface = [0; 24];
         let _ = stream.read_exact(&mut preface);
         // SETTINGS, with nothing in it.
@@ -225,22 +223,32 @@ fn a_stream_that_an_http_2_backend_refuses_is_opened_again() {
         while stream.read_exact(&mut head).is_ok() {
             let mut rest = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
             let _ = stream.read_exact(&mut rest);
-            let id = &head[5..9];
-            match head[3] {
-                // HEADERS: RST_STREAM with REFUSED_STREAM for the first, `:status 200` for the others.
-                1 if counted.fetch_add(1, Relaxed) == 0 => {
-                    let _ = stream.write_all(&[&[0, 0, 4, 3, 0], id, &[0, 0, 0, 7]].concat());
-                }
-                1 => drop(stream.write_all(&[&[0, 0, 1, 1, 5], id, &[0x88]].concat())),
-                4 if head[4] == 0 => drop(stream.write_all(&[0, 0, 0, 4, 1, 0, 0, 0, 0])),
-                _ => {}
-            }
+            let _ = match head[3] {
+                1 if streams.fetch_add(1, Relaxed) == 0 => stream.write_all(refusal),
+                // HEADERS: `:status 200`, and nothing more of this stream.
+                1 => stream.write_all(&[&[0, 0, 1, 1, 5], &head[5..9], &[0x88]].concat()),
+                // SETTINGS are acknowledged.
+                4 if head[4] == 0 => stream.write_all(&[0, 0, 0, 4, 1, 0, 0, 0, 0]),
+                _ => Ok(()),
+            };
         }
-    });
-    gateway_route(&home, &[web], "kubernetes.io/h2c", "");
-    let router = home.start("router");
-    assert_eq!(statuses(&home, 24, &["-X", "POST", "-d", "x", URL]), "200 ", "{}", router.log());
-    assert_eq!(refused.load(Relaxed), 2);
+    })
+}
+
+#[test]
+fn a_stream_that_an_http_2_backend_refuses_is_opened_again() {
+    // RST_STREAM of stream 1 with REFUSED_STREAM; GOAWAY with NO_ERROR, before any stream.
+    let reset = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7][..];
+    let go_away = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..];
+    for refusal in [reset, go_away] {
+        let home = Home::new();
+        let streams = Arc::new(AtomicUsize::new(0));
+        let web = refuses_the_first(&home, &streams, refusal);
+        gateway_route(&home, &[web], "kubernetes.io/h2c", "");
+        let router = home.start("router");
+        assert_eq!(statuses(&home, 24, &["-X", "POST", "-d", "x", URL]), "200 ", "{refusal:?}\n{}", router.log());
+        assert_eq!(streams.load(Relaxed), 2, "{refusal:?}");
+    }
 }
 
 #[test]
@@ -265,12 +273,14 @@ fn the_time_of_a_route_bounds_the_whole_answer() {
     let answer = home.curl(24, &["-i", &format!("{URL}hangs")]);
     assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("does not answer in time"), "{answer}");
 
-    let arguments = ["-s", "-N", "-m", "60", "-i", &format!("{URL}drips")];
-    let drips = Command::new("curl").args(arguments).args(home.connect_to(24)).output().expect("curl is installed");
-    let said = String::from_utf8_lossy(&drips.stdout);
-    assert!(said.starts_with("HTTP/1.1 200") && said.contains("\r\n\r\nx"), "{said}");
-    // A transfer that breaks off, and not curl's own patience.
-    assert_eq!(drips.status.code(), Some(18), "{said}\n{}", router.log());
+    // A transfer that breaks off, a stream that is reset: not curl's own patience.
+    for (version, code) in [("--http1.1", 18), ("--http2-prior-knowledge", 92)] {
+        let arguments = [version, "-s", "-N", "-m", "60", "-i", &format!("{URL}drips")];
+        let drips = Command::new("curl").args(arguments).args(home.connect_to(24)).output().expect("curl is installed");
+        let said = String::from_utf8_lossy(&drips.stdout);
+        assert!(said.contains(" 200") && said.contains("\r\n\r\nx"), "{said}");
+        assert_eq!(drips.status.code(), Some(code), "{version} {said}\n{}", router.log());
+    }
     eventually("its line", || {
         let log = router.log();
         let line = log.lines().find(|line| line.contains("\"/drips\"")).unwrap_or_default().to_owned();
