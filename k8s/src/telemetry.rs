@@ -16,8 +16,8 @@ pub const BUILD_INFO: &str = "doorward_build_info";
 pub const PROBLEMS: &str = "doorward_problems";
 
 /// From half a millisecond for what a homelab serves in no time, to two minutes for what streams.
-const SECONDS_BUCKETS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+pub const SECONDS_BUCKETS: [f64; 17] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
 /// Starts logging on standard error, so that standard output stays free for access logs and answers.
 ///
@@ -41,7 +41,7 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> anyhow::Result<()> {
 /// Installs the registry that `/metrics` shows. Must run inside tokio, and once.
 pub fn install_metrics(program: &'static str) -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)?
         .install_recorder()?;
     metrics::gauge!(BUILD_INFO, "program" => program, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics::describe_gauge!(PROBLEMS, "Objects, or parts of them, that do not take effect");

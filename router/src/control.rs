@@ -28,7 +28,7 @@ use tracing::{error, info};
 use crate::{
     dataplane::{Action, CellTarget, Dataplane, Edge, SharedDataplane, Socket, WeightedCell},
     listen::{App, Listeners, Wanted},
-    metrics::RouteMetrics,
+    metrics::Series,
     table::RouteTable,
     tls::{Keys, Termination},
     upstream::{BackendCell, external_name, health_check},
@@ -45,6 +45,7 @@ pub async fn follow<A>(
     updates: &mut Receiver<Update>,
     config: &Config,
     dataplane: &SharedDataplane,
+    series: &Series,
     listeners: &mut Listeners<A>,
     admin: &Admin,
 ) -> anyhow::Result<()>
@@ -85,7 +86,7 @@ where
                 }
                 cells = keep_cells(&cells, &translation.model, &snapshot);
                 keys = keys.after(&translation.model);
-                let compiled = compile(&translation.model, &cells, &keys);
+                let compiled = compile(&translation.model, &cells, &keys, series);
                 let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().len()).sum();
                 info!(sockets = compiled.sockets.len(), rules = routes, backends = cells.len(), "routes changed");
                 dataplane.store(Arc::new(compiled));
@@ -139,7 +140,7 @@ fn keep_cells(old: &Cells, model: &Model, snapshot: &Snapshot) -> Cells {
 }
 
 /// Everything that `model` serves, by the sockets it wants.
-pub fn compile(model: &Model, cells: &Cells, keys: &Keys) -> Dataplane {
+pub fn compile(model: &Model, cells: &Cells, keys: &Keys, series: &Series) -> Dataplane {
     let mut dataplane = Dataplane::default();
     for entry_point in &model.entry_points {
         let mut by_socket: BTreeMap<SocketAddr, Vec<&Listener>> = BTreeMap::new();
@@ -156,7 +157,7 @@ pub fn compile(model: &Model, cells: &Cells, keys: &Keys) -> Dataplane {
                 listeners.iter().map(|listener| std::ptr::from_ref(*listener)).collect();
             let same = compiled.iter().find(|(known, _)| *known == identity).map(|(_, socket)| Arc::clone(socket));
             let socket = same.or_else(|| {
-                let socket = Arc::new(compile_socket(entry_point, &listeners, cells, keys)?);
+                let socket = Arc::new(compile_socket(entry_point, &listeners, cells, keys, series)?);
                 compiled.push((identity, Arc::clone(&socket)));
                 Some(socket)
             });
@@ -167,7 +168,13 @@ pub fn compile(model: &Model, cells: &Cells, keys: &Keys) -> Dataplane {
 }
 
 /// None for no listeners that are served.
-fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cells, keys: &Keys) -> Option<Socket> {
+fn compile_socket(
+    entry_point: &EntryPoint,
+    listeners: &[&Listener],
+    cells: &Cells,
+    keys: &Keys,
+    series: &Series,
+) -> Option<Socket> {
     let first = listeners.first()?;
     let (redirect_to_https, tls) = match first.protocol {
         ListenerProtocol::Http { redirect_to_https } => (redirect_to_https.map(to_https), None),
@@ -180,13 +187,13 @@ fn compile_socket(entry_point: &EntryPoint, listeners: &[&Listener], cells: &Cel
         },
         ListenerProtocol::Tls => return None,
     };
-    let make = |route: &Route, rule: usize| Arc::new(action(&entry_point.name, route, rule, cells));
+    let make = |route: &Route, rule: usize| Arc::new(action(&entry_point.name, route, rule, cells, series));
     let edge = Edge {
         entry_point: Arc::clone(&entry_point.name),
         trust: entry_point.trust.clone(),
         port: first.port,
         is_tls: tls.is_some(),
-        unrouted: RouteMetrics::new(&entry_point.name, ""),
+        unrouted: series.of(&entry_point.name, String::new()),
     };
     Some(Socket { edge: Arc::new(edge), redirect_to_https, tls, table: RouteTable::compile(listeners, make) })
 }
@@ -196,7 +203,7 @@ fn to_https(port: u16) -> Redirect {
     Redirect { scheme: Some(Scheme::Https), hostname: None, path: None, port: Some(port), status: 308 }
 }
 
-fn action(entry_point: &str, route: &Route, index: usize, cells: &Cells) -> Action {
+fn action(entry_point: &Arc<str>, route: &Route, index: usize, cells: &Cells, series: &Series) -> Action {
     let rule = route.rules.get(index);
     let backends: Vec<WeightedCell> = rule
         .iter()
@@ -221,7 +228,7 @@ fn action(entry_point: &str, route: &Route, index: usize, cells: &Cells) -> Acti
         backends,
         timeouts: rule.map(|rule| rule.timeouts).unwrap_or_default(),
         affinity: rule.and_then(|rule| rule.affinity.clone()),
-        metrics: RouteMetrics::new(entry_point, &format!("{}/{}", route.source.namespace, route.source.name)),
+        metrics: series.of(entry_point, format!("{}/{}", route.source.namespace, route.source.name)),
     }
 }
 
@@ -252,7 +259,7 @@ mod tests {
         let entry_point =
             EntryPoint { name: "network/home".into(), addresses: Vec::new(), trust: Trust::default(), listeners };
         let model = Model { entry_points: vec![entry_point], ..Model::default() };
-        let compiled = compile(&model, &Cells::new(), &Keys::default());
+        let compiled = compile(&model, &Cells::new(), &Keys::default(), &Series::default());
         let sockets: Vec<_> = compiled.sockets.iter().map(|(address, it)| (address.port(), it.edge.is_tls)).collect();
         assert_eq!(sockets, [(443, true)]);
     }

@@ -38,7 +38,7 @@ pub struct Edge {
     pub port: u16,
     pub is_tls: bool,
     /// For requests that find no route.
-    pub unrouted: RouteMetrics,
+    pub unrouted: Arc<RouteMetrics>,
 }
 
 /// What a matched rule does.
@@ -53,7 +53,7 @@ pub struct Action {
     pub total_weight: u64,
     pub timeouts: Timeouts,
     pub affinity: Option<Affinity>,
-    pub metrics: RouteMetrics,
+    pub metrics: Arc<RouteMetrics>,
 }
 
 #[derive(Debug)]

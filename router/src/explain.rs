@@ -8,16 +8,17 @@ use serde_json::{Value, json};
 use crate::{
     dataplane::{CellTarget, Dataplane, SharedDataplane, Socket},
     framing,
+    metrics::Series,
     table::{Headers, Request},
     upstream::{BackendCell, Endpoint, balance, clock},
 };
 
 const USAGE: &str = "ask /explain?url=https://grafana.home.example/login, and where it matters &entry=tunnel, &method=POST, &header=name:value";
 
-/// For `/explain?url=https://grafana.home.example/login`.
-pub fn for_admin(dataplane: SharedDataplane) -> OwnPages {
+/// For `/explain?url=https://grafana.home.example/login`; and the routes' own metrics.
+pub fn for_admin(dataplane: SharedDataplane, series: Arc<Series>) -> OwnPages {
     let page = move |query: &Parameters, _: &Admin| explain(&dataplane.load(), query, clock::now()).map(Content::Json);
-    OwnPages { pages: vec![("/explain", Box::new(page))], metrics: None }
+    OwnPages { pages: vec![("/explain", Box::new(page))], metrics: Some(Box::new(move || series.render())) }
 }
 
 struct Fields(HashMap<String, String>);

@@ -34,6 +34,7 @@ use crate::{
     access_log::AccessLog,
     dataplane::SharedDataplane,
     listen::{Limits, Listeners},
+    metrics::Series,
 };
 
 pub const KINDS: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
@@ -47,7 +48,8 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::
     metrics::describe();
     tls::describe();
     let dataplane = SharedDataplane::default();
-    let admin = Admin::new(registry, explain::for_admin(Arc::clone(&dataplane)));
+    let series = Arc::new(Series::default());
+    let admin = Admin::new(registry, explain::for_admin(Arc::clone(&dataplane), Arc::clone(&series)));
     admin.clone().serve(config.admin.router).await?;
 
     let log = access_log.then(AccessLog::to_stdout).transpose().context("cannot start the access log")?;
@@ -78,7 +80,7 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::
     };
     // While the delay runs, changes are still followed.
     tokio::select! {
-        ended = control::follow(&mut updates, &config, &dataplane, &mut listeners, &admin) => return ended,
+        ended = control::follow(&mut updates, &config, &dataplane, &series, &mut listeners, &admin) => return ended,
         () = leave => {}
     }
     // Each Ctrl-C ends what is waited for: it is a person's. SIGTERM comes again from a kubelet that was restarted.

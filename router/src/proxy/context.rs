@@ -128,7 +128,7 @@ impl Context {
 
     pub(super) fn count_upstream_failure(&self) {
         if let Some(routed) = &self.routed {
-            routed.action.metrics.upstream_failures.increment(1);
+            routed.action.metrics.upstream_failed();
         }
     }
 
