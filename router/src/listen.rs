@@ -29,7 +29,7 @@ use pingora_core::{
     protocols::{ALPN, IO, Ssl, Stream},
     server::ShutdownWatch,
 };
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -253,6 +253,10 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
     // Old connections of a router that has just ended do not hold the address.
     socket.set_reuse_address(true)?;
+    // What is accepted inherits these; without them it works, too.
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keepalive);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
@@ -335,7 +339,6 @@ async fn until_cancelled(signals: &Signals, serve: impl Future<Output = ()>) {
 }
 
 async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, mut peer: SocketAddr) {
-    tune(&stream);
     let trust = door.trust();
     let is_in = |networks: &[IpNet], address: IpAddr| networks.iter().any(|net| net.contains(&address.to_canonical()));
     if is_in(&trust.proxy_protocol, peer.ip()) {
@@ -419,11 +422,4 @@ impl<A: App> Door<A> {
         }
         phase::scope(phase, self.app.process_new(stream, &finish)).await;
     }
-}
-
-/// Failures leave the kernel's defaults, with which everything works.
-fn tune(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
