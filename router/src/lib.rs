@@ -27,7 +27,10 @@ use k8s::{
     source::{self, Kinds, Source},
     telemetry,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+};
 use tracing::info;
 
 use crate::{
@@ -39,8 +42,9 @@ use crate::{
 
 pub const KINDS: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
 
-/// Serves until SIGTERM or SIGINT, or until something that cannot be mended at run time has gone wrong.
-pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::Result<()> {
+/// Serves until SIGTERM or SIGINT, or until something that cannot be mended at run time has gone wrong. Connections are
+/// served on `data`, and everything else where this runs.
+pub async fn run(args: CommonArgs, config: Config, access_log: bool, data: Handle) -> anyhow::Result<()> {
     // pingora makes TLS clients by the process-wide provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     upstream::check_authorities()?;
@@ -56,7 +60,7 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool) -> anyhow::
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let app = Arc::new(proxy::app(Arc::clone(&dataplane), log.clone(), threads));
     let refuse = proxy::refuse(Arc::clone(&dataplane), log.clone());
-    let mut listeners = Listeners::new(app, refuse, Arc::clone(&dataplane), Limits::default(), config.drain);
+    let mut listeners = Listeners::new(data, app, refuse, Arc::clone(&dataplane), Limits::default(), config.drain);
     // The last known state has no Secrets: with it HTTPS would be opened without certificates. Until they are kept
     // in another way, a router that starts while the API server is away waits for it.
     let Source { mut updates, .. } = source::open(args.origin(), KINDS, None).await?;

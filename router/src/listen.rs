@@ -32,6 +32,7 @@ use pingora_core::{
 use socket2::{Domain, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     sync::{Semaphore, watch},
     task::JoinHandle,
     time::{sleep, timeout},
@@ -97,6 +98,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> App for A {}
 
 /// All open sockets of the router.
 pub struct Listeners<A> {
+    runtime: Handle,
     app: Arc<A>,
     refuse: Arc<Refuse>,
     /// For the connections of all sockets.
@@ -127,7 +129,9 @@ struct Connections {
 }
 
 impl<A: App> Listeners<A> {
+    /// Connections are served on `runtime`.
     pub fn new(
+        runtime: Handle,
         app: Arc<A>,
         refuse: Arc<Refuse>,
         dataplane: SharedDataplane,
@@ -135,6 +139,7 @@ impl<A: App> Listeners<A> {
         drain: DrainConfig,
     ) -> Self {
         Self {
+            runtime,
             app,
             refuse,
             room: admission::for_process(),
@@ -193,6 +198,8 @@ impl<A: App> Listeners<A> {
     }
 
     fn listen(&self, Wanted { address, tls }: Wanted) -> io::Result<Open> {
+        // Sockets and tasks belong to the runtime in which they are made.
+        let _in = self.runtime.enter();
         let listener = bind(address)?;
         let acceptor = tls.then(|| tls::Acceptor { dataplane: Arc::clone(&self.dataplane), socket: address });
         let connections =

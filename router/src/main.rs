@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use k8s::{cli, config, telemetry};
+use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,5 +39,9 @@ fn main() -> anyhow::Result<()> {
     }
     let config = config::load(&common.config)?;
     telemetry::log_to_stderr(common.log_format, &common.log_level)?;
-    cli::run(router::run(common, config, !no_access_log))
+    // Requests have threads of their own: none of them waits while a thousand objects are read.
+    let data = Runtime::new()?;
+    let ended = cli::run(router::run(common, config, !no_access_log, data.handle().clone()));
+    data.shutdown_background();
+    ended
 }
