@@ -165,13 +165,15 @@ impl<'a> Seen<'a> {
 
     fn length(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
         let is_again = self.length.replace(number(value)?).is_some();
-        if is_again || name.contains(&b'_') { Err(Refusal::ContentLength) } else { Ok(()) }
+        let is_itself = name.eq_ignore_ascii_case(b"content-length");
+        if is_again || !is_itself { Err(Refusal::ContentLength) } else { Ok(()) }
     }
 
     fn coding(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
         let is_again = std::mem::replace(&mut self.is_chunked, true);
         let is_chunked = value.eq_ignore_ascii_case(b"chunked");
-        if is_again || name.contains(&b'_') || !is_chunked { Err(Refusal::TransferEncoding) } else { Ok(()) }
+        let is_itself = name.eq_ignore_ascii_case(b"transfer-encoding");
+        if is_again || !is_itself || !is_chunked { Err(Refusal::TransferEncoding) } else { Ok(()) }
     }
 
     fn body(&self, method: &str, is_http_10: bool) -> Result<Body, Refusal> {
@@ -261,7 +263,7 @@ fn number(value: &[u8]) -> Result<u64, Refusal> {
     text.parse().map_err(|_| Refusal::ContentLength)
 }
 
-/// `Content_Length` too: a CGI-style server cannot tell it from the real one.
+/// `Content_Length` and `Content.Length` too: a CGI-style server cannot tell them from the real one.
 fn folds_to(name: &[u8], folded: &[u8]) -> bool {
     let fold = |byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' };
     name.iter().map(fold).eq(folded.iter().copied())
