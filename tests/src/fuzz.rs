@@ -1,5 +1,7 @@
 //! What must hold for any bytes at all. The fuzzer (`tests/fuzz`) calls these, and tests with what it has found.
 
+mod http;
+
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::LazyLock,
@@ -20,6 +22,7 @@ use k8s::{
 };
 use router::table::RouteTable;
 
+pub use self::http::{http1, http2};
 use crate::home::{classes, ingress, ingress_of};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
