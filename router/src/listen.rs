@@ -25,8 +25,8 @@ use std::{
 use ipnet::IpNet;
 use k8s::{config::DrainConfig, model::Trust, telemetry::now_and_then};
 use pingora_core::{
-    apps::{HttpServerApp, ServerApp},
-    protocols::{ALPN, IO, Ssl, Stream},
+    apps::{HttpPersistentSettings, HttpServerApp, ServerApp},
+    protocols::{ALPN, IO, Ssl, Stream, http::server::Session as HttpSession},
     server::ShutdownWatch,
 };
 use socket2::{Domain, Socket, TcpKeepalive, Type};
@@ -41,7 +41,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use self::{
-    admission::{Place, Room},
+    admission::{Counted, Place, Room},
     edge_io::EdgeIo,
     h1::H1,
     h2::H2,
@@ -57,6 +57,9 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// A client that was sent something this recently may have its next request on the way.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// How long a connection waits for its next request. cloudflared keeps idle connections for 90 s, and must not be the
+/// one who finds them closed.
+pub const IDLE: Duration = Duration::from_secs(300);
 
 /// What one client may take.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +73,10 @@ pub struct Limits {
     /// of HTTP/2.
     pub head: Duration,
     pub handshake: Duration,
+    /// Until the first request of HTTP/1 over TLS. Browsers open connections that they may need.
+    pub unused: Duration,
+    /// Between two requests of HTTP/1.
+    pub idle: Duration,
     /// How long an HTTP/1 client that has closed its sending side waits for the next byte of its answer.
     pub half_closed: Duration,
 }
@@ -82,6 +89,8 @@ impl Default for Limits {
             of_one_client: 4_096,
             head: ten_seconds,
             handshake: ten_seconds,
+            unused: Duration::from_secs(60),
+            idle: IDLE,
             half_closed: Duration::from_secs(30),
         }
     }
@@ -325,7 +334,8 @@ fn begin<A: App>(door: &Arc<Door<A>>, place: Place, stream: TcpStream, peer: Soc
     let one = Arc::clone(door);
     door.connections.tracker.spawn(async move {
         one.metrics.open.increment(1.0);
-        until_cancelled(&one.connections.signals, serve(&one, stream, peer)).await;
+        // In a box, as it would be there twice otherwise.
+        until_cancelled(&one.connections.signals, Box::pin(serve(&one, stream, peer))).await;
         one.metrics.open.decrement(1.0);
         drop(place);
     });
@@ -345,46 +355,16 @@ async fn until_cancelled(signals: &Signals, serve: impl Future<Output = ()>) {
     let _ = timeout(LAST_WORD, serve).await;
 }
 
-async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, mut peer: SocketAddr) {
-    let trust = door.trust();
-    let is_in = |networks: &[IpNet], address: IpAddr| networks.iter().any(|net| net.contains(&address.to_canonical()));
-    if is_in(&trust.proxy_protocol, peer.ip()) {
-        match timeout(door.limits.head, first::read_proxy_header(&mut stream)).await {
-            Ok(Ok(client)) => peer = client.unwrap_or(peer),
-            Ok(Err(_)) | Err(_) => return door.metrics.no_proxy_header.increment(1),
-        }
-    }
-    let _counted = match door.room.count(peer.ip()) {
-        None if !is_in(&trust.sources, peer.ip()) => return door.metrics.too_many.increment(1),
-        counted => counted,
-    };
-    drop(trust);
-    match &door.acceptor {
-        None => {
-            let looked = tokio::select! {
-                looked = timeout(door.limits.head, first::look_for_preface(&mut stream)) => looked,
-                () = door.idle_close() => return,
-            };
-            let Ok(Ok((first, is_h2))) = looked else { return door.metrics.silent.increment(1) };
-            let phase = Arc::new(Phase::new(door.leaving.clone()));
-            let edge = door.edge(stream, peer, &phase);
-            door.hand_over(edge, first, is_h2, peer, phase).await;
-        }
-        Some(acceptor) => {
-            // Its own deadline bounds the handshake; the one for heads begins after it.
-            let phase = Arc::new(Phase::new(door.leaving.clone()));
-            phase.free();
-            let edge = door.edge(stream, peer, &phase);
-            match timeout(door.limits.handshake, acceptor.tls_handshake(edge)).await {
-                Ok(Ok(stream)) => {
-                    let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-                    phase.idle();
-                    door.hand_over(stream, Vec::new(), is_h2, peer, phase).await;
-                }
-                Ok(Err(_)) => door.metrics.handshake_failed.increment(1),
-                Err(_) => door.metrics.handshake_timeout.increment(1),
-            }
-        }
+/// What it waits for is in boxes, which are gone when that has come: a connection that is idle has none of it.
+async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, peer: SocketAddr) {
+    let Some((peer, _counted)) = Box::pin(door.admit(&mut stream, peer)).await else { return };
+    let phase = Arc::new(Phase::new(door.leaving.clone()));
+    let Some((stream, is_h2)) = Box::pin(door.open(stream, peer, &phase)).await else { return };
+    if is_h2 {
+        let finish: ShutdownWatch = door.connections.finish.subscribe();
+        door.app.process_new(stream, &finish).await;
+    } else {
+        phase::scope(phase, door.serve_h1(stream)).await;
     }
 }
 
@@ -410,8 +390,63 @@ impl<A: App> Door<A> {
         sleep(ON_ITS_WAY).await;
     }
 
-    /// The phase reaches pingora's hooks through the task; HTTP/2 streams run in tasks of their own, where it changes nothing.
-    async fn hand_over<S>(&self, stream: S, first: Vec<u8>, is_h2: bool, peer: SocketAddr, phase: Arc<Phase>)
+    /// Who the client is, as far as its peer may say, and whether it may have one connection more.
+    async fn admit(&self, stream: &mut TcpStream, mut peer: SocketAddr) -> Option<(SocketAddr, Option<Counted>)> {
+        let trust = self.trust();
+        let is_in =
+            |networks: &[IpNet], address: IpAddr| networks.iter().any(|net| net.contains(&address.to_canonical()));
+        if is_in(&trust.proxy_protocol, peer.ip()) {
+            match timeout(self.limits.head, first::read_proxy_header(stream)).await {
+                Ok(Ok(client)) => peer = client.unwrap_or(peer),
+                Ok(Err(_)) | Err(_) => {
+                    self.metrics.no_proxy_header.increment(1);
+                    return None;
+                }
+            }
+        }
+        let counted = self.room.count(peer.ip());
+        if counted.is_none() && !is_in(&trust.sources, peer.ip()) {
+            self.metrics.too_many.increment(1);
+            return None;
+        }
+        Some((peer, counted))
+    }
+
+    /// The stream that HTTP is spoken on, and whether that is HTTP/2.
+    async fn open(&self, mut stream: TcpStream, peer: SocketAddr, phase: &Arc<Phase>) -> Option<(Stream, bool)> {
+        let Some(acceptor) = &self.acceptor else {
+            let looked = tokio::select! {
+                looked = timeout(self.limits.head, first::look_for_preface(&mut stream)) => looked,
+                () = self.idle_close() => return None,
+            };
+            let Ok(Ok((first, is_h2))) = looked else {
+                self.metrics.silent.increment(1);
+                return None;
+            };
+            return Some(self.http(self.edge(stream, peer, phase), first, is_h2, peer, phase));
+        };
+        // Its own deadline bounds the handshake; the one for heads begins after it.
+        phase.free();
+        let edge = self.edge(stream, peer, phase);
+        match timeout(self.limits.handshake, acceptor.tls_handshake(edge)).await {
+            Ok(Ok(stream)) => {
+                let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+                phase.idle();
+                Some(self.http(stream, Vec::new(), is_h2, peer, phase))
+            }
+            Ok(Err(_)) => {
+                self.metrics.handshake_failed.increment(1);
+                None
+            }
+            Err(_) => {
+                self.metrics.handshake_timeout.increment(1);
+                None
+            }
+        }
+    }
+
+    /// `first` was read before.
+    fn http<S>(&self, stream: S, first: Vec<u8>, is_h2: bool, peer: SocketAddr, phase: &Arc<Phase>) -> (Stream, bool)
     where
         S: IO + 'static,
     {
@@ -419,14 +454,29 @@ impl<A: App> Door<A> {
             phase.free();
             Box::new(H2::new(stream, first, self.limits.head, &self.metrics))
         } else {
-            let (refuse, phase) = (Arc::clone(&self.refuse), Arc::clone(&phase));
+            let (refuse, phase) = (Arc::clone(&self.refuse), Arc::clone(phase));
             Box::new(H1::new(stream, &first, (self.address, peer), refuse, phase, self.limits))
         };
-        let mut finish: ShutdownWatch = self.connections.finish.subscribe();
-        if *finish.borrow() {
-            // Of what was said before it began to listen, pingora's HTTP/2 would hear nothing.
-            finish.mark_changed();
+        (stream, is_h2)
+    }
+
+    /// As pingora does it (`ServerApp::process_new`), but for the wait for a request: pingora has all of a request's
+    /// memory in its hands while it waits for one. The phase reaches its hooks through the task; HTTP/2 streams run in
+    /// tasks of their own, where it changes nothing.
+    async fn serve_h1(&self, mut stream: Stream) {
+        let finish: ShutdownWatch = self.connections.finish.subscribe();
+        let mut settings = None;
+        let mut limit = self.limits.unused;
+        // By its peek, which nobody else has a use for, it waits for the next request.
+        while let Ok(Ok(true)) = timeout(limit, stream.try_peek(&mut [])).await {
+            let mut session = HttpSession::new_http1(stream);
+            match settings.take() {
+                Some(settings) => HttpPersistentSettings::apply_to_session(settings, &mut session),
+                None => session.set_keepalive(Some(IDLE.as_secs())),
+            }
+            let Some(reused) = self.app.process_new_http(session, &finish).await else { return };
+            (stream, settings) = reused.consume();
+            limit = self.limits.idle;
         }
-        phase::scope(phase, self.app.process_new(stream, &finish)).await;
     }
 }

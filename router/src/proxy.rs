@@ -28,7 +28,7 @@ use crate::{
     dataplane::{Action, CellTarget, SharedDataplane, WeightedCell},
     filter::{self, Origin},
     framing::{self, Refusal},
-    listen::{Refuse, phase},
+    listen::{IDLE, Refuse, phase},
     table::Request,
     upstream::{Choice, clock},
 };
@@ -37,9 +37,6 @@ use crate::{
 const KEPT_CONNECTIONS: usize = 256;
 /// A client that takes nothing for this long is gone.
 const CLIENT_WRITE: Duration = Duration::from_secs(60);
-/// How long a connection waits for its next request, in seconds. cloudflared keeps idle connections for 90 s,
-/// and must not be the one who finds them closed.
-const CLIENT_IDLE: u64 = 300;
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 /// What every request shares.
@@ -59,7 +56,7 @@ pub fn app(dataplane: SharedDataplane, log: Option<AccessLog>, threads: usize) -
     let mut proxy = http_proxy(&Arc::new(conf), Proxy { dataplane, log });
     let mut options = HttpServerOptions::default();
     options.h2c = true;
-    options.h2_idle_timeout = Some(Duration::from_secs(CLIENT_IDLE));
+    options.h2_idle_timeout = Some(IDLE);
     proxy.server_options = Some(options);
     proxy
 }
@@ -362,7 +359,7 @@ fn set_limits(session: &mut Session, is_websocket: bool) {
     }
     // pingora's own answer to `keep-alive` is to wait for ever.
     if session.get_keepalive() == Some(0) {
-        session.set_keepalive(Some(CLIENT_IDLE));
+        session.set_keepalive(Some(IDLE.as_secs()));
     }
 }
 

@@ -6,8 +6,9 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     io,
+    mem::MaybeUninit,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -158,6 +159,24 @@ impl<S: IO> H1<S> {
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.buffer.reserve(READ);
         tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), context, &mut self.buffer)
+    }
+
+    /// Whether the next request begins, or the connection ends. Nothing is kept for it in the meantime.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.requests.is_at_end() && self.phase.is_idle() {
+            self.requests.next();
+        }
+        if !self.requests.is_in_head() {
+            return Poll::Ready(Ok(false));
+        }
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+            let mut first = [MaybeUninit::uninit(); READ];
+            let mut first = ReadBuf::uninit(&mut first);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut first))?;
+            self.buffer.extend_from_slice(first.filled());
+        }
+        Poll::Ready(Ok(!self.buffer.is_empty()))
     }
 
     /// The client may take its time between two requests, not within a head.
@@ -323,10 +342,10 @@ impl<S: IO> Shutdown for H1<S> {
 
 #[async_trait]
 impl<S: IO> Peek for H1<S> {
-    /// pingora looks for the preface of HTTP/2. That it is none is known already.
-    async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        buffer.fill(0);
-        Ok(true)
+    /// Waits for the next request, and says whether there is one. pingora would look for the preface of HTTP/2 by it,
+    /// and is not asked to: that it is none is known already.
+    async fn try_peek(&mut self, _: &mut [u8]) -> io::Result<bool> {
+        poll_fn(|context| self.poll_next(context)).await
     }
 }
 
