@@ -150,6 +150,11 @@ drain: {{delay: 0, timeout: 10}}
         self.launch_by(command, program)
     }
 
+    /// The same of another build.
+    pub fn launch_file(&self, file: &Path) -> Program {
+        self.launch_by(Command::new(file), "router")
+    }
+
     /// The same with no more than that many file descriptors.
     pub fn launch_with_files(&self, program: &str, most: usize) -> Program {
         let mut command = Command::new("prlimit");

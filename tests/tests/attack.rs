@@ -9,6 +9,8 @@ mod descriptors;
 mod floods;
 #[path = "attack/frames.rs"]
 mod frames;
+#[path = "attack/idle.rs"]
+mod idle;
 #[path = "attack/proxy_protocol.rs"]
 mod proxy_protocol;
 #[path = "attack/random.rs"]

@@ -43,14 +43,14 @@ pub(crate) struct Http2(pub(crate) Box<dyn Stream>);
 impl Http2 {
     /// In the clear, with prior knowledge.
     pub(crate) fn h2c(besieged: &Besieged, settings: &[(u16, u32)]) -> Self {
-        Self::open(Box::new(besieged.connect(1)), settings)
+        Self::over(Box::new(besieged.connect(1)), settings)
     }
 
     pub(crate) fn over_tls(besieged: &Besieged, settings: &[(u16, u32)]) -> Self {
-        Self::open(Box::new(tls(besieged, besieged.connect_tls(1), b"h2")), settings)
+        Self::over(Box::new(tls(besieged, besieged.connect_tls(1), b"h2")), settings)
     }
 
-    fn open(stream: Box<dyn Stream>, settings: &[(u16, u32)]) -> Self {
+    pub(crate) fn over(stream: Box<dyn Stream>, settings: &[(u16, u32)]) -> Self {
         let mut connection = Self(stream);
         let settings: Vec<u8> =
             settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
