@@ -30,7 +30,7 @@ pub use self::{
         Filter, HeaderEdits, Match, NamedMatch, PathMatch, PathRewrite, REGEX_BYTES, Redirect, Rewrite, Route, Rule,
         Scheme, Target, Timeouts, ValueMatch, WeightedBackend,
     },
-    validation::{Authorities, ClientValidation, ServerValidation, TrustedBy, ValidationMode},
+    validation::{AlternativeName, Authorities, ClientValidation, ServerValidation, TrustedBy, ValidationMode},
 };
 
 /// Everything the two binaries serve, as plain data.

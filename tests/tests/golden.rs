@@ -59,8 +59,10 @@ fn check(root: &Path, case: &Path) -> Result<(), String> {
             Addressing::EndpointSlices { port_name } => format!("{:?}", endpoints(slices, port_name).addresses),
             Addressing::ExternalName { host, port } => format!("{host}:{port}"),
         };
-        let verified =
-            backend.validation.as_ref().map(|it| format!(" verified as {} by {:?}", it.hostname, it.authorities));
+        let verified = backend.validation.as_ref().map(|it| {
+            let others: String = it.alternative_names.iter().map(|name| format!(" {name:?}")).collect();
+            format!(" verified as {}{others} by {:?}", it.hostname, it.authorities)
+        });
         let verified = verified.unwrap_or_default();
         let check = backend.health_check.as_ref().map(|it| format!(" checked at {}", it.path)).unwrap_or_default();
         writeln!(routes, "backend {id} {:?}{verified} {from}{check}", backend.protocol).expect("text");

@@ -31,8 +31,18 @@ pub enum ValidationMode {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerValidation {
     pub authorities: TrustedBy,
-    /// Asked for (SNI), and what the certificate has to be valid for.
+    /// Asked for (SNI), and what the certificate has to be valid for where nothing else is said.
     pub hostname: HostName,
+    /// Of these the certificate has to have one. Empty: it is the hostname that counts.
+    pub alternative_names: Vec<AlternativeName>,
+}
+
+/// A subjectAltName (RFC 5280 section 4.2.1.6).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AlternativeName {
+    Hostname(HostName),
+    /// Compared byte for byte.
+    Uri(Arc<str>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use crate::{
     gateway_api::{
         BackendTlsPolicy, BackendTlsPolicySpec, BackendTlsPolicyValidation, PolicyTargetReference, SubjectAltName,
     },
-    model::{Authorities, HostName, ObjectName, ServerValidation, ServiceName, TrustedBy},
+    model::{AlternativeName, Authorities, HostName, ObjectName, ServerValidation, ServiceName, TrustedBy},
     problem::Reason,
 };
 
@@ -95,17 +95,12 @@ fn judge(work: &mut Work<'_>, policy: &ObjectName, spec: &BackendTlsPolicySpec) 
             None
         }
     };
-    // They take the place of the hostname, which is then only asked for. There is no way yet to verify other names than
-    // the one that is asked for.
-    let is_hostname =
-        |it: &&SubjectAltName| it.type_ == "Hostname" && it.hostname.as_ref() == Some(&spec.validation.hostname);
-    let mut others = subject_alt_names.iter().filter(|it| !is_hostname(it)).peekable();
-    let is_verifiable = others.peek().is_none();
-    if let Some(other) = others.next() {
-        let value = other.hostname.as_ref().or(other.uri.as_ref()).cloned().unwrap_or_default();
-        let field = "validation.subjectAltNames other than validation.hostname:".to_owned();
-        work.problem(policy, Reason::Unsupported { field, value });
-    }
+    let alternative_names: Vec<Option<AlternativeName>> = subject_alt_names
+        .iter()
+        .map(|it| alternative_name(it).map_err(|reason| work.problem(policy, reason)).ok())
+        .collect();
+    // With one of them left out, a certificate could be refused that was meant; without any, one taken that was not.
+    let alternative_names: Option<Vec<AlternativeName>> = alternative_names.into_iter().collect();
     let mut found = Authorities::default();
     for reference in ca_certificate_refs {
         match authorities::find(work, (&reference.group, &reference.kind), &policy.namespace, &reference.name) {
@@ -123,5 +118,27 @@ fn judge(work: &mut Work<'_>, policy: &ObjectName, spec: &BackendTlsPolicySpec) 
         }
         (_, _) => (!found.0.is_empty()).then(|| TrustedBy::These(Arc::new(found))),
     };
-    Some(Arc::new(ServerValidation { authorities: trusted_by?, hostname: hostname.filter(|_| is_verifiable)? }))
+    let (authorities, hostname, mut alternative_names) = (trusted_by?, hostname?, alternative_names?);
+    // To say the same twice changes nothing.
+    if alternative_names == [AlternativeName::Hostname(hostname.clone())] {
+        alternative_names.clear();
+    }
+    Some(Arc::new(ServerValidation { authorities, hostname, alternative_names }))
+}
+
+fn alternative_name(name: &SubjectAltName) -> Result<AlternativeName, Reason> {
+    match (name.type_.as_str(), name.hostname.as_deref(), name.uri.as_deref()) {
+        ("Hostname", Some(text), _) if text.contains('*') => {
+            let field = "wildcard in validation.subjectAltNames".to_owned();
+            Err(Reason::Unsupported { field, value: text.to_owned() })
+        }
+        ("Hostname", Some(text), _) => match text.parse() {
+            Ok(hostname) => Ok(AlternativeName::Hostname(hostname)),
+            Err(error) => Err(Reason::InvalidHost { text: text.to_owned(), error }),
+        },
+        ("URI", _, Some(uri)) if !uri.is_empty() => Ok(AlternativeName::Uri(uri.into())),
+        (kind, _, _) => {
+            Err(invalid("validation.subjectAltNames type", kind, "Hostname or URI, and the field of that name"))
+        }
+    }
 }
