@@ -1,5 +1,6 @@
 //! Backends: their endpoints, and what is known about them across swaps of the dataplane.
 
+mod alternative_names;
 pub mod balance;
 pub mod clock;
 mod ejection;

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 
 /// How long anything may take before a test gives up. Machines may be slow; nothing waits this long when it works.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -106,13 +106,16 @@ impl Authority {
         Self { issuer: Issuer::new(parameters, key), certificate }
     }
 
-    /// A certificate for servers and clients, and its key, in PEM.
+    /// A certificate for servers and clients, and its key, in PEM. A name may be a URI.
     ///
     /// # Panics
     /// Never, for names that are names.
     pub fn issue(&self, names: &[&str]) -> (String, String) {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut parameters = CertificateParams::new(names).expect("names are names");
+        let (uris, hosts): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
+        let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
+        let mut parameters = CertificateParams::new(hosts).expect("names are names");
+        let uris = uris.into_iter().map(|uri| SanType::URI(uri.try_into().expect("a URI is ASCII")));
+        parameters.subject_alt_names.extend(uris);
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().expect("random numbers");
         (parameters.signed_by(&key, &self.issuer).expect("the issuer's key").pem(), key.serialize_pem())

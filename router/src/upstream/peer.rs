@@ -16,8 +16,12 @@ use pingora_core::{
     utils::tls::{WrappedX509, parse_x509},
 };
 use rustls::RootCertStore;
+use tracing::error;
 
-use super::websocket::{self, Upgraded};
+use super::{
+    alternative_names::Tls,
+    websocket::{self, Upgraded},
+};
 
 /// In a homelab an endpoint that has not answered a SYN after this long is gone.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -62,14 +66,15 @@ pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>
     let Terms { websocket, connect, idle, left, is_fresh } = terms;
     let (connect, idle, left, is_websocket) = (*connect, *idle, *left, websocket.is_some());
     let within = |limit: Duration| Some(left.map_or(limit, |left| left.min(limit)));
-    let is_tls = protocol == Protocol::Https || verified.is_some();
-    let server = match verified {
-        Some(verified) => verified.hostname.clone(),
+    let how = verified.map(|verified| &verified.how);
+    let server = match how {
+        Some(How::ByHostname { hostname, .. }) => Some(hostname.clone()),
+        Some(How::ByAlternativeNames(_)) => None,
         // rustls names no server to a server that is an address, and takes nothing for a name.
-        None if is_tls => address.ip().to_string(),
-        None => String::new(),
+        None => (protocol == Protocol::Https).then(|| address.ip().to_string()),
     };
-    let mut peer = HttpPeer::new(address, is_tls, server);
+    let is_tls = server.is_some();
+    let mut peer = HttpPeer::new(address, is_tls, server.unwrap_or_default());
     let options = &mut peer.options;
     options.connection_timeout = within(connect);
     options.total_connection_timeout = within(CONNECT_ALL);
@@ -82,9 +87,15 @@ pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>
         Protocol::Http | Protocol::Https if is_tls && !is_websocket => ALPN::H2H1,
         Protocol::H2c | Protocol::Http | Protocol::Https => ALPN::H1,
     };
-    match verified {
+    let mut below = None;
+    match how {
         // What pingora does by itself, where the server has a name, as all that is verified has.
-        Some(verified) => options.ca = verified.authorities.clone(),
+        Some(How::ByHostname { authorities, .. }) => options.ca = authorities.clone(),
+        Some(How::ByAlternativeNames([h1, h2])) => {
+            let tls = if matches!(options.alpn, ALPN::H2) { h2 } else { h1 };
+            websocket::apply(options, connect, None, Some(tls));
+            below = Some(tls);
+        }
         None if is_tls => {
             // What `appProtocol: https` promises is encryption. Whose certificate it is nobody has said.
             options.verify_cert = false;
@@ -107,33 +118,50 @@ pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>
     }
     if let Some(upgraded) = websocket {
         // Nothing of it is used again.
-        websocket::apply(&mut peer.options, connect, left.map(|left| (Instant::now() + left, upgraded)));
+        websocket::apply(&mut peer.options, connect, left.map(|left| (Instant::now() + left, upgraded)), below);
         peer.group_key = 4;
     }
     peer
 }
 
-/// A [`ServerValidation`] as pingora wants it, made once for each backend.
+/// A [`ServerValidation`] as it is used, made once for each backend.
 #[derive(Debug)]
 pub struct Verified {
-    /// None is those that the machine believes.
-    authorities: Option<Arc<CaType>>,
-    hostname: String,
+    how: How,
     /// Differs where anything of the validation does.
     identity: u64,
 }
 
+#[derive(Debug)]
+enum How {
+    /// By pingora.
+    ByHostname {
+        /// None is those that the machine believes.
+        authorities: Option<Arc<CaType>>,
+        hostname: String,
+    },
+    /// For HTTP/1.1 and for HTTP/2, which pingora takes for such in the clear.
+    ByAlternativeNames([Arc<Tls>; 2]),
+}
+
 impl Verified {
     pub(super) fn new(validation: &ServerValidation) -> Self {
-        let authorities = match &validation.authorities {
+        let identity = FixedState::default().hash_one(validation);
+        let by_hostname = |authorities| How::ByHostname { authorities, hostname: validation.hostname.to_string() };
+        let how = match &validation.authorities {
+            _ if !validation.alternative_names.is_empty() => {
+                Tls::both(validation).map(How::ByAlternativeNames).unwrap_or_else(|error| {
+                    error!(hostname = %validation.hostname, "cannot verify a backend, and so reaches it never: {error:#}");
+                    by_hostname(Some(nobody()))
+                })
+            }
             // The translation has had each of them parsed.
             TrustedBy::These(these) => {
-                Some(these.0.iter().map(|it| WrappedX509::new(it.to_vec(), parse_x509)).collect::<Arc<CaType>>())
+                by_hostname(Some(these.0.iter().map(|it| WrappedX509::new(it.to_vec(), parse_x509)).collect()))
             }
-            TrustedBy::System => None,
+            TrustedBy::System => by_hostname(None),
         };
-        let identity = FixedState::default().hash_one(validation);
-        Self { authorities, hostname: validation.hostname.as_str().to_owned(), identity }
+        Self { how, identity }
     }
 }
 

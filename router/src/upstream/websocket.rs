@@ -6,7 +6,7 @@
 //! a backend says is read a turn after anything is written, and so after the end of the request.
 
 use std::{
-    io,
+    fmt, io,
     pin::Pin,
     sync::{
         Arc,
@@ -33,15 +33,23 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep_until, timeout},
 };
+use tokio_rustls::client::TlsStream;
+
+use super::alternative_names::Tls;
 
 /// To be set once the connection is a WebSocket.
 pub type Upgraded = Arc<AtomicBool>;
 
 /// Makes the connections of this peer such: to be had within `limit`, and upgraded by the time of `due` or read no
-/// more. (pingora's own limit would be one for the WebSocket's silence as well.)
-pub(super) fn apply(options: &mut PeerOptions, limit: Duration, due: Option<(Instant, &Upgraded)>) {
+/// more. (pingora's own limit would be one for the WebSocket's silence as well.) `tls` is what pingora does not see.
+pub(super) fn apply(
+    options: &mut PeerOptions,
+    limit: Duration,
+    due: Option<(Instant, &Upgraded)>,
+    tls: Option<&Arc<Tls>>,
+) {
     let due = due.map(|(at, upgraded)| (at, Arc::clone(upgraded)));
-    options.custom_l4 = Some(Arc::new(Connect { limit, due }));
+    options.custom_l4 = Some(Arc::new(Connect { limit, due, tls: tls.cloned() }));
     // pingora's pool knows connections by their descriptors, which these do not show. A backend that refuses
     // to upgrade is one connection the more.
     options.idle_timeout = Some(Duration::ZERO);
@@ -51,6 +59,7 @@ pub(super) fn apply(options: &mut PeerOptions, limit: Duration, due: Option<(Ins
 struct Connect {
     limit: Duration,
     due: Option<(Instant, Upgraded)>,
+    tls: Option<Arc<Tls>>,
 }
 
 #[async_trait]
@@ -67,19 +76,42 @@ impl L4Connect for Connect {
             Error::because(kind, "no connection", error)
         })?;
         let due = self.due.as_ref().map(|(at, upgraded)| (Box::pin(sleep_until((*at).into())), Arc::clone(upgraded)));
-        Ok(VirtualSocketStream::new(Box::new(Socket { stream, has_written: false, due })).into())
+        Ok(match &self.tls {
+            None => socket(stream, due),
+            Some(tls) => socket(tls.handshake(stream).await?, due),
+        })
+    }
+}
+
+fn socket<S: OverTcp>(stream: S, due: Option<(Pin<Box<Sleep>>, Upgraded)>) -> Stream {
+    VirtualSocketStream::new(Box::new(Socket { stream, has_written: false, due })).into()
+}
+
+trait OverTcp: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin + 'static {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl OverTcp for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl OverTcp for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
     }
 }
 
 #[derive(Debug)]
-struct Socket {
-    stream: TcpStream,
+struct Socket<S> {
+    stream: S,
     has_written: bool,
     /// When it has to be a WebSocket, until then.
     due: Option<(Pin<Box<Sleep>>, Upgraded)>,
 }
 
-impl Socket {
+impl<S> Socket<S> {
     fn poll_written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let count = ready!(written)?;
         self.has_written = true;
@@ -87,19 +119,19 @@ impl Socket {
     }
 }
 
-impl VirtualSocket for Socket {
+impl<S: OverTcp> VirtualSocket for Socket<S> {
     fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
         match option {
-            VirtualSockOpt::NoDelay => self.stream.set_nodelay(true),
+            VirtualSockOpt::NoDelay => self.stream.tcp().set_nodelay(true),
             VirtualSockOpt::KeepAlive(keepalive) => {
-                set_tcp_keepalive(&self.stream, &keepalive).map_err(io::Error::other)
+                set_tcp_keepalive(self.stream.tcp(), &keepalive).map_err(io::Error::other)
             }
             _ => Ok(()),
         }
     }
 }
 
-impl AsyncRead for Socket {
+impl<S: OverTcp> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -121,7 +153,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: OverTcp> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.poll_written(written)

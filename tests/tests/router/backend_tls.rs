@@ -1,10 +1,13 @@
 //! TLS to backends that are verified.
 
+use std::{net::TcpListener, sync::Mutex};
+
 use futures::{SinkExt, StreamExt};
 use tests::{
     Authority, Home, eventually,
-    home::{HTTP, app, ingress, service_with},
+    home::{HTTP, app, classes, ingress, service_with},
 };
+use tokio_rustls::rustls::server::Acceptor;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{Backends, field};
@@ -89,6 +92,85 @@ fn a_verified_backend_is_spoken_to_in_each_protocol() {
         socket.send(Message::text("hello")).await.expect("sent");
         assert_eq!(socket.next().await.expect("open").expect("a message"), Message::text("hello"));
     });
+}
+
+#[test]
+fn a_backend_is_known_by_the_names_that_its_policy_lists_and_asked_for_by_its_hostname() {
+    let (home, backends) = (Home::new(), Backends::new());
+    let [right, wrong] = ["right", "wrong"].map(Authority::new);
+    let web = backends.start_tls_as(&home, "web", &right.issue(&["*.nas.example", "spiffe://home.example/nas"]));
+    let services = [service_with("web", "", &[web]), service_with("grpc", "grpc", &[web])].concat();
+    let hosts = [ingress("app", "app.home.example", "web"), ingress("grpc", "grpc.home.example", "grpc")].concat();
+    home.apply("app.yaml", &[classes(), services, hosts].concat());
+    home.apply("authorities.yaml", &right.config_map("authorities"));
+    let known_by = |names: &str| {
+        let policy_for = |service| {
+            policy(service, "asked.example").replace("hostname:", &format!("subjectAltNames: [{names}], hostname:"))
+        };
+        home.apply("policy.yaml", &[policy_for("web"), policy_for("grpc")].concat());
+    };
+    let [host, other_host] = ["a.nas.example", "asked.example"].map(|it| format!("{{type: Hostname, hostname: {it}}}"));
+    let [uri, other_uri] = ["nas", "na"].map(|it| format!("{{type: URI, uri: 'spiffe://home.example/{it}'}}"));
+    known_by(&uri);
+    let router = home.start("router");
+    let answers = |expected: &str| {
+        for (host, version) in [("app", "HTTP/1.1"), ("grpc", "HTTP/2.0")] {
+            let url = format!("http://{host}.home.example/");
+            eventually(expected, || match home.curl(21, &["-w", " %{http_code}", &url]) {
+                answer if answer.ends_with(expected) => {
+                    assert!(expected != "200" || answer.contains(version), "{answer}");
+                    Ok(())
+                }
+                other => Err(other),
+            });
+        }
+    };
+    answers("200");
+    for (names, expected) in [
+        (&other_uri, "502"),
+        (&host, "200"),
+        (&other_host, "502"),
+        (&format!("{other_host}, {uri}"), "200"),
+        (&format!("{other_host}, {other_uri}"), "502"),
+    ] {
+        known_by(names);
+        answers(expected);
+    }
+    known_by(&host);
+    answers("200");
+    backends.0.block_on(async {
+        let stream = tokio::net::TcpStream::connect(home.socket(21, HTTP)).await.expect("open");
+        let url = "ws://app.home.example/socket";
+        let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.expect("an upgrade");
+        socket.send(Message::text("hello")).await.expect("sent");
+        assert_eq!(socket.next().await.expect("open").expect("a message"), Message::text("hello"));
+    });
+    home.apply("authorities.yaml", &wrong.config_map("authorities"));
+    answers("502");
+
+    let (listener, asked) = (TcpListener::bind(home.socket(10, 0)).expect("a free port"), Mutex::new(None));
+    home.apply("app.yaml", &app(&[listener.local_addr().expect("bound")]));
+    std::thread::scope(|threads| {
+        threads.spawn(|| *asked.lock().expect("no panic") = server_name(&listener));
+        eventually("a server name", || {
+            let _ = home.curl(21, &["http://app.home.example/"]);
+            asked.lock().expect("no panic").clone().ok_or("none")
+        });
+    });
+    assert_eq!(asked.into_inner().expect("no panic").as_deref(), Some("asked.example"));
+    assert!(!router.log().contains("panicked"), "{}", router.log());
+}
+
+/// What the next client asks for.
+fn server_name(listener: &TcpListener) -> Option<String> {
+    let (mut stream, _) = listener.accept().expect("a connection");
+    let mut acceptor = Acceptor::default();
+    loop {
+        acceptor.read_tls(&mut stream).expect("a hello");
+        if let Ok(Some(accepted)) = acceptor.accept() {
+            return accepted.client_hello().server_name().map(str::to_owned);
+        }
+    }
 }
 
 #[test]
