@@ -31,6 +31,10 @@ const LAST_CONNECT: Duration = Duration::from_secs(3);
 const CONNECT_ALL: Duration = Duration::from_secs(10);
 /// pingora's default of one stream per connection is no multiplexing at all.
 const STREAMS: usize = 100;
+/// What is held of one answer while its client is slow. 100 MB a second where a packet needs 2 ms there and back.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// As much for all of them, so that slow clients do not stop the others of the same connection.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 
 /// A backend whose node has lost its power says nothing; a stream to it ends after about a minute.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive {
@@ -82,6 +86,8 @@ pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>
     options.tcp_keepalive = Some(KEEPALIVE);
     options.read_timeout = left.filter(|_| !is_websocket);
     options.max_h2_streams = STREAMS;
+    options.h2_stream_window_size = Some(STREAM_WINDOW);
+    options.h2_connection_window_size = Some(CONNECTION_WINDOW);
     options.alpn = match protocol {
         Protocol::H2c if !is_websocket => ALPN::H2,
         Protocol::Http | Protocol::Https if is_tls && !is_websocket => ALPN::H2H1,
