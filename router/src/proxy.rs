@@ -3,6 +3,7 @@
 mod affinity;
 mod context;
 mod headers;
+mod http_10;
 mod respond;
 mod tries;
 
@@ -13,8 +14,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use k8s::model::Filter;
 use pingora_core::{
-    Error, ErrorSource, ErrorType, apps::HttpServerOptions, protocols::http::server::Session as HttpSession,
-    server::configuration::ServerConf, upstreams::peer::HttpPeer,
+    Error, ErrorSource, ErrorType, apps::HttpServerOptions, modules::http::HttpModules,
+    protocols::http::server::Session as HttpSession, server::configuration::ServerConf, upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
@@ -196,9 +197,18 @@ impl ProxyHttp for Proxy {
         Context::new()
     }
 
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        http_10::add_to(modules);
+    }
+
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<bool> {
-        context.is_websocket = headers::is_websocket(session.req_header());
-        set_limits(session, context.is_websocket);
+        let head = session.req_header_mut();
+        context.upgrade = framing::upgrade::to_tunnel(head.version, &head.headers);
+        if context.upgrade.is_none() {
+            // pingora would take the field alone for a wish.
+            head.remove_header(&http::header::UPGRADE);
+        }
+        set_limits(session, context.upgrade.is_some());
         headers::forget_spelling(session.req_header_mut())?;
         headers::join_cookies(session.req_header_mut())?;
         match self.route(session.as_downstream(), context) {
@@ -238,7 +248,12 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora_core::Result<()> {
-        headers::to_upstream(session, request, context)
+        headers::to_upstream(session, request, context)?;
+        // pingora lets nothing pass that comes by HTTP/2 before the answer, so nobody else would say it.
+        if request.version == http::Version::HTTP_2 && request.remove_header(&http::header::EXPECT).is_some() {
+            session.as_downstream_mut().write_continue_response().await?;
+        }
+        Ok(())
     }
 
     async fn upstream_response_filter(
@@ -260,6 +275,7 @@ impl ProxyHttp for Proxy {
         if !respond::is_final(response.status) {
             return Ok(());
         }
+        headers::check_answer(response, context.upgrade.is_some())?;
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             phase::upgraded();
         }
@@ -267,8 +283,7 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         let knows_chunks = session.req_header().version != http::Version::HTTP_10;
-        if !knows_chunks && response.remove_header(&http::header::TRANSFER_ENCODING).is_some() {
-            // The end of the connection ends the body (RFC 9112 section 6.3).
+        if !knows_chunks && !response.headers.contains_key(http::header::CONTENT_LENGTH) {
             session.set_keepalive(None);
         }
         headers::to_client(response, context)?;
@@ -350,8 +365,8 @@ impl ProxyHttp for Proxy {
 }
 
 /// What the client's connection may do, where pingora's own limits are others.
-fn set_limits(session: &mut Session, is_websocket: bool) {
-    if is_websocket {
+fn set_limits(session: &mut Session, is_upgrade: bool) {
+    if is_upgrade {
         // It may be silent for as long as both ends like.
         session.set_read_timeout(None);
     } else {

@@ -1,5 +1,19 @@
 //! Which protocols a connection may change to.
 
+use http::{HeaderMap, HeaderValue, Version, header};
+
+/// The protocols that a request asks to change to (RFC 9110 section 7.8), where that is the backend's to grant. Whoever
+/// asks for something else as well is served in plain HTTP.
+pub fn to_tunnel(version: Version, fields: &HeaderMap) -> Option<HeaderValue> {
+    let values = |name| fields.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+    let mut options = values(header::CONNECTION).flat_map(|value| value.split(','));
+    let is_for_this_hop = options.any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
+    let protocols: Vec<&str> = values(header::UPGRADE).collect();
+    let is_asked = version == Version::HTTP_11 && is_for_this_hop && !protocols.is_empty();
+    let is_granted = is_asked && protocols.iter().all(|value| is_tunnel(value));
+    is_granted.then(|| HeaderValue::from_str(&protocols.join(", ")).ok()).flatten()
+}
+
 /// Whether `value`, of an Upgrade field, asks for a tunnel that is the backend's to grant: WebSocket, SPDY and
 /// others. HTTP and TLS themselves are not: a request inside of them would pass by the routes.
 pub fn is_tunnel(value: &str) -> bool {

@@ -36,7 +36,8 @@ pub struct Context {
     pub(super) client: Option<Client>,
     /// Normalised; empty where the request was refused before.
     pub(super) host: Box<str>,
-    pub(super) is_websocket: bool,
+    /// The protocols that the client asks to change to.
+    pub(super) upgrade: Option<HeaderValue>,
     pub(super) routed: Option<Routed>,
     /// Why the router itself answered, or the answer broke off.
     pub(super) error: Option<Cow<'static, str>>,
@@ -80,7 +81,7 @@ impl Context {
             edge: None,
             client: None,
             host: "".into(),
-            is_websocket: false,
+            upgrade: None,
             routed: None,
             error: None,
         }

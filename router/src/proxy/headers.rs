@@ -50,15 +50,6 @@ pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
-/// Whether a client asks for a WebSocket (RFC 6455 section 4.1), the one upgrade that is passed on.
-pub(super) fn is_websocket(request: &RequestHeader) -> bool {
-    let has = |name, token: &str| {
-        let values = request.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
-    };
-    request.version == http::Version::HTTP_11 && has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket")
-}
-
 /// Runs once for each try, each time on a fresh copy of the client's request.
 pub(super) fn to_upstream(session: &Session, head: &mut RequestHeader, context: &Context) -> Result<()> {
     let forward = context.routed.as_ref().and_then(|routed| Some((routed, routed.forward.as_ref()?)));
@@ -92,6 +83,11 @@ pub(super) fn to_upstream(session: &Session, head: &mut RequestHeader, context: 
             edit(headers, edits)?;
         }
     }
+    // pingora has taken it out, but for WebSocket.
+    if let Some(protocols) = &context.upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, protocols.clone());
+    }
     if let Some(path) = &forward.target.path {
         parts.uri = path.parse().or_err(ErrorType::InternalError, "a rewritten path is no target")?;
     }
@@ -115,6 +111,21 @@ fn client_port(edge: &Edge, client: &Client) -> u16 {
         (false, true) => 80,
         (true, true) | (false, false) => edge.port,
     }
+}
+
+/// What pingora would pass on: a change of the protocol that nobody has asked for, and a body of which nobody can be sure
+/// where it ends (RFC 9112 section 6.3).
+pub(super) fn check_answer(response: &ResponseHeader, may_change: bool) -> Result<()> {
+    let refused = |why| Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+    if response.status == StatusCode::SWITCHING_PROTOCOLS && !may_change {
+        return refused("a 101 that nobody has asked for");
+    }
+    let mut codings = response.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !is_chunked || codings.next().is_some() {
+        return refused("a transfer coding other than chunked");
+    }
+    Ok(())
 }
 
 pub(super) fn to_client(head: &mut ResponseHeader, context: &Context) -> Result<()> {

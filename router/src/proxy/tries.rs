@@ -104,7 +104,7 @@ pub(super) fn peer(context: &mut Context) -> Result<HttpPeer> {
     if left.is_some_and(|left| left.is_zero()) {
         return Err(Error::explain(ErrorType::HTTPStatus(504), "the request's time is over"));
     }
-    let websocket = context.is_websocket.then(Upgraded::default);
+    let websocket = context.upgrade.is_some().then(Upgraded::default);
     forward.current = Try { began: now, deadline, is_answered: false, websocket: websocket.clone(), next: Next::End };
     let terms = Terms {
         websocket,
