@@ -17,6 +17,10 @@ lint:
 test:
     tests/run
 
+# The process tests whose figures need minutes: 50,000 requests, 64 MiB, a connection that is idle
+long:
+    tests/run long
+
 # The same programs on a real Kubernetes: the one of KUBECONFIG, or one started here
 cluster *filter:
     tests/run cluster {{filter}}

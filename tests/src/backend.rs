@@ -5,6 +5,7 @@
 //! | `/stream` | a chunk at once, and one more for each that the client sends |
 //! | `/slow/MS` | the usual, after that many milliseconds |
 //! | `/count` | how many bytes the request's body has |
+//! | `/slow-count` | the same, but nothing is read for two seconds |
 //! | `/events/N` | N events of `text/event-stream`, `data: 0` and on, 10 ms apart |
 //! | `/zeros/N` | N bytes, as fast as they are taken |
 //! | any other | name, method, path, Host and header fields, as JSON |
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
 use hyper::{
-    HeaderMap, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode,
     body::{Frame, Incoming},
     header::{self, HeaderName},
     http::request::Parts,
@@ -148,6 +149,13 @@ where
 }
 
 pub(crate) async fn answer(name: String, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    // hyper leaves it out of HTTP/1 by itself.
+    let has_body = request.method() != Method::HEAD;
+    let answer = answer_in_full(name, request).await?;
+    Ok(if has_body { answer } else { answer.map(|_| Empty::new().boxed()) })
+}
+
+async fn answer_in_full(name: String, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     if let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY) {
         let accept = derive_accept_key(key.as_bytes());
         return Ok(upgrade(request, &accept));
@@ -168,7 +176,10 @@ pub(crate) async fn answer(name: String, request: Request<Incoming>) -> Result<R
     Ok(match path.as_str() {
         "/stream" => stream(request.into_body()),
         "/endless" => endless(),
-        "/count" => {
+        "/count" | "/slow-count" => {
+            if path == "/slow-count" {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
             let mut body = request.into_body();
             let mut count = 0;
             while let Some(Ok(frame)) = body.frame().await {

@@ -30,6 +30,11 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose
 /// How long anything may take before a test gives up. Machines may be slow; nothing waits this long when it works.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Whether tests take the time that their figures need, as `tests/run long` has them do.
+pub fn is_long() -> bool {
+    std::env::var_os("DOORWARD_LONG").is_some()
+}
+
 /// Asks until `found` has what it looks for, and returns it with how long that took.
 ///
 /// # Panics

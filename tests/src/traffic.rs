@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -98,6 +98,7 @@ struct Count {
     ok: usize,
     /// How often one went to another connection, because the first one took no more.
     moved: usize,
+    slowest: Duration,
 }
 
 impl Report {
@@ -112,8 +113,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (kind, Count { sent, ok, moved }) in &self.kinds {
-            writeln!(f, "{:<10} {sent:>6} sent {ok:>6} ok {moved:>4} moved", format!("{kind:?}"))?;
+        for (kind, Count { sent, ok, moved, slowest }) in &self.kinds {
+            writeln!(f, "{:<10} {sent:>6} sent {ok:>6} ok {moved:>4} moved, slowest {slowest:?}", format!("{kind:?}"))?;
         }
         writeln!(f, "{:<10} {:>6} sent {:>6} lost", "all", self.sent(), self.lost())?;
         self.losses.iter().try_for_each(|(what, count)| writeln!(f, "{count} × {what}"))
@@ -212,6 +213,7 @@ impl Worker {
                 return;
             }
             let kind = MIX[number % MIX.len()];
+            let began = Instant::now();
             let answered = timeout(PATIENCE, self.ask(kind, number)).await;
             let answered = answered.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in {PATIENCE:?}")));
             if answered.is_err() {
@@ -220,6 +222,7 @@ impl Worker {
             let mut report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner);
             let count = report.kinds.entry(kind).or_default();
             count.sent += 1;
+            count.slowest = count.slowest.max(began.elapsed());
             count.moved += std::mem::take(&mut self.moved);
             match answered {
                 Ok(()) => count.ok += 1,

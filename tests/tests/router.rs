@@ -10,20 +10,28 @@ mod balancing;
 mod changes;
 #[path = "router/clients.rs"]
 mod clients;
+#[path = "router/grpc.rs"]
+mod grpc;
 #[path = "router/leaving.rs"]
 mod leaving;
 #[path = "router/loss.rs"]
 mod loss;
+#[path = "router/messages.rs"]
+mod messages;
 #[path = "router/protocols.rs"]
 mod protocols;
 #[path = "router/routing.rs"]
 mod routing;
+#[path = "router/streaming.rs"]
+mod streaming;
 #[path = "router/tls.rs"]
 mod tls;
 #[path = "router/tries.rs"]
 mod tries;
 #[path = "router/trust.rs"]
 mod trust;
+#[path = "router/upgrades.rs"]
+mod upgrades;
 
 use std::{
     io::{Read, Write},
@@ -31,10 +39,18 @@ use std::{
     sync::Arc,
 };
 
+use hyper::{
+    body::Body,
+    client::conn::http2::{SendRequest, handshake},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tests::{
     Home,
     backend::Backends,
+    certificate,
+    home::{classes, ingress, service_with},
     raw::{raw, read_all},
+    tls_secret,
 };
 
 /// A backend that reads the head of a request, says `answer` whatever it was, and closes.
@@ -69,6 +85,28 @@ fn read_head(stream: &mut (impl Read + ?Sized)) -> Option<String> {
         head.push(byte[0]);
     }
     Some(String::from_utf8_lossy(&head).into_owned())
+}
+
+/// A home whose `app.home.example` is served by one backend, with a default certificate. `app_protocol` may be empty.
+fn home_of(app_protocol: &str, start: impl FnOnce(&Home) -> SocketAddr) -> Home {
+    let home = Home::new();
+    home.configure("defaultCertificate: default/home-tls");
+    let web = start(&home);
+    let secret = tls_secret("default", "home-tls", &certificate(&["home.example", "*.home.example"]));
+    let service = service_with("web", app_protocol, &[web]);
+    home.apply("app.yaml", &[classes(), service, ingress("app", "app.home.example", "web"), secret].concat());
+    home
+}
+
+/// A client of HTTP/2 at the LAN's door, without TLS.
+async fn http2<B>(home: &Home) -> SendRequest<B>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    let stream = tokio::net::TcpStream::connect(home.socket(21, tests::home::HTTP)).await.expect("open");
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender
 }
 
 /// Which backend answered, and with what it was asked; from the body of an answer.

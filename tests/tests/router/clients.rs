@@ -67,20 +67,6 @@ fn requests_that_come_before_the_answers_are_answered_in_order() {
 }
 
 #[test]
-fn one_that_speaks_http_1_0_is_sent_no_chunks() {
-    let backends = Backends::new();
-    let home = home(&backends);
-    let _router = home.start("router");
-    let mut stream = raw(&home, 21);
-    stream
-        .write_all(b"GET /stream HTTP/1.0\r\nHost: app.home.example\r\nConnection: keep-alive\r\n\r\n")
-        .expect("sent");
-    let answer = read_all(&mut stream);
-    assert!(!answer.to_lowercase().contains("transfer-encoding"), "{answer}");
-    assert!(answer.ends_with("\r\n\r\nchunk 0\n"), "{answer}");
-}
-
-#[test]
 fn cookies_that_come_as_several_fields_reach_the_backend_as_one() {
     let backends = Backends::new();
     let home = home(&backends);

@@ -1,12 +1,13 @@
 //! Nothing is lost while things change: backends replaced, routers restarted, the configuration rewritten.
 //!
-//! Each test counts 5,000 requests; `DOORWARD_REQUESTS=50000` has it count more.
+//! Each test counts 5,000 requests, and 50,000 in the long form.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tests::{
     Home, Program, certificate,
     home::{HTTP, HTTPS, classes, ingress, service_with, slices},
+    is_long,
     pod::Pod,
     tls_secret,
     traffic::{Door, GRPC, Report, Traffic, WEB},
@@ -22,8 +23,7 @@ use tokio::{
 
 /// How many requests each test counts.
 fn requests() -> usize {
-    let wanted = std::env::var("DOORWARD_REQUESTS").ok();
-    wanted.map_or(5_000, |number| number.parse().expect("DOORWARD_REQUESTS is a number"))
+    if is_long() { 50_000 } else { 5_000 }
 }
 
 /// The routers end here: a log of thousands of lines is nothing to print where a test fails.
