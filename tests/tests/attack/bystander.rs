@@ -30,7 +30,7 @@ pub(crate) fn served_meanwhile<T>(besieged: &Besieged, what: &str, attack: impl 
         drop(end);
         (done, asking.join().expect("every answer was right"))
     });
-    println!(
+    eprintln!(
         "FIGURE {what}: another client's median {:?} alone, {:?} meanwhile ({} answers)",
         median(quiet),
         median(busy.clone()),

@@ -216,8 +216,8 @@ fn what_comes_before_a_refused_change_of_protocol_is_the_next_request() {
 fn one_that_leaves_with_requests_still_to_come_is_noticed_while_the_backend_hangs() {
     let (besieged, recorder) = Besieged::before(Recorder::hanging);
     let request = "GET /hang HTTP/1.1\r\nHost: app.home.example\r\n\r\n";
-    let leave: [(&str, fn(TcpStream)); 2] = [
-        ("closes", drop),
+    let leave: [(&str, fn(_)); 2] = [
+        ("closes", drop::<TcpStream>),
         ("resets", |stream| {
             socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).expect("an option");
         }),
@@ -227,7 +227,7 @@ fn one_that_leaves_with_requests_still_to_come_is_noticed_while_the_backend_hang
         stream.write_all(request.repeat(2).as_bytes()).expect("sent");
         until_seen(&recorder, "the first request", |seen| seen.len() > number);
         leave(stream);
-        println!("the client {how}");
+        eprintln!("the client {how}");
         // One that closes may still read: it has half a minute to take something.
         tests::within(tests::PATIENCE * 2, "the end of the backend's connection", || {
             if recorder.seen()[number].is_closed { Ok(()) } else { Err(how) }
