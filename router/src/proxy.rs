@@ -14,8 +14,12 @@ use bytes::Bytes;
 use http::StatusCode;
 use k8s::model::Filter;
 use pingora_core::{
-    Error, ErrorSource, ErrorType, apps::HttpServerOptions, modules::http::HttpModules,
-    protocols::http::server::Session as HttpSession, server::configuration::ServerConf, upstreams::peer::HttpPeer,
+    Error, ErrorSource, ErrorType,
+    apps::HttpServerOptions,
+    modules::http::HttpModules,
+    protocols::http::{server::Session as HttpSession, v2::server::default_h2_options},
+    server::configuration::ServerConf,
+    upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
@@ -38,6 +42,9 @@ use crate::{
 const KEPT_CONNECTIONS: usize = 256;
 /// A client that takes nothing for this long is gone.
 const CLIENT_WRITE: Duration = Duration::from_secs(60);
+/// What each HTTP/2 stream may hold for a client that does not read, in bytes. h2's own 400 KiB are 40 MiB for the
+/// hundred streams of one connection.
+const H2_SEND_BUFFER: usize = 64 << 10;
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 /// What every request shares.
@@ -59,6 +66,9 @@ pub fn app(dataplane: SharedDataplane, log: Option<AccessLog>, threads: usize) -
     options.h2c = true;
     options.h2_idle_timeout = Some(IDLE);
     proxy.server_options = Some(options);
+    let mut options = default_h2_options();
+    options.max_send_buffer_size(H2_SEND_BUFFER);
+    proxy.h2_options = Some(options);
     proxy
 }
 
