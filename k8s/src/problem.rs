@@ -80,6 +80,8 @@ pub enum Reason {
         "asks clients on port {port} for certificates and has no authority to verify them by: nobody gets in there"
     )]
     NoAuthority { port: u16 },
+    #[error("has annotation {annotation}, and nothing is sent to Service {service} until a BackendTLSPolicy says how")]
+    NotVerified { annotation: &'static str, service: ServiceName },
     #[error("is for {target}, which has {winner} already")]
     Conflict { target: String, winner: ObjectName },
     #[error("references Service {service}, which nothing is sent to because {policy} cannot take effect")]
@@ -153,6 +155,7 @@ impl Reason {
             Self::SecretNoLongerGood { .. } => "SecretNoLongerGood",
             Self::AuthoritiesInvalid { .. } => "AuthoritiesInvalid",
             Self::NoAuthority { .. } => "NoAuthority",
+            Self::NotVerified { .. } => "NotVerified",
             Self::Conflict { .. } => "Conflict",
             Self::PolicyWithoutEffect { .. } => "PolicyWithoutEffect",
             Self::PathTaken { .. } => "PathTaken",

@@ -3,6 +3,7 @@
 mod affinity;
 mod attachment;
 mod authorities;
+mod backend_protocol;
 mod backend_tls_policy;
 mod certificate;
 mod client_validation;
@@ -36,7 +37,10 @@ use crate::{
 /// Whether translation reads an annotation of this name.
 pub(crate) fn reads_annotation(name: &str) -> bool {
     let ours = [ingress_class::DEFAULT_CLASS, ingress_class::LEGACY_CLASS, service::HEALTH_CHECK];
-    names::ANNOTATIONS.contains(&name) || affinity::ANNOTATIONS.contains(&name) || ours.contains(&name)
+    names::ANNOTATIONS.contains(&name)
+        || affinity::ANNOTATIONS.contains(&name)
+        || backend_protocol::ANNOTATIONS.contains(&name)
+        || ours.contains(&name)
 }
 
 /// What a snapshot asks for, and what is wrong with it.

@@ -161,7 +161,7 @@ mod tests {
 
     fn backend() -> Backend {
         Backend {
-            id: BackendId { service: ServiceName::new("default", "web"), port: 80 },
+            id: BackendId { service: ServiceName::new("default", "web"), port: 80, spoken: None },
             protocol: Protocol::Http,
             validation: None,
             addressing: Addressing::EndpointSlices { port_name: "".into() },

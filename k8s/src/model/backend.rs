@@ -12,11 +12,14 @@ pub struct BackendId {
     pub service: ServiceName,
     /// The Service's port number (not the target port).
     pub port: u16,
+    /// What a route says that it speaks, where that is not what the Service says.
+    pub spoken: Option<Protocol>,
 }
 
 impl fmt::Display for BackendId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.service, self.port)
+        write!(f, "{}:{}", self.service, self.port)?;
+        self.spoken.map_or(Ok(()), |spoken| write!(f, " as {spoken:?}"))
     }
 }
 
@@ -42,8 +45,8 @@ pub struct HealthCheck {
     pub path: Arc<str>,
 }
 
-/// What the endpoints speak, from the Service port's `appProtocol`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// What the endpoints speak, from the Service port's `appProtocol`, or an annotation of an Ingress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Protocol {
     /// HTTP/1.1 in the clear; WebSocket by upgrade. In verified TLS, HTTP/1.1 or HTTP/2.
     #[default]

@@ -140,7 +140,7 @@ fn translate_backend(work: &mut Work<'_>, source: &ObjectName, backend: &HttpBac
     let weight = backend.weight.unwrap_or(1);
     match (checked, reference.port) {
         (Ok(filters), Some(port)) => {
-            let target = service::resolve(work, source, namespace, &reference.name, PortRef::Number(port));
+            let target = service::resolve(work, source, namespace, &reference.name, PortRef::Number(port), None);
             WeightedBackend { weight, target, filters }
         }
         (Ok(_), None) => {

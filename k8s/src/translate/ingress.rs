@@ -8,13 +8,13 @@ use std::{
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
 use super::{
-    Work, affinity, certificate, created, key_of, object_name,
+    Work, affinity, backend_protocol, certificate, created, key_of, object_name,
     service::{self, PortRef},
 };
 use crate::{
     model::{
-        Affinity, Attachment, Certificate, HostPattern, Labels, Match, ObjectName, PathMatch, Route, Rule, Target,
-        Timeouts, WeightedBackend,
+        Affinity, Attachment, Certificate, HostPattern, Labels, Match, ObjectName, PathMatch, Protocol, Route, Rule,
+        Target, Timeouts, WeightedBackend,
     },
     problem::Reason,
 };
@@ -30,6 +30,24 @@ enum PathKey {
 
 /// The rules of one host of one Ingress.
 type HostRules = (Option<HostPattern>, Vec<Rule>);
+
+/// What annotations of an Ingress say for all of its backends.
+struct Annotated {
+    affinity: Option<Affinity>,
+    /// What they speak, whatever their Services say.
+    spoken: Option<Protocol>,
+    is_verified: bool,
+}
+
+impl Annotated {
+    fn of(work: &mut Work<'_>, ingress: &Ingress) -> Self {
+        Self {
+            affinity: affinity::of_ingress(work, ingress),
+            spoken: backend_protocol::of_ingress(work, ingress),
+            is_verified: backend_protocol::is_verified(ingress),
+        }
+    }
+}
 
 /// The routes of one entry point; `ingresses` are in the order of age, because of two equal claims the older wins.
 /// A default backend takes what no rule takes, so all rules come first.
@@ -50,7 +68,7 @@ pub(super) fn translate(work: &mut Work<'_>, ingresses: &[&Ingress]) -> Vec<Atta
 /// Rules of one host may stand apart; they are one route. A host without a rule stays: it is nobody else's.
 fn rules_by_host(work: &mut Work<'_>, ingress: &Ingress, claims: &mut HashMap<Claim, ObjectName>) -> Vec<HostRules> {
     let source = object_name("Ingress", &ingress.metadata);
-    let affinity = affinity::of_ingress(work, ingress);
+    let annotated = Annotated::of(work, ingress);
     let mut hosts: Vec<HostRules> = Vec::new();
     for rule in ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()) {
         let host = match rule.host.as_deref().filter(|host| !host.is_empty()) {
@@ -65,7 +83,7 @@ fn rules_by_host(work: &mut Work<'_>, ingress: &Ingress, claims: &mut HashMap<Cl
         };
         let paths = rule.http.iter().flat_map(|http| &http.paths);
         let rules: Vec<Rule> =
-            paths.filter_map(|path| path_rule(work, &source, host.as_ref(), path, affinity.as_ref(), claims)).collect();
+            paths.filter_map(|path| path_rule(work, &source, host.as_ref(), path, &annotated, claims)).collect();
         match hosts.iter_mut().find(|(known, _)| *known == host) {
             Some((_, known)) => known.extend(rules),
             None => hosts.push((host, rules)),
@@ -84,8 +102,8 @@ fn add_default_backend(
     let source = object_name("Ingress", &ingress.metadata);
     let Some(spec) = &ingress.spec else { return };
     let Some(backend) = &spec.default_backend else { return };
-    let target = target(work, &source, backend);
-    let affinity = affinity::of_ingress(work, ingress);
+    let annotated = Annotated::of(work, ingress);
+    let target = target(work, &source, backend, &annotated);
     if spec.rules.as_ref().is_none_or(Vec::is_empty) {
         hosts.push((None, Vec::new()));
     }
@@ -93,7 +111,7 @@ fn add_default_backend(
         // Its own rule for everything comes before its own default.
         let root = (host.clone(), PathKey::Prefix("/".to_owned()));
         if claims.get(&root) != Some(&source) && claim(work, &source, root, claims) {
-            rules.push(rule(work, PathMatch::Prefix("/".into()), target.clone(), affinity.as_ref()));
+            rules.push(rule(work, PathMatch::Prefix("/".into()), target.clone(), annotated.affinity.as_ref()));
         }
     }
 }
@@ -128,7 +146,7 @@ fn path_rule(
     source: &ObjectName,
     host: Option<&HostPattern>,
     path: &HTTPIngressPath,
-    affinity: Option<&Affinity>,
+    annotated: &Annotated,
     claims: &mut HashMap<Claim, ObjectName>,
 ) -> Option<Rule> {
     let text = path.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
@@ -157,8 +175,8 @@ fn path_rule(
         PathKey::Exact(path) => PathMatch::Exact(path.into()),
         PathKey::Prefix(path) => PathMatch::Prefix(path.into()),
     };
-    let target = target(work, source, &path.backend);
-    Some(rule(work, path_match, target, affinity))
+    let target = target(work, source, &path.backend, annotated);
+    Some(rule(work, path_match, target, annotated.affinity.as_ref()))
 }
 
 fn rule(work: &mut Work<'_>, path: PathMatch, target: Target, affinity: Option<&Affinity>) -> Rule {
@@ -168,7 +186,7 @@ fn rule(work: &mut Work<'_>, path: PathMatch, target: Target, affinity: Option<&
     Rule { matches, filters: Vec::new(), backends, timeouts: Timeouts::default(), affinity }
 }
 
-fn target(work: &mut Work<'_>, source: &ObjectName, backend: &IngressBackend) -> Target {
+fn target(work: &mut Work<'_>, source: &ObjectName, backend: &IngressBackend, annotated: &Annotated) -> Target {
     let Some(found) = &backend.service else {
         let resource = backend.resource.as_ref().map(|it| format!("{}/{}", it.kind, it.name)).unwrap_or_default();
         let reason = Reason::Unsupported { field: "resource backend".to_owned(), value: resource };
@@ -185,7 +203,8 @@ fn target(work: &mut Work<'_>, source: &ObjectName, backend: &IngressBackend) ->
         None => PortRef::Name(name.unwrap_or_default()),
     };
     let namespace = source.namespace.to_string();
-    service::resolve(work, source, &namespace, &found.name, port)
+    let target = service::resolve(work, source, &namespace, &found.name, port, annotated.spoken);
+    if annotated.is_verified { backend_protocol::verified(work, source, target) } else { target }
 }
 
 /// Certificates that the Ingresses name, in their order, each once.

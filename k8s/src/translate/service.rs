@@ -21,12 +21,14 @@ pub(super) enum PortRef<'a> {
 }
 
 /// The backend, added to the model; or an invalid target that answers 500, and a problem of `owner`.
+/// `spoken`: what the route says that it speaks, whatever the Service says.
 pub(super) fn resolve(
     work: &mut Work<'_>,
     owner: &ObjectName,
     namespace: &str,
     name: &str,
     port: PortRef<'_>,
+    spoken: Option<Protocol>,
 ) -> Target {
     let found = find(work, namespace, name, port).and_then(|(backend, port_name)| {
         let validation = backend_tls_policy::of_port(work, &backend.id.service, port_name.as_deref())?;
@@ -34,6 +36,10 @@ pub(super) fn resolve(
     });
     match found {
         Ok(mut backend) => {
+            if let Some(spoken) = spoken.filter(|spoken| *spoken != backend.protocol) {
+                backend.id.spoken = Some(spoken);
+                backend.protocol = spoken;
+            }
             if let Some(service) = work.services.get(&(namespace, name)).copied() {
                 backend.health_check = health_check(work, service);
             }
@@ -78,7 +84,7 @@ fn find(
         return Err(Reason::ServicePortMissing { service: service_name, port: wanted, available: list(&ports) });
     };
     let backend = Backend {
-        id: BackendId { service: service_name, port: number },
+        id: BackendId { service: service_name, port: number, spoken: None },
         protocol: protocol(found.app_protocol.as_deref()),
         validation: None,
         addressing: Addressing::EndpointSlices { port_name: found.name.as_deref().unwrap_or_default().into() },
@@ -116,7 +122,7 @@ fn external(
     };
     let host = spec.and_then(|spec| spec.external_name.as_deref()).unwrap_or_default();
     let backend = Backend {
-        id: BackendId { service: name, port: number },
+        id: BackendId { service: name, port: number, spoken: None },
         protocol: protocol(declared.and_then(|port| port.app_protocol.as_deref())),
         validation: None,
         addressing: Addressing::ExternalName {

@@ -5,7 +5,7 @@ use std::{net::TcpListener, sync::Mutex};
 use futures::{SinkExt, StreamExt};
 use tests::{
     Authority, Home, eventually,
-    home::{HTTP, app, classes, ingress, service_with},
+    home::{HTTP, app, classes, ingress, service_with, slices},
 };
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_tungstenite::tungstenite::Message;
@@ -159,6 +159,33 @@ fn a_backend_is_known_by_the_names_that_its_policy_lists_and_asked_for_by_its_ho
     });
     assert_eq!(asked.into_inner().expect("no panic").as_deref(), Some("asked.example"));
     assert!(!router.log().contains("panicked"), "{}", router.log());
+}
+
+#[test]
+fn an_ingress_may_say_that_its_backends_speak_tls_and_what_is_to_be_verified_is_not_sent_elsewhere() {
+    let (home, backends) = (Home::new(), Backends::new());
+    let [first, second] = ["first", "second"].map(|name| backends.start_tls(&home, name));
+    let annotated = |name: &str, annotations: &str| {
+        ingress(name, &format!("{name}.home.example"), "web")
+            .replace("namespace: default}", &format!("namespace: default, annotations: {{{annotations}}}}}"))
+    };
+    let https = "nginx.ingress.kubernetes.io/backend-protocol: HTTPS";
+    let verified = format!("{https}, nginx.ingress.kubernetes.io/proxy-ssl-verify: \"on\"");
+    let hosts =
+        [annotated("tls", https), annotated("verified", &verified), ingress("plain", "plain.home.example", "web")];
+    home.apply("app.yaml", &[classes(), hosts.concat(), service_with("web", "", &[])].concat());
+    home.apply("slices.yaml", &slices("web", &[first]));
+    let _router = home.start("router");
+    // The endpoints of the Service are those of each way to speak to it.
+    for (name, endpoint) in [("first", first), ("second", second)] {
+        home.apply("slices.yaml", &slices("web", &[endpoint]));
+        eventually(name, || match field(&home.curl(21, &["http://tls.home.example/"]), "/backend") {
+            backend if backend == name => Ok(()),
+            other => Err(other),
+        });
+    }
+    assert_eq!(home.status(21, "http://verified.home.example/"), "500");
+    assert_eq!(home.status(21, "http://plain.home.example/"), "502", "its backend speaks TLS, and it does not");
 }
 
 /// What the next client asks for.
