@@ -19,7 +19,6 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: app.home.example\r\n\r\n";
 ///
 /// # Panics
 /// When any answer is another one than 200.
-#[expect(clippy::print_stdout, reason = "a figure is to be read")]
 pub(crate) fn served_meanwhile<T>(besieged: &Besieged, what: &str, attack: impl FnOnce() -> T) -> T {
     let is_over = AtomicBool::new(true);
     let quiet = ask(besieged, &is_over, 20);
