@@ -227,8 +227,9 @@ impl<A: App> Door<A> {
         let finish: ShutdownWatch = self.connections.finish.subscribe();
         let mut settings = None;
         let mut limit = self.limits.unused;
-        // By its peek, which nobody else has a use for, it waits for the next request.
-        while let Ok(Ok(true)) = timeout(limit, stream.try_peek(&mut [])).await {
+        // By its peek, which nobody else has a use for, it waits for the next request. pingora's timers cost next to
+        // nothing where one is set for each request and none ever ends.
+        while let Ok(Ok(true)) = pingora_timeout::timeout(limit, stream.try_peek(&mut [])).await {
             let mut session = HttpSession::new_http1(stream);
             match settings.take() {
                 Some(settings) => HttpPersistentSettings::apply_to_session(settings, &mut session),
