@@ -6,6 +6,7 @@
 //! | `/slow/MS` | the usual, after that many milliseconds |
 //! | `/count` | how many bytes the request's body has |
 //! | `/slow-count` | the same, but nothing is read for two seconds |
+//! | `/refused` | 413, and nothing of the body is read |
 //! | `/events/N` | N events of `text/event-stream`, `data: 0` and on, 10 ms apart |
 //! | `/zeros/N` | N bytes, as fast as they are taken |
 //! | any other | name, method, path, Host and header fields, as JSON |
@@ -176,6 +177,11 @@ async fn answer_in_full(name: String, request: Request<Incoming>) -> Result<Resp
     Ok(match path.as_str() {
         "/stream" => stream(request.into_body()),
         "/endless" => endless(),
+        "/refused" => {
+            let mut response = Response::new(full("too long".to_owned()));
+            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+            response
+        }
         "/count" | "/slow-count" => {
             if path == "/slow-count" {
                 tokio::time::sleep(Duration::from_secs(2)).await;

@@ -25,8 +25,8 @@ use pingora_core::protocols::{
     tls::{SslDigest, TlsRef},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    time::{Sleep, sleep},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::{Sleep, sleep, timeout},
 };
 
 use super::{Limits, Refuse, phase::Phase, through::through};
@@ -35,7 +35,7 @@ use crate::framing::{Refusal, h1::Requests, head::HEAD_BYTES};
 const READ: usize = 4 << 10;
 /// An answer's head with a small body.
 const WRITE: usize = 8 << 10;
-/// How long a client that is refused may go on to send. To close on it would be to reset it, and with that to
+/// How long a client that has its answer may go on to send. To close on it would be to reset it, and with that to
 /// take the answer away (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -331,12 +331,22 @@ impl<S: IO> AsyncWrite for H1<S> {
     }
 }
 
+/// Reads what a client still sends that was answered before its end.
+async fn pass_over(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut passed_over = vec![0; READ];
+    while matches!(stream.read(&mut passed_over).await, Ok(1..)) {}
+}
+
 #[async_trait]
 impl<S: IO> Shutdown for H1<S> {
     async fn shutdown(&mut self) {
         // The client may be gone already.
         let _ = self.flush().await;
         self.stream.shutdown().await;
+        let is_in_body = !self.requests.is_in_head() && !self.requests.is_at_end();
+        if is_in_body && !self.phase.is_tunnel() {
+            let _ = timeout(LINGER, pass_over(&mut self.stream)).await;
+        }
     }
 }
 

@@ -72,12 +72,16 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Re
     if has_body {
         session.write_response_body(Some(Bytes::from(body)), true).await?;
     }
+    session.as_downstream_mut().finish_body().await?;
+    pass_over_body(session).await;
+    Ok(())
+}
+
+/// To be called when the answer is at its end. To close on a client that still sends is to reset it, and with that takes
+/// its answer away (RFC 9112 section 9.6); some drop it for a reset of an HTTP/2 stream that came with no error, too.
+pub(super) async fn pass_over_body(session: &mut Session) {
     let downstream = session.as_downstream_mut();
-    downstream.finish_body().await?;
     if !downstream.is_body_done() {
-        // To close on a client that still sends is to reset it, and with that takes its answer away (RFC 9112
-        // section 9.6); some drop it for a reset of an HTTP/2 stream that came with no error, too.
         let _ = tokio::time::timeout(LINGER, downstream.drain_request_body()).await;
     }
-    Ok(())
 }

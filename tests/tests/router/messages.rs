@@ -168,21 +168,22 @@ fn an_answer_is_relayed_in_one_reading_or_not_at_all_and_nothing_of_it_reaches_t
 
 #[test]
 fn a_backend_that_refuses_an_upload_unread_is_heard() {
-    for version in ["--http1.1", "--http2"] {
-        let home = home_of("", |home| {
-            answers_once(
-                home,
-                "HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo long",
-            )
-        });
+    let backends = Backends::new();
+    let blunt = home_of("", |home| {
+        answers_once(home, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo long")
+    });
+    let polite = ["", "kubernetes.io/h2c"].map(|spoken| home_of(spoken, |home| backends.start(home, "web")));
+    for home in polite.iter().chain([&blunt]) {
         let router = home.start("router");
         home.write("large", &"x".repeat(8 << 20));
         let file = format!("@{}", home.path("large").display());
-        for expect in ["Expect:", "Expect: 100-continue"] {
-            let url = "https://app.home.example/upload";
-            let flags = [version, "--data-binary", &file, "-H", expect, "-w", " %{http_code} %{exitcode}", url];
-            let said = home.curl(21, &flags);
-            assert_eq!(said, "too long 413 0", "{version} {expect}\n{}", router.log());
+        for version in ["--http1.1", "--http2"] {
+            for expect in ["Expect:", "Expect: 100-continue"] {
+                let url = "https://app.home.example/refused";
+                let flags = [version, "--data-binary", &file, "-H", expect, "-w", " %{http_code} %{exitcode}", url];
+                let said = home.curl(21, &flags);
+                assert_eq!(said, "too long 413 0", "{version} {expect}\n{}", router.log());
+            }
         }
     }
 }
