@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
 mod backend;
+mod churn;
 mod configuration;
 mod connection;
 mod load;
@@ -30,6 +31,7 @@ use benches::{
 use tokio::{runtime::Runtime, time::timeout};
 
 use crate::{
+    churn::Churn,
     load::{Client, Load, Outcome, Pace},
     proxies::{Kind, Place},
     requests::Request,
@@ -56,6 +58,7 @@ fn main() {
             let time = Duration::from_secs(seconds.parse().expect("a number of seconds"));
             keep_busy(&Bench::start(router, programs, &[name]), load, time);
         }
+        ["churn", router, programs] => churn(&Bench::start(router, programs, &[Kind::Router.name()])),
         _ => panic!("run benches/peers"),
     }
 }
@@ -68,7 +71,7 @@ struct Bench {
     trust: Trust,
     /// Of the load and the backends, which are one thread.
     runtime: Runtime,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Bench {
@@ -97,7 +100,7 @@ impl Bench {
             next: AtomicUsize::default(),
             trust: Trust::in_only(&certificate),
             runtime,
-            _directory: directory,
+            directory,
         };
         bench.wait();
         bench
@@ -282,6 +285,35 @@ fn tell_progress(round: usize, n_rounds: usize) {
     if terminal.is_terminal() {
         // Who cannot be told need not know.
         let _ = write!(terminal, "\rround {round} of {n_rounds} ");
+    }
+}
+
+/// A thousand hosts as before; ten changes of endpoints a second and one of routes, or none.
+fn churn(bench: &Bench) {
+    let manifests = bench.directory.path().join(Kind::Router.name()).join("manifests");
+    for load in [Load::Http1, Load::Http2Tls] {
+        let mut rounds: Vec<(Round, Round)> = Vec::new();
+        for number in 0..=ROUNDS {
+            tell_progress(number, ROUNDS);
+            let idle = bench.round(Kind::Router, load);
+            let changes = Churn::begin(manifests.clone());
+            // The first change has come.
+            std::thread::sleep(BUSY);
+            let churned = bench.round(Kind::Router, load);
+            drop(changes);
+            std::thread::sleep(BUSY);
+            if number > 0 {
+                rounds.push((idle, churned));
+            }
+        }
+        let tell = |name: &str, column: fn(&Round) -> f64, goal| {
+            let of_idle = median(rounds.iter().map(|(idle, churned)| column(churned) / column(idle)));
+            let what = format!("{name} while routes and endpoints change, of idle, {}", load.names().0);
+            println!("{}", figure(&what, of_idle, "x", goal));
+        };
+        tell("CPU per request", |round| round.processor, None);
+        tell("p50", |round| round.half, None);
+        tell("p99", |round| round.most, Some(1.2));
     }
 }
 
