@@ -65,8 +65,8 @@ pub enum Kind {
     WebSocket,
 }
 
-/// What is sent, over and over.
-const MIX: [Kind; 16] = [
+/// Something of everything.
+pub const MIX: [Kind; 16] = [
     Kind::Get,
     Kind::Post,
     Kind::Get2,
@@ -130,6 +130,7 @@ pub struct Traffic {
 struct Shared {
     doors: watch::Receiver<Vec<Door>>,
     tls: TlsConnector,
+    mix: Vec<Kind>,
     begun: AtomicUsize,
     /// How many to begin.
     most: AtomicUsize,
@@ -137,14 +138,15 @@ struct Shared {
 }
 
 impl Traffic {
-    /// Begins; `trusted` are certificates in PEM.
+    /// Begins, and sends `mix` over and over; `trusted` are certificates in PEM.
     ///
     /// # Panics
     /// When these are none.
-    pub fn start(doors: &watch::Receiver<Vec<Door>>, trusted: &[&str]) -> Self {
+    pub fn start(doors: &watch::Receiver<Vec<Door>>, trusted: &[&str], mix: &[Kind]) -> Self {
         let shared = Arc::new(Shared {
             doors: doors.clone(),
             tls: trusting(trusted),
+            mix: mix.to_vec(),
             begun: AtomicUsize::new(0),
             most: AtomicUsize::new(usize::MAX),
             report: Mutex::default(),
@@ -212,7 +214,7 @@ impl Worker {
             if number >= self.shared.most.load(Relaxed) {
                 return;
             }
-            let kind = MIX[number % MIX.len()];
+            let kind = self.shared.mix[number % self.shared.mix.len()];
             let began = Instant::now();
             let answered = timeout(PATIENCE, self.ask(kind, number)).await;
             let answered = answered.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in {PATIENCE:?}")));

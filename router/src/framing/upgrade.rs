@@ -21,3 +21,30 @@ pub fn is_tunnel(value: &str) -> bool {
     let is_ours = |name: &str| ["", "h2c", "h2", "http", "tls"].iter().any(|it| it.eq_ignore_ascii_case(name));
     !protocols.any(is_ours)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_is_asked_for_by_both_fields_in_http_1_1_and_by_nothing_that_is_http() {
+        for (version, connection, upgrade, expected) in [
+            (Version::HTTP_11, "Upgrade", &["websocket"][..], Some("websocket")),
+            (Version::HTTP_11, "keep-alive, upgrade", &["SPDY/3.1"], Some("SPDY/3.1")),
+            (Version::HTTP_11, "Upgrade", &["a", "b/1"], Some("a, b/1")),
+            (Version::HTTP_11, "Upgrade", &["websocket", "h2c"], None),
+            (Version::HTTP_11, "Upgrade", &["websocket, TLS/1.2"], None),
+            (Version::HTTP_11, "Upgrade", &[], None),
+            (Version::HTTP_11, "close", &["websocket"], None),
+            (Version::HTTP_10, "Upgrade", &["websocket"], None),
+            (Version::HTTP_2, "Upgrade", &["websocket"], None),
+        ] {
+            let mut fields = HeaderMap::from_iter([(header::CONNECTION, HeaderValue::from_static(connection))]);
+            for value in upgrade {
+                fields.append(header::UPGRADE, HeaderValue::from_static(value));
+            }
+            let asked = to_tunnel(version, &fields);
+            assert_eq!(asked.as_ref().and_then(|value| value.to_str().ok()), expected, "{connection} {upgrade:?}");
+        }
+    }
+}

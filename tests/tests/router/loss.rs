@@ -10,7 +10,7 @@ use tests::{
     is_long,
     pod::Pod,
     tls_secret,
-    traffic::{Door, GRPC, Report, Traffic, WEB},
+    traffic::{Door, GRPC, Kind, MIX, Report, Traffic, WEB},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -90,7 +90,7 @@ fn no_request_is_lost_while_backends_are_replaced() {
         set_endpoints(&[&home], &pods);
         let router = home.start("router");
         let (_ready, doors) = watch::channel(vec![door(&home)]);
-        let traffic = Traffic::start(&doors, &[&pem]);
+        let traffic = Traffic::start(&doors, &[&pem], &MIX);
         let mut replaced = 0;
         while traffic.begun() < requests() || replaced < 6 {
             pods.extend(start_pods(&home, 1).await);
@@ -106,6 +106,8 @@ fn no_request_is_lost_while_backends_are_replaced() {
     });
 }
 
+/// All but uploads beyond 64 KiB: nobody keeps them to send them again, and of some thousands one meets a connection that
+/// is closed in that moment.
 #[test]
 fn no_request_is_lost_while_backends_close_before_anybody_is_told() {
     let home = Home::new();
@@ -116,7 +118,8 @@ fn no_request_is_lost_while_backends_close_before_anybody_is_told() {
         set_endpoints(&[&home], &pods);
         let router = home.start("router");
         let (_ready, doors) = watch::channel(vec![door(&home)]);
-        let traffic = Traffic::start(&doors, &[&pem]);
+        let mix: Vec<Kind> = MIX.into_iter().filter(|kind| *kind != Kind::LargePost).collect();
+        let traffic = Traffic::start(&doors, &[&pem], &mix);
         let mut replaced = 0;
         while traffic.begun() < requests() || replaced < 6 {
             pods.extend(start_pods(&home, 1).await);
@@ -149,7 +152,7 @@ fn no_request_is_lost_while_two_routers_are_restarted_in_turn() {
         let mut routers = homes.each_ref().map(|home| Some(home.start("router")));
         let (ready, mut doors) = watch::channel(homes.each_ref().map(door).to_vec());
         let watching = tokio::spawn(follow_readiness(Arc::clone(&homes), ready));
-        let traffic = Traffic::start(&doors, &[&pem]);
+        let traffic = Traffic::start(&doors, &[&pem], &MIX);
         let mut restarted = 0;
         while traffic.begun() < requests() || restarted < 4 {
             let (turn, homes) = (restarted % 2, Arc::clone(&homes));
@@ -212,7 +215,7 @@ fn no_request_is_lost_while_the_configuration_changes_fifty_times_a_second() {
         let first = home.read("manifests/certificate.yaml");
         let router = home.start("router");
         let (_ready, doors) = watch::channel(vec![door(&home)]);
-        let traffic = Traffic::start(&doors, &[&pem, &other.0]);
+        let traffic = Traffic::start(&doors, &[&pem, &other.0], &MIX);
         let mut changes = 0;
         let mut tick = tokio::time::interval(Duration::from_secs(1) / CHANGES_A_SECOND);
         while traffic.begun() < requests() || changes < 250 {
