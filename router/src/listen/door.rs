@@ -21,7 +21,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    App, Connections, IDLE, Limits, Refuse,
+    App, Connections, IDLE, Limits, ON_ITS_WAY, Refuse,
     admission::{Counted, Place, Room},
     edge_io::EdgeIo,
     first,
@@ -35,9 +35,6 @@ use crate::{dataplane::SharedDataplane, tls};
 
 /// What a connection that has been ended may still need to say so.
 const LAST_WORD: Duration = Duration::from_millis(500);
-
-/// A client that was sent something this recently may have its next request on the way.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// What every connection of a socket shares.
 pub(super) struct Door<A> {
@@ -124,7 +121,7 @@ async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, peer: SocketAddr) 
         let finish: ShutdownWatch = door.connections.finish.subscribe();
         door.app.process_new(stream, &finish).await;
     } else {
-        phase::scope(phase, door.serve_h1(stream)).await;
+        phase::scope(phase, Box::pin(door.serve_h1(stream))).await;
     }
 }
 
@@ -135,7 +132,14 @@ impl<A: App> Door<A> {
     }
 
     fn edge(&self, stream: TcpStream, peer: SocketAddr, phase: &Arc<Phase>) -> EdgeIo {
-        EdgeIo::new(stream, peer, self.address, Arc::clone(phase), self.limits, self.connections.signals.told())
+        EdgeIo::new(
+            stream,
+            peer,
+            self.address,
+            Arc::clone(phase),
+            self.limits.half_closed,
+            self.connections.signals.told(),
+        )
     }
 
     /// That a connection which has said nothing is to end, and had the time to.
@@ -215,7 +219,7 @@ impl<A: App> Door<A> {
             Box::new(H2::new(stream, first, self.limits.head, &self.metrics))
         } else {
             let (refuse, phase) = (Arc::clone(&self.refuse), Arc::clone(phase));
-            Box::new(H1::new(stream, &first, (self.address, peer), refuse, phase, self.limits))
+            Box::new(H1::new(stream, &first, (self.address, peer), refuse, phase, self.limits.head))
         };
         (stream, is_h2)
     }

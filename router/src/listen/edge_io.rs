@@ -13,6 +13,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -26,13 +27,14 @@ use tokio::{
     time::{Instant, Sleep, sleep, sleep_until},
 };
 
-use super::{Limits, ON_ITS_WAY, phase::Phase, signals::Told};
+use super::{ON_ITS_WAY, phase::Phase, signals::Told};
 
 pub(super) struct EdgeIo {
     stream: TcpStream,
     digest: Arc<SocketDigest>,
     phase: Arc<Phase>,
-    limits: Limits,
+    /// How long a client that has closed its sending side waits for the next byte of its answer.
+    limit: Duration,
     told: Told,
     /// Set where the client has closed its sending side while an answer was under way: until when it is waited for.
     half_closed: Option<Pin<Box<Sleep>>>,
@@ -50,7 +52,7 @@ impl EdgeIo {
         peer: SocketAddr,
         bound: SocketAddr,
         phase: Arc<Phase>,
-        limits: Limits,
+        limit: Duration,
         told: Told,
     ) -> Self {
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
@@ -59,7 +61,7 @@ impl EdgeIo {
         let _ = digest.local_addr.set(Some(bound.into()));
         let (half_closed, last_request) = (None, None);
         let active = Instant::now();
-        Self { stream, digest: Arc::new(digest), phase, limits, told, half_closed, active, last_request }
+        Self { stream, digest: Arc::new(digest), phase, limit, told, half_closed, active, last_request }
     }
 
     /// The end of the stream, but not before the client had time to take its answer: a client that has
@@ -85,7 +87,7 @@ impl EdgeIo {
     fn was_written(&mut self) {
         self.active = Instant::now();
         if self.half_closed.is_some() {
-            self.half_closed = Some(Box::pin(sleep(self.limits.half_closed)));
+            self.half_closed = Some(Box::pin(sleep(self.limit)));
         }
     }
 }
@@ -105,7 +107,7 @@ impl AsyncRead for EdgeIo {
                 done?;
                 let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
                 if is_end && self.phase.is_answer() {
-                    self.half_closed = Some(Box::pin(sleep(self.limits.half_closed)));
+                    self.half_closed = Some(Box::pin(sleep(self.limit)));
                     return self.poll_half_closed(context);
                 }
                 Poll::Ready(Ok(()))
@@ -195,8 +197,6 @@ impl fmt::Debug for EdgeIo {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
 
     use super::{super::signals::Signals, *};
@@ -208,9 +208,8 @@ mod tests {
         let client = TcpStream::connect(bound).await.expect("open");
         let (stream, peer) = listener.accept().await.expect("accepted");
         let (phase, signals) = (Arc::new(Phase::default()), Signals::default());
-        let limits = Limits { half_closed, ..Limits::default() };
         phase.answer();
-        let edge = EdgeIo::new(stream, peer, bound, phase, limits, signals.told());
+        let edge = EdgeIo::new(stream, peer, bound, phase, half_closed, signals.told());
         (client, edge, signals)
     }
 

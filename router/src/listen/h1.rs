@@ -29,7 +29,7 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
-use super::{Limits, Refuse, phase::Phase, through::through};
+use super::{Refuse, phase::Phase, through::through};
 use crate::framing::{Refusal, h1::Requests, head::HEAD_BYTES};
 
 const READ: usize = 4 << 10;
@@ -45,7 +45,8 @@ pub(super) struct H1<S> {
     peer: SocketAddr,
     refuse: Arc<Refuse>,
     phase: Arc<Phase>,
-    limits: Limits,
+    /// For a whole head.
+    limit: Duration,
     requests: Requests,
     /// Received and not handed over. Empty, and without memory, for a client that waits for its answer before it
     /// sends more, and whose heads come in one piece.
@@ -54,7 +55,7 @@ pub(super) struct H1<S> {
     taken: usize,
     /// While a head is incomplete.
     deadline: Option<Pin<Box<Sleep>>>,
-    refused: Option<Refused>,
+    refused: Option<Box<Refused>>,
     to_write: Vec<u8>,
     written: usize,
 }
@@ -76,7 +77,7 @@ impl<S: IO> H1<S> {
         (bound, peer): (SocketAddr, SocketAddr),
         refuse: Arc<Refuse>,
         phase: Arc<Phase>,
-        limits: Limits,
+        limit: Duration,
     ) -> Self {
         Self {
             stream,
@@ -84,7 +85,7 @@ impl<S: IO> H1<S> {
             peer,
             refuse,
             phase,
-            limits,
+            limit,
             requests: Requests::default(),
             buffer: BytesMut::from(first),
             taken: 0,
@@ -116,7 +117,7 @@ impl<S: IO> H1<S> {
         self.phase.free();
         self.buffer = BytesMut::new();
         let answer = (self.refuse)(self.bound, self.peer, refusal);
-        self.refused = Some(Refused { answer, written: 0, until: Box::pin(sleep(LINGER)) });
+        self.refused = Some(Box::new(Refused { answer, written: 0, until: Box::pin(sleep(LINGER)) }));
         Ok(())
     }
 
@@ -181,7 +182,7 @@ impl<S: IO> H1<S> {
 
     /// The client may take its time between two requests, not within a head.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limits.head;
+        let limit = self.limit;
         self.deadline.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(context)
     }
 
