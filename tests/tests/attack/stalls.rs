@@ -102,11 +102,13 @@ fn clients_that_do_not_read_cost_little_and_hold_up_nobody() {
 
 /// Waits until the downloads that were asked for fill all buffers: then nothing more is taken from the backend.
 fn until_full(besieged: &Besieged) {
-    let (mut last, mut n_same) = (0, 0);
+    let (mut last, mut n_same) = (0_u64, 0);
     eventually("memory that stays", || {
         std::thread::sleep(Duration::from_millis(100));
         let now = besieged.router.memory();
-        n_same = if std::mem::replace(&mut last, now) == now { n_same + 1 } else { 0 };
+        // The bystander's requests take some, and give it back.
+        let is_same = std::mem::replace(&mut last, now).abs_diff(now) < 1 << 10;
+        n_same = if is_same { n_same + 1 } else { 0 };
         if n_same > 5 { Ok(()) } else { Err(now) }
     });
 }
