@@ -74,9 +74,20 @@ impl Client {
     /// # Panics
     /// When the name is none.
     pub async fn handshake(&self, server: SocketAddr, name: Option<&str>) -> io::Result<TlsStream<TcpStream>> {
+        self.handshake_on(TcpStream::connect(server).await?, name).await
+    }
+
+    /// The same on a connection that is open already.
+    ///
+    /// # Errors
+    /// When there is no handshake.
+    ///
+    /// # Panics
+    /// When the name is none.
+    pub async fn handshake_on(&self, stream: TcpStream, name: Option<&str>) -> io::Result<TlsStream<TcpStream>> {
         // Of an address rustls makes no server name.
-        let name = name.map_or_else(|| ServerName::from(server.ip()), |it| it.to_owned().try_into().expect("a name"));
-        let stream = TcpStream::connect(server).await?;
+        let address = stream.peer_addr()?.ip();
+        let name = name.map_or_else(|| ServerName::from(address), |it| it.to_owned().try_into().expect("a name"));
         TlsConnector::from(Arc::clone(&self.0)).connect(name, stream).await
     }
 

@@ -118,7 +118,11 @@ async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, peer: SocketAddr) 
     let phase = Arc::new(Phase::new(door.leaving.clone()));
     let Some((stream, is_h2)) = Box::pin(door.open(stream, peer, &phase)).await else { return };
     if is_h2 {
-        let finish: ShutdownWatch = door.connections.finish.subscribe();
+        let mut finish: ShutdownWatch = door.connections.finish.subscribe();
+        if *finish.borrow() {
+            // Of what was said before it began to listen, pingora's HTTP/2 would hear nothing.
+            finish.mark_changed();
+        }
         door.app.process_new(stream, &finish).await;
     } else {
         phase::scope(phase, Box::pin(door.serve_h1(stream))).await;

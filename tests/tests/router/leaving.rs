@@ -4,14 +4,15 @@ use std::{convert::Infallible, io::Write, process::Stdio};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, channel::mpsc};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::{Request, body::Frame, client::conn::http2};
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::{Request, Version, body::Frame, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tests::{
-    Home, Program, eventually,
-    home::{HTTP, app},
+    Home, PATIENCE, Program, certificate, eventually,
+    home::{HTTP, HTTPS, app},
+    tls, tls_secret,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 use crate::{Backends, raw, read_all};
@@ -133,6 +134,29 @@ fn http_2_is_told_to_go_away_and_its_streams_are_finished() {
         }
         assert_eq!(String::from_utf8_lossy(&downloaded), "chunk 0\nchunk 1\n");
         connection.await.expect("no panic").expect("no error");
+    });
+    ended_well(&mut router);
+}
+
+#[test]
+fn http_2_that_begins_while_the_router_leaves_is_told_to_go_away() {
+    let backends = Backends::new();
+    let home = home(&backends, 0);
+    let config = home.read("doorward.yaml").replace("timeout: 10", "timeout: 3600");
+    home.write("doorward.yaml", &format!("{config}defaultCertificate: default/home-tls\n"));
+    home.apply("secret.yaml", &tls_secret("default", "home-tls", &certificate(&["*.home.example"])));
+    let mut router = home.start("router");
+    backends.0.block_on(async {
+        let stream = TcpStream::connect(home.socket(21, HTTPS)).await.expect("open");
+        router.terminate();
+        doors_close(&home);
+        let client = tls::Client::new(Version::HTTP_2, None);
+        let stream = client.handshake_on(stream, Some("app.home.example")).await.expect("a handshake");
+        let opening = http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream));
+        let (sender, connection) = opening.await.expect("HTTP/2");
+        // It ends by what it is told: nobody lets go of it here, and the router has an hour.
+        timeout(PATIENCE, connection).await.expect("an end").expect("no error");
+        drop(sender);
     });
     ended_well(&mut router);
 }
