@@ -12,7 +12,7 @@ pub mod upgrade;
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderValue, Method, Version, header, request};
 
 pub use self::{
     forwarded::{Client, client, is_asserted},
@@ -83,18 +83,39 @@ impl Refusal {
     }
 }
 
-/// Framing fields of a parsed head (RFC 9112 section 6).
-pub fn check(version: Version, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+/// What [`head`] sees to in the bytes of HTTP/1, in a parsed head: HTTP/2 has no such bytes, and may be passed on as
+/// HTTP/1 (RFC 9113 section 10.3).
+pub fn check(head: &request::Parts) -> Result<(), Refusal> {
+    let request::Parts { method, uri, version, headers, .. } = head;
+    if *method == Method::TRACE || *method == Method::CONNECT {
+        return Err(Refusal::Method);
+    }
+    if method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(Refusal::RequestLine);
+    }
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > head::TARGET_BYTES {
+        return Err(Refusal::TargetTooLong);
+    }
+    if headers.len() > head::FIELDS {
+        return Err(Refusal::TooManyFields);
+    }
+    for name in headers.keys().map(|name| name.as_str().as_bytes()) {
+        head::check_alias(name)?;
+    }
+    if headers.get_all(header::EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Refusal::Expectation);
+    }
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next();
-    let is_number = |value: &header::HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    let is_number = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
     if lengths.next().is_some() || length.is_some_and(|length| !is_number(length)) {
         return Err(Refusal::ContentLength);
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
         let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-        if !is_chunked || length.is_some() || version != Version::HTTP_11 || *method == Method::TRACE {
+        if !is_chunked || length.is_some() || *version != Version::HTTP_11 {
             return Err(Refusal::TransferEncoding);
         }
     }

@@ -101,8 +101,7 @@ impl Reply {
 
 impl Proxy {
     /// Everything that is decided before a backend is asked.
-    fn route(&self, session: &HttpSession, context: &mut Context) -> Result<(), Reply> {
-        let head = session.req_header();
+    fn route(&self, session: &mut HttpSession, context: &mut Context) -> Result<(), Reply> {
         let bound = session
             .digest()
             .and_then(|digest| digest.socket_digest.as_ref())
@@ -116,10 +115,13 @@ impl Proxy {
 
         let peer = session.client_addr().and_then(|address| address.as_inet().copied());
         let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        let client = framing::client(&edge.trust, peer, edge.is_tls, &head.headers);
+        let client = framing::client(&edge.trust, peer, edge.is_tls, &session.req_header().headers);
         context.client = Some(client);
 
-        framing::check(head.version, &head.method, &head.headers).map_err(bad_request)?;
+        headers::remove_asserted(session.req_header_mut(), client.is_trusted);
+
+        let head = session.req_header();
+        framing::check(head).map_err(bad_request)?;
         let authority = head.headers.get(http::header::HOST).map(|value| value.as_bytes());
         let authority = authority.or_else(|| head.uri.authority().map(|authority| authority.as_str().as_bytes()));
         let authority = std::str::from_utf8(authority.unwrap_or_default()).map_err(|_| bad_request(Refusal::Host))?;
@@ -218,10 +220,16 @@ impl ProxyHttp for Proxy {
             // pingora would take the field alone for a wish.
             head.remove_header(&http::header::UPGRADE);
         }
+        if head.version == http::Version::HTTP_10 {
+            // It knows no answer before the answer (RFC 9110 sections 10.1.1 and 15.2).
+            head.remove_header(&http::header::EXPECT);
+            session.as_downstream_mut().set_ignore_info_resp(true);
+        }
         set_limits(session, context.upgrade.is_some());
+        context.keepalive = session.get_keepalive();
         headers::forget_spelling(session.req_header_mut())?;
         headers::join_cookies(session.req_header_mut())?;
-        match self.route(session.as_downstream(), context) {
+        match self.route(session.as_downstream_mut(), context) {
             Ok(()) => Ok(false),
             Err(reply) => {
                 respond::send(session, context, reply).await?;
@@ -288,6 +296,10 @@ impl ProxyHttp for Proxy {
         headers::check_answer(response, context.upgrade.is_some())?;
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             phase::upgraded();
+        }
+        if session.is_body_done() {
+            // With a 100 Continue pingora has given it up, as the body was still to come.
+            session.set_keepalive(context.keepalive);
         }
         if phase::is_last_answer() {
             session.set_keepalive(None);
@@ -383,9 +395,8 @@ fn set_limits(session: &mut Session, is_upgrade: bool) {
     if is_upgrade {
         // It may be silent for as long as both ends like.
         session.set_read_timeout(None);
-    } else {
-        session.set_write_timeout(Some(CLIENT_WRITE));
     }
+    session.set_write_timeout(Some(CLIENT_WRITE));
     // pingora's own answer to `keep-alive` is to wait for ever.
     if session.get_keepalive() == Some(0) {
         session.set_keepalive(Some(IDLE.as_secs()));

@@ -263,6 +263,15 @@ fn number(value: &[u8]) -> Result<u64, Refusal> {
     text.parse().map_err(|_| Refusal::ContentLength)
 }
 
+/// A name that some servers take for one that says where the body ends, and others do not.
+pub(super) fn check_alias(name: &[u8]) -> Result<(), Refusal> {
+    match name.len() {
+        14 if folds_to(name, b"content_length") && name != b"content-length" => Err(Refusal::ContentLength),
+        17 if folds_to(name, b"transfer_encoding") && name != b"transfer-encoding" => Err(Refusal::TransferEncoding),
+        _ => Ok(()),
+    }
+}
+
 /// `Content_Length` and `Content.Length` too: a CGI-style server cannot tell them from the real one.
 fn folds_to(name: &[u8], folded: &[u8]) -> bool {
     let fold = |byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' };

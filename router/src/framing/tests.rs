@@ -61,30 +61,48 @@ fn a_path_has_one_form_or_is_refused() {
 }
 
 #[test]
-fn framing_that_two_parsers_could_read_differently_is_refused() {
-    let fields = |pairs: &[(&'static str, &'static str)]| {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(*name, header::HeaderValue::from_static(value));
+fn what_has_no_bytes_of_http_1_is_held_to_the_same() {
+    let check = |method: &str, target: &str, version: Version, fields: &[(&'static str, &'static str)]| {
+        let mut request = http::Request::builder().method(method).uri(target).version(version);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
         }
-        headers
+        check(&request.body(()).expect("a request").into_parts().0)
     };
-    for (pairs, expected) in [
+    let with = |fields: &[_]| check("POST", "/", Version::HTTP_11, fields);
+    for (fields, expected) in [
         (vec![("content-length", "3")], Ok(())),
         (vec![("transfer-encoding", "chunked")], Ok(())),
+        (vec![("expect", "100-Continue")], Ok(())),
         (vec![("content-length", "3"), ("content-length", "3")], Err(Refusal::ContentLength)),
         (vec![("content-length", "3, 3")], Err(Refusal::ContentLength)),
         (vec![("content-length", "+3")], Err(Refusal::ContentLength)),
         (vec![("content-length", "")], Err(Refusal::ContentLength)),
+        (vec![("content_length", "3")], Err(Refusal::ContentLength)),
+        (vec![("content.length", "3")], Err(Refusal::ContentLength)),
+        (vec![("transfer_encoding", "chunked")], Err(Refusal::TransferEncoding)),
         (vec![("transfer-encoding", "chunked"), ("content-length", "3")], Err(Refusal::TransferEncoding)),
         (vec![("transfer-encoding", "gzip, chunked")], Err(Refusal::TransferEncoding)),
         (vec![("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], Err(Refusal::TransferEncoding)),
         (vec![("transfer-encoding", "xchunked")], Err(Refusal::TransferEncoding)),
+        (vec![("expect", "200-ok")], Err(Refusal::Expectation)),
+        (vec![("x", "1"); head::FIELDS + 1], Err(Refusal::TooManyFields)),
     ] {
-        assert_eq!(check(Version::HTTP_11, &Method::POST, &fields(&pairs)), expected, "{pairs:?}");
+        assert_eq!(with(&fields), expected, "{fields:?}");
     }
-    let chunked = fields(&[("transfer-encoding", "chunked")]);
-    assert_eq!(check(Version::HTTP_10, &Method::POST, &chunked), Err(Refusal::TransferEncoding));
+    let chunked = [("transfer-encoding", "chunked")];
+    for version in [Version::HTTP_10, Version::HTTP_2] {
+        assert_eq!(check("POST", "/", version, &chunked), Err(Refusal::TransferEncoding));
+    }
+    let long = format!("/{}", "a".repeat(head::TARGET_BYTES));
+    for (method, target, expected) in [
+        ("get", "/", Refusal::RequestLine),
+        ("TRACE", "/", Refusal::Method),
+        ("CONNECT", "/", Refusal::Method),
+        ("GET", &*long, Refusal::TargetTooLong),
+    ] {
+        assert_eq!(check(method, target, Version::HTTP_2, &[]), Err(expected), "{method}");
+    }
 }
 
 #[test]
@@ -112,9 +130,9 @@ fn a_clients_address_is_believed_from_trusted_peers_alone() {
         client_address: Some("cf-connecting-ip".into()),
         ..Trust::default()
     };
-    let mut headers = HeaderMap::new();
-    headers.insert("cf-connecting-ip", header::HeaderValue::from_static("203.0.113.7"));
-    headers.insert("x-forwarded-proto", header::HeaderValue::from_static("https"));
+    let mut headers = http::HeaderMap::new();
+    headers.insert("cf-connecting-ip", HeaderValue::from_static("203.0.113.7"));
+    headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
     let from = |peer: &str| client(&trust, peer.parse().expect("an address"), false, &headers);
     assert_eq!(from("10.69.1.2:9").address.to_string(), "203.0.113.7");
     assert!(from("10.69.1.2:9").is_https);

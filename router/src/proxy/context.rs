@@ -34,6 +34,8 @@ pub struct Context {
     pub(super) request_id: HeaderValue,
     pub(super) edge: Option<Arc<Edge>>,
     pub(super) client: Option<Client>,
+    /// For how long the client's connection may wait for its next request, in seconds; None for not at all.
+    pub(super) keepalive: Option<u64>,
     /// Normalised; empty where the request was refused before.
     pub(super) host: Box<str>,
     /// The protocols that the client asks to change to.
@@ -80,6 +82,7 @@ impl Context {
             request_id: text(id),
             edge: None,
             client: None,
+            keepalive: None,
             host: "".into(),
             upgrade: None,
             routed: None,

@@ -58,7 +58,6 @@ pub(super) fn to_upstream(session: &Session, head: &mut RequestHeader, context: 
     };
     let mut parts = take_request(head)?;
     let headers = &mut parts.headers;
-    remove_asserted(headers, client.is_trusted);
     let asked = session.req_header();
     let host = asked.headers.get(header::HOST).cloned();
     let host = host.or_else(|| HeaderValue::from_str(asked.uri.authority()?.as_str()).ok());
@@ -95,12 +94,11 @@ pub(super) fn to_upstream(session: &Session, head: &mut RequestHeader, context: 
     Ok(())
 }
 
-/// What the backend would believe, and only the router may say.
-fn remove_asserted(headers: &mut HeaderMap, is_trusted: bool) {
-    let asserted =
-        |headers: &HeaderMap| headers.keys().find(|name| framing::is_asserted(name.as_str(), is_trusted)).cloned();
-    while let Some(name) = asserted(headers) {
-        headers.remove(name);
+/// What routes and backends would believe, and only the router may say.
+pub(super) fn remove_asserted(head: &mut RequestHeader, is_trusted: bool) {
+    let is_asserted = |name: &&HeaderName| framing::is_asserted(name.as_str(), is_trusted);
+    while let Some(name) = head.headers.keys().find(is_asserted).cloned() {
+        head.remove_header(&name);
     }
 }
 
