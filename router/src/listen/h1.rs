@@ -38,6 +38,8 @@ const WRITE: usize = 8 << 10;
 /// How long a client that has its answer may go on to send. To close on it would be to reset it, and with that to
 /// take the answer away (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(2);
+/// A client that takes nothing of what is there for it is gone.
+const STALLED: Duration = Duration::from_secs(60);
 
 pub(super) struct H1<S> {
     stream: S,
@@ -58,6 +60,8 @@ pub(super) struct H1<S> {
     refused: Option<Box<Refused>>,
     to_write: Vec<u8>,
     written: usize,
+    /// While the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 /// The connection's last answer.
@@ -93,6 +97,7 @@ impl<S: IO> H1<S> {
             refused: None,
             to_write: Vec::new(),
             written: 0,
+            stalled: None,
         }
     }
 
@@ -170,14 +175,26 @@ impl<S: IO> H1<S> {
         if !self.requests.is_in_head() {
             return Poll::Ready(Ok(false));
         }
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
+        loop {
+            // Some clients end a body with a line break too many (RFC 9112 section 2.2), and then wait.
+            while self.buffer.starts_with(b"\r\n") {
+                self.buffer.advance(2);
+            }
+            if !matches!(&self.buffer[..], b"" | b"\r") {
+                return Poll::Ready(Ok(true));
+            }
+            let before = self.buffer.len();
+            if before == 0 {
+                self.buffer = BytesMut::new();
+            }
             let mut first = [MaybeUninit::uninit(); READ];
             let mut first = ReadBuf::uninit(&mut first);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut first))?;
             self.buffer.extend_from_slice(first.filled());
+            if self.buffer.len() == before {
+                return Poll::Ready(Ok(false));
+            }
         }
-        Poll::Ready(Ok(!self.buffer.is_empty()))
     }
 
     /// The client may take its time between two requests, not within a head.
@@ -194,11 +211,31 @@ impl<S: IO> H1<S> {
                 self.written = 0;
                 return Poll::Ready(Ok(()));
             }
-            match ready!(Pin::new(&mut self.stream).poll_write(context, rest))? {
+            let sent = Pin::new(&mut self.stream).poll_write(context, rest);
+            match ready!(self.poll_taken(context, sent))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.written += count,
             }
         }
+    }
+
+    /// pingora's own limit is for bodies, and not for an answer that has none.
+    fn poll_taken<T>(&mut self, context: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if sent.is_ready() {
+            self.stalled = None;
+            return sent;
+        }
+        ready!(self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED))).as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Nothing comes from the client, and pingora waits for the backend: the beginning of an answer does not wait
+    /// here for its end.
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.to_write.is_empty() && self.poll_written(context)?.is_ready() {
+            let _ = Pin::new(&mut self.stream).poll_flush(context)?;
+        }
+        Poll::Pending
     }
 }
 
@@ -226,17 +263,19 @@ impl<S: IO> AsyncRead for H1<S> {
                 return Poll::Ready(Ok(()));
             }
             if this.phase.is_tunnel() {
-                return Pin::new(&mut this.stream).poll_read(context, out);
+                let read = Pin::new(&mut this.stream).poll_read(context, out);
+                return if read.is_pending() { this.poll_waiting(context) } else { read };
             }
             if this.requests.is_at_end() {
                 // What comes now is of the next request, or the end of the client.
                 if this.buffer.len() >= HEAD_BYTES {
                     return Poll::Pending;
                 }
-                if ready!(this.poll_more(context))? == 0 {
-                    return Poll::Ready(Ok(()));
+                match this.poll_more(context)? {
+                    Poll::Ready(0) => return Poll::Ready(Ok(())),
+                    Poll::Ready(_) => continue,
+                    Poll::Pending => return this.poll_waiting(context),
                 }
-                continue;
             }
             if !this.buffer.is_empty() {
                 match this.requests.advance(&this.buffer) {
@@ -261,7 +300,9 @@ impl<S: IO> AsyncRead for H1<S> {
             }
             // Straight into the reader's memory, which in most cases is all there is to do.
             let before = out.filled().len();
-            ready!(Pin::new(&mut this.stream).poll_read(context, out))?;
+            if Pin::new(&mut this.stream).poll_read(context, out)?.is_pending() {
+                return this.poll_waiting(context);
+            }
             let new = out.filled().get(before..).unwrap_or_default();
             if new.is_empty() {
                 return Poll::Ready(Ok(()));
@@ -290,7 +331,8 @@ impl<S: IO> AsyncWrite for H1<S> {
             ready!(self.poll_written(context))?;
         }
         if bytes.len() >= WRITE {
-            return Pin::new(&mut self.stream).poll_write(context, bytes);
+            let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
+            return self.poll_taken(context, sent);
         }
         self.to_write.reserve(READ);
         self.to_write.extend_from_slice(bytes);
@@ -307,7 +349,8 @@ impl<S: IO> AsyncWrite for H1<S> {
             ready!(self.poll_written(context))?;
         }
         if length >= WRITE {
-            return Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+            let sent = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+            return self.poll_taken(context, sent);
         }
         for slice in slices {
             self.to_write.extend_from_slice(slice);
@@ -323,7 +366,8 @@ impl<S: IO> AsyncWrite for H1<S> {
         ready!(self.poll_written(context))?;
         // Ten thousand connections that wait need no memory for what they will be sent.
         self.to_write = Vec::new();
-        Pin::new(&mut self.stream).poll_flush(context)
+        let sent = Pin::new(&mut self.stream).poll_flush(context);
+        self.poll_taken(context, sent)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -345,7 +389,7 @@ impl<S: IO> Shutdown for H1<S> {
         let _ = self.flush().await;
         self.stream.shutdown().await;
         let is_in_body = !self.requests.is_in_head() && !self.requests.is_at_end();
-        if is_in_body && !self.phase.is_tunnel() {
+        if (is_in_body || !self.buffer.is_empty()) && !self.phase.is_tunnel() {
             let _ = timeout(LINGER, pass_over(&mut self.stream)).await;
         }
     }
