@@ -33,6 +33,7 @@ const FEW_ROUNDS: usize = 5;
 fn main() {
     finding_against_the_peer();
     finding_what_the_peer_cannot();
+    finding_while_tables_change();
     looking_up();
     answering();
     answering_while_zones_change();
@@ -90,14 +91,30 @@ fn answering() {
     naming(1_000, Questions::answer_by_reference);
 }
 
-/// 100 times a second, each time with zones built anew, by another thread. The clock is read for every answer.
+/// Each time with zones built anew.
 fn answering_while_zones_change() {
     println!("\nwire::answer at 1000 names, while the zones are replaced 100 times a second");
-    println!("{:<40} {:>9} {:>9}", "", "median ns", "p99 ns");
     let (config, claims, questions) = (configuration(), names::claims(1_000, routes::host), KINDS[0].1(1_000));
     let shared = ArcSwap::from_pointee(Views::build(claims.clone(), &config, 1));
+    let change = |_| shared.store(Arc::new(Views::build(claims.clone(), &config, 1)));
+    while_it_changes("zones", &|| questions.answer_shared(&shared), change, Duration::from_millis(10));
+}
+
+/// One of two, as building one takes longer than it stays.
+fn finding_while_tables_change() {
+    println!("\nRouteTable::find at 1000 hosts x 3 routes, while the table is replaced 1000 times a second");
+    let requests = routes::requests(1_000);
+    let tables = [(); 2].map(|()| Arc::new(routes::compile(&routes::three_prefixes(1_000))));
+    let shared = ArcSwap::new(Arc::clone(&tables[0]));
+    let change = |number: usize| shared.store(Arc::clone(&tables[number % 2]));
+    while_it_changes("tables", &|| requests.ask_shared(&shared), change, Duration::from_millis(1));
+}
+
+/// `ask` gives the nanoseconds of each of many requests, sorted; the clock is read for each of them.
+fn while_it_changes(what: &str, ask: &dyn Fn() -> Vec<u64>, change: impl Fn(usize) + Sync, every: Duration) {
+    println!("{:<40} {:>9} {:>9}", "", "median ns", "p99 ns");
     let is_done = AtomicBool::new(false);
-    let rounds = || (0..50).map(|_| questions.answer_shared(&shared)).collect::<Vec<_>>();
+    let rounds = || (0..50).map(|_| ask()).collect::<Vec<_>>();
     let at = |rounds: &[Vec<u64>], share: f64| {
         let mut each: Vec<u64> = rounds.iter().map(|took| took[(took.len() as f64 * share) as usize]).collect();
         each.sort_unstable();
@@ -106,17 +123,20 @@ fn answering_while_zones_change() {
     let still = rounds();
     let changing = std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !is_done.load(Ordering::Relaxed) {
-                shared.store(Arc::new(Views::build(claims.clone(), &config, 1)));
-                std::thread::sleep(Duration::from_millis(10));
+            for number in 0.. {
+                if is_done.load(Ordering::Relaxed) {
+                    break;
+                }
+                change(number);
+                std::thread::sleep(every);
             }
         });
         let changing = rounds();
         is_done.store(true, Ordering::Relaxed);
         changing
     });
-    for (name, rounds) in [("zones that stay", &still), ("zones that change", &changing)] {
-        println!("{name:<40} {:>9} {:>9}", at(rounds, 0.5), at(rounds, 0.99));
+    for (how, rounds) in [("stay", &still), ("change", &changing)] {
+        println!("{:<40} {:>9} {:>9}", format!("{what} that {how}"), at(rounds, 0.5), at(rounds, 0.99));
     }
     println!("{:<40} {:>9} {:>8.2}x", "ratio", "", at(&changing, 0.99) as f64 / at(&still, 0.99) as f64);
 }

@@ -1,5 +1,8 @@
 //! Requests in the order in which they are asked.
 
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use router::table::{Request, RouteTable};
 
@@ -39,13 +42,27 @@ impl Requests {
         })
     }
 
+    /// Asks for all of them, each in the table that is in `shared` then, and gives the nanoseconds that each took, sorted.
+    pub fn ask_shared(&self, shared: &ArcSwap<RouteTable<u32>>) -> Vec<u64> {
+        let mut took = Vec::with_capacity(self.len());
+        self.in_turn(|host, path| {
+            let request = Request { host, path, method: "GET", query: self.query, headers: &self.headers };
+            let started = Instant::now();
+            let found = shared.load().find(&request).map(|matched| *matched.value);
+            took.push(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            found
+        });
+        took.sort_unstable();
+        took
+    }
+
     pub fn ask_peer(&self, peer: &Peer) -> usize {
         self.in_turn(|host, path| peer.find(host, path))
     }
 
     /// Each request begins where the answer to the one before it says, so that the processor cannot
     /// work on several at once and hide what one costs.
-    fn in_turn(&self, find: impl Fn(&str, &str) -> Option<u32>) -> usize {
+    fn in_turn(&self, mut find: impl FnMut(&str, &str) -> Option<u32>) -> usize {
         let mut start = 0;
         let mut found = 0;
         for (host, path) in &self.lengths {
