@@ -5,14 +5,16 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-/// Endpoints change with each, and routes with every tenth.
+/// Endpoints change with each, and routes with every fourth.
 const EVERY: Duration = Duration::from_millis(100);
+/// Goes on where the last one ended.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Changes a file of manifests until it is dropped.
 pub(crate) struct Churn {
@@ -25,11 +27,8 @@ impl Churn {
         let is_over = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&is_over);
         let thread = thread::spawn(move || {
-            for number in 0.. {
-                if told.load(Relaxed) {
-                    break;
-                }
-                write(&manifests, number);
+            while !told.load(Relaxed) {
+                write(&manifests, NUMBER.fetch_add(1, Relaxed));
                 thread::sleep(EVERY);
             }
         });
@@ -47,7 +46,7 @@ impl Drop for Churn {
 }
 
 fn write(manifests: &Path, number: u32) {
-    let (endpoint, host) = (number % 200 + 1, number / 10);
+    let (endpoint, host) = (number % 200 + 1, number / 4);
     let text = format!(
         "apiVersion: networking.k8s.io/v1
 kind: Ingress

@@ -288,7 +288,7 @@ fn tell_progress(round: usize, n_rounds: usize) {
     }
 }
 
-/// A thousand hosts as before; ten changes of endpoints a second and one of routes, or none.
+/// A thousand hosts as before; ten changes of endpoints a second and two or three of routes, or none.
 fn churn(bench: &Bench) {
     let manifests = bench.directory.path().join(Kind::Router.name()).join("manifests");
     for load in [Load::Http1, Load::Http2Tls] {
