@@ -26,8 +26,8 @@ use crate::{model::ServiceName, snapshot::Snapshot};
 
 /// What a source tells its one reader, in order, over a bounded channel.
 ///
-/// The first update is a snapshot, sent once every kind that the cluster has is listed, but for one that it need
-/// not have and that fails for long; or the last known one, at once ([`Snapshot::as_of`]), and then that. Changes of
+/// The first update is a snapshot, sent once every kind that the cluster has is listed, but for one that can be
+/// done without and that fails for long; or the last known one, at once ([`Snapshot::as_of`]), and then that. Changes of
 /// routing objects are held off and give one new snapshot; changes of endpoints are sent at once and never cause a
 /// snapshot. As the channel keeps the order, a reader that applies each update
 /// as it comes always has the newest endpoints.

@@ -35,7 +35,7 @@ pub const LAST_EVENT: &str = "doorward_watch_last_event_timestamp_seconds";
 const HOLD_OFF: Duration = Duration::from_millis(50);
 /// … and the first one by no more than this.
 const HOLD_OFF_MOST: Duration = Duration::from_millis(500);
-/// So long a kind that a cluster need not have may fail to be listed after everything else was.
+/// So long a kind that can be done without may fail to be listed after everything else was.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After this long the log says which kinds are still waited for.
 const SLOW: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ enum What {
     Listed(Vec<Listed>),
     Applied(Listed),
     Deleted(Key),
-    /// An optional kind was never listed, and the API server answers with this error; None where it gives no answer.
+    /// The kind was never listed, and the API server answers with this error; None where it gives no answer.
     Failing(Option<String>),
     /// The cluster does not have the kind, or does not let us read an optional one.
     Absent,

@@ -112,6 +112,19 @@ async fn a_kind_that_every_cluster_has_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_service_is_spoken_to_before_it_is_known_which_policies_there_are() {
+    let (reports, from) = mpsc::channel(16);
+    let (updates, mut received) = mpsc::channel(16);
+    let waiting = Waiting::new(BTreeSet::from([Kind::Service, Kind::BackendTlsPolicy]), Known::new());
+    tokio::spawn(collect(from, waiting, Kinds { tls: true, ..KINDS }, updates));
+    report(&reports, Kind::Service, What::Listed(vec![service("web", 80)])).await;
+    report(&reports, Kind::BackendTlsPolicy, What::Failing(Some("forbidden".to_owned()))).await;
+    assert!(tokio::time::timeout(PATIENCE * 100, received.recv()).await.is_err(), "they may be listed yet");
+    report(&reports, Kind::BackendTlsPolicy, What::Absent).await;
+    assert_eq!(snapshot(&mut received).await.services.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn several_changes_are_one_snapshot_and_endpoints_are_none() {
     let (reports, mut updates) = collector();
     report(&reports, Kind::EndpointSlice, What::Listed(vec![slice("10.0.0.1")])).await;

@@ -60,10 +60,10 @@ pub(super) async fn watch<K>(
                 let stood = since.take().map_or(Duration::ZERO, |since| since.elapsed());
                 let Reaction { is_news, is_absent, wait } = standing.failed(Failure::of(&error, kind), stood);
                 if is_news {
-                    say(kind, standing.failure, &error);
+                    say::<K>(kind, standing.failure, &error);
                 }
                 followed.set(kind, standing.is_present == Some(false));
-                let what = if is_absent { Some(What::Absent) } else { standing.failing(kind, &error) };
+                let what = if is_absent { Some(What::Absent) } else { standing.failing(&error) };
                 if let Some(what) = what
                     && reports.send(Report { kind, what }).await.is_err()
                 {
@@ -155,10 +155,9 @@ impl Standing {
         Reaction { is_news, is_absent, wait }
     }
 
-    /// What is said of a kind that a cluster need not have while nobody knows whether this one has it.
-    fn failing(&self, kind: Kind, error: &watcher::Error) -> Option<What> {
-        let is_unknown = self.is_present.is_none() && is_optional(kind);
-        is_unknown.then(|| What::Failing(is_an_answer(error).then(|| error.to_string())))
+    /// What is said of a kind while nobody knows what of it the cluster has.
+    fn failing(&self, error: &watcher::Error) -> Option<What> {
+        self.is_present.is_none().then(|| What::Failing(is_an_answer(error).then(|| error.to_string())))
     }
 
     /// To be called with everything that comes. Returns whether that is news after a failure.
@@ -168,12 +167,19 @@ impl Standing {
     }
 }
 
-fn say(kind: Kind, failure: Option<Failure>, error: &watcher::Error) {
+fn say<K: Resource>(kind: Kind, failure: Option<Failure>, error: &watcher::Error)
+where
+    K::DynamicType: Default,
+{
     let kind = kind.name();
+    let of = K::DynamicType::default();
     match failure {
         None => {}
         Some(Failure::NoSuchKind) => info!(kind, "the cluster does not have this kind; looking again every second"),
-        Some(Failure::Forbidden { .. }) => warn!(kind, "may not be read; grant `list` and `watch` on it"),
+        Some(Failure::Forbidden { .. }) => {
+            let (group, resource) = (K::group(&of), K::plural(&of));
+            warn!(kind, %group, %resource, "may not be read; grant `list` and `watch` on it");
+        }
         Some(Failure::Lost) => {
             warn!(kind, %error, "cannot be followed now; what is known stays in force");
         }
@@ -184,7 +190,7 @@ fn say(kind: Kind, failure: Option<Failure>, error: &watcher::Error) {
 enum Failure {
     /// 404: the CRD is not installed.
     NoSuchKind,
-    /// 403. Of a kind that a cluster need not have it is no reason to serve nothing.
+    /// 403. Of a kind that can be done without it is no reason to serve nothing.
     Forbidden { optional: bool },
     /// Anything else: gone, overloaded, a desynchronised watch.
     Lost,
@@ -196,10 +202,9 @@ impl Failure {
             Some(kube::Error::Api(status)) => status.code,
             _ => 0,
         };
-        let optional = is_optional(kind);
         match code {
-            403 => Self::Forbidden { optional },
-            404 if optional => Self::NoSuchKind,
+            403 => Self::Forbidden { optional: is_optional(kind) },
+            404 if may_be_missing(kind) => Self::NoSuchKind,
             _ => Self::Lost,
         }
     }
@@ -222,7 +227,7 @@ fn is_an_answer(error: &watcher::Error) -> bool {
 /// Whether a cluster may be without it: the CRDs of the Gateway API and of external-dns are somebody's to install,
 /// and of an older release than is read here the routes have other versions, which is the same answer. Without a
 /// right to ConfigMaps nobody's authorities are known, and all that needs none is served.
-pub(super) fn is_optional(kind: Kind) -> bool {
+fn may_be_missing(kind: Kind) -> bool {
     match kind {
         Kind::BackendTlsPolicy
         | Kind::ConfigMap
@@ -239,6 +244,12 @@ pub(super) fn is_optional(kind: Kind) -> bool {
     }
 }
 
+/// Whether something else can be served while the API server does not list it. Without its BackendTLSPolicies a
+/// Service would be spoken to unverified, or in the clear: that none is there must be known, not supposed.
+pub(super) fn is_optional(kind: Kind) -> bool {
+    may_be_missing(kind) && kind != Kind::BackendTlsPolicy
+}
+
 /// Managed fields are often half of an object, and nobody here reads them.
 fn listed<K: Resource + Into<Object>>(object: DeserializeGuard<K>) -> Listed {
     match object.0 {
@@ -252,7 +263,33 @@ fn listed<K: Resource + Into<Object>>(object: DeserializeGuard<K>) -> Listed {
 
 #[cfg(test)]
 mod tests {
+    use kube::core::Status;
+
     use super::*;
+
+    fn refused(code: u16) -> watcher::Error {
+        let status = Status::failure("no", "Refused").with_code(code);
+        watcher::Error::InitialListFailed(kube::Error::Api(status.boxed()))
+    }
+
+    #[test]
+    fn policies_are_absent_where_there_is_no_such_kind_and_never_for_want_of_rights() {
+        for (kind, code, is_absent) in [
+            (Kind::HttpRoute, 404, true),
+            (Kind::HttpRoute, 403, true),
+            (Kind::BackendTlsPolicy, 404, true),
+            (Kind::BackendTlsPolicy, 403, false),
+            (Kind::BackendTlsPolicy, 503, false),
+            (Kind::Service, 404, false),
+            (Kind::Service, 403, false),
+        ] {
+            let (mut standing, error) = (Standing::default(), refused(code));
+            let found = (0..100).any(|_| standing.failed(Failure::of(&error, kind), Duration::ZERO).is_absent);
+            assert_eq!(found, is_absent, "{kind:?} {code}");
+            // Why it is waited for is said.
+            assert_eq!(standing.failing(&error).is_some(), !is_absent, "{kind:?} {code}");
+        }
+    }
 
     #[test]
     fn a_kind_that_was_there_is_not_given_up_for_one_answer() {
