@@ -85,6 +85,7 @@ impl<'a> Work<'a> {
         let services = snapshot.services.iter().map(|service| (key_of(&service.metadata), &**service)).collect();
         let namespaces =
             snapshot.namespaces.iter().map(|namespace| (key_of(&namespace.metadata).1, &**namespace)).collect();
+        let unreadable = backend_tls_policy::unreadable(&snapshot.backend_tls_policies);
         Self {
             snapshot,
             config,
@@ -93,7 +94,7 @@ impl<'a> Work<'a> {
             certificates: certificate::Certificates::new(snapshot.secrets.as_deref(), last_good),
             policies: backend_tls_policy::Policies::new(&snapshot.backend_tls_policies),
             backends: BTreeMap::new(),
-            problems: snapshot.problems.clone(),
+            problems: snapshot.problems.iter().cloned().chain(unreadable).collect(),
         }
     }
 

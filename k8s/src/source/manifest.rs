@@ -10,15 +10,18 @@ use k8s_openapi::{
         networking::v1::{Ingress, IngressClass},
     },
 };
+use kube::core::ObjectMeta;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 use serde_saphyr::{Error, UserMessageFormatter, budget::BudgetBreach};
 
-use super::object::Object;
+use super::object::{Kind, Object};
 use crate::{
     config_map::{AUTHORITIES, ConfigMap},
     external_dns::DnsEndpoint,
-    gateway_api::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
+    gateway_api::{
+        BackendTlsPolicy, BackendTlsPolicySpec, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute,
+    },
     model::ObjectName,
 };
 
@@ -135,13 +138,26 @@ fn read_document(mut value: Value, place: &str, documents: &mut Vec<Document>) {
     }
     drop_nulls(&mut value);
     let namespace = place_in_namespace(&mut value, watched);
-    let name = Some(ObjectName::new(watched.kind, &namespace, &name));
+    let name = ObjectName::new(watched.kind, &namespace, &name);
+    let policy =
+        (watched.kind == Kind::BackendTlsPolicy.name()).then(|| value.get("spec").cloned().unwrap_or_default());
     let read = if right { (watched.decode)(value) } else { Err(misspelt(watched, &api, &kind)) };
-    let (objects, error) = match read {
-        Ok(objects) => (objects, None),
-        Err(error) => (Vec::new(), Some(error)),
+    let (objects, error) = match (read, policy) {
+        (Ok(objects), _) => (objects, None),
+        (Err(error), Some(spec)) => (vec![unreadable_policy(&name, &spec, error)], None),
+        (Err(error), None) => (Vec::new(), Some(error)),
     };
-    documents.push(Document { name, objects, error });
+    documents.push(Document { name: Some(name), objects, error });
+}
+
+/// One that was left out would have its Services spoken to unverified. What is wrong with it is said by itself.
+fn unreadable_policy(name: &ObjectName, spec: &Value, error: String) -> Object {
+    let metadata = ObjectMeta {
+        namespace: Some(name.namespace.to_string()),
+        name: Some(name.name.to_string()),
+        ..ObjectMeta::default()
+    };
+    BackendTlsPolicy { metadata, spec: BackendTlsPolicySpec::unreadable(spec, error) }.into()
 }
 
 /// A kind that is watched.
@@ -154,11 +170,12 @@ struct Watched {
     decode: fn(Value) -> Result<Vec<Object>, String>,
 }
 
+const V1ALPHA3: &[&str] = &["gateway.networking.k8s.io/v1alpha3"];
 const V1BETA1: &[&str] = &["gateway.networking.k8s.io/v1beta1"];
 
 #[rustfmt::skip]
 const WATCHED: &[Watched] = &[
-    Watched { kind: "BackendTLSPolicy", version: "gateway.networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<BackendTlsPolicy> },
+    Watched { kind: "BackendTLSPolicy", version: "gateway.networking.k8s.io/v1", also: V1ALPHA3, namespaced: true, decode: one::<BackendTlsPolicy> },
     Watched { kind: "ConfigMap", version: "v1", also: &[], namespaced: true, decode: config_map },
     Watched { kind: "DNSEndpoint", version: "externaldns.k8s.io/v1alpha1", also: &[], namespaced: true, decode: one::<DnsEndpoint> },
     Watched { kind: "Endpoints", version: "v1", also: &[], namespaced: true, decode: endpoints },

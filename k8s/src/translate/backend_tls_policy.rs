@@ -8,7 +8,7 @@ use crate::{
         BackendTlsPolicy, BackendTlsPolicySpec, BackendTlsPolicyValidation, PolicyTargetReference, SubjectAltName,
     },
     model::{AlternativeName, Authorities, HostName, ObjectName, ServerValidation, ServiceName, TrustedBy},
-    problem::Reason,
+    problem::{Problem, Reason},
 };
 
 /// By the Service they are for. Each is judged when it is first asked for: what is for nobody's routes is nobody's
@@ -35,6 +35,14 @@ impl<'a> Policies<'a> {
         }
         Self { by_service, judged: HashMap::new() }
     }
+}
+
+/// What is wrong with policies that cannot be read, whomever they are for.
+pub(super) fn unreadable(policies: &[Arc<BackendTlsPolicy>]) -> impl Iterator<Item = Problem> {
+    policies.iter().filter_map(|policy| {
+        let error = policy.spec.unreadable.clone()?;
+        Some(Problem::new(&object_name("BackendTLSPolicy", &policy.metadata), Reason::Unreadable { error }))
+    })
 }
 
 /// None where no policy is for the port. The error says why no request may be sent there: a policy that cannot take
@@ -86,6 +94,9 @@ fn is_service(target: &PolicyTargetReference) -> bool {
 
 /// None, and what is wrong with it, for one that cannot take effect.
 fn judge(work: &mut Work<'_>, policy: &ObjectName, spec: &BackendTlsPolicySpec) -> Option<Arc<ServerValidation>> {
+    if spec.unreadable.is_some() {
+        return None;
+    }
     let BackendTlsPolicyValidation { ca_certificate_refs, well_known_ca_certificates, hostname, subject_alt_names } =
         &spec.validation;
     let hostname = match hostname.parse::<HostName>() {
