@@ -1,46 +1,86 @@
 //! References to the certificates of authorities, resolved.
 
+use std::{collections::HashMap, sync::Arc};
+
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::parse_x509_certificate;
 
 use super::{Work, key_of};
-use crate::{config_map::AUTHORITIES, model::Authorities, problem::Reason};
+use crate::{
+    config_map::{AUTHORITIES, ConfigMap},
+    model::Authorities,
+    problem::Reason,
+};
+
+/// Of ConfigMaps and TLS Secrets by namespace and name, each parsed when it is first asked for: many policies may
+/// refer to one of them, and each of the many certificates in it takes its time.
+pub(super) struct Bundles<'a> {
+    config_maps: HashMap<(&'a str, &'a str), &'a ConfigMap>,
+    parsed: HashMap<(Holder, String, String), Result<Arc<Authorities>, Reason>>,
+}
+
+/// What they are in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    ConfigMap,
+    Secret,
+}
+
+impl<'a> Bundles<'a> {
+    pub(super) fn new(config_maps: &'a [Arc<ConfigMap>]) -> Self {
+        let config_maps = config_maps.iter().map(|it| (key_of(&it.metadata), &**it)).collect();
+        Self { config_maps, parsed: HashMap::new() }
+    }
+}
 
 /// The authorities in `ca.crt` of a ConfigMap, or of a TLS Secret, where cert-manager puts them.
 pub(super) fn find(
-    work: &Work<'_>,
+    work: &mut Work<'_>,
     (group, kind): (&str, &str),
     namespace: &str,
     name: &str,
-) -> Result<Authorities, Reason> {
-    let target = format!("{kind} {namespace}/{name}");
-    let pem = match (group, kind) {
-        ("", "ConfigMap") => {
-            let found = work.snapshot.config_maps.iter().find(|it| key_of(&it.metadata) == (namespace, name));
-            let Some(found) = found else {
-                // One without the key is not always known.
-                let error = format!("does not exist or has no {AUTHORITIES}");
-                return Err(Reason::AuthoritiesInvalid { target, error });
-            };
-            found.data.authorities.as_deref().map(str::as_bytes)
-        }
-        ("", "Secret") => {
-            let secrets = work.snapshot.secrets.iter().flatten();
-            let found = secrets.into_iter().find(|it| key_of(&it.metadata) == (namespace, name));
-            let Some(found) = found else {
-                return Err(Reason::SecretMissing { secret: format!("{namespace}/{name}") });
-            };
-            found.data.as_ref().and_then(|data| data.get(AUTHORITIES)).map(|bytes| bytes.0.as_slice())
-        }
+) -> Result<Arc<Authorities>, Reason> {
+    let holder = match (group, kind) {
+        ("", "ConfigMap") => Holder::ConfigMap,
+        ("", "Secret") => Holder::Secret,
         (group, kind) => {
             let value = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
             return Err(Reason::Unsupported { field: "caCertificateRef kind".to_owned(), value });
         }
     };
+    let key = (holder, namespace.to_owned(), name.to_owned());
+    if let Some(known) = work.bundles.parsed.get(&key) {
+        return known.clone();
+    }
+    let found = read(work, holder, namespace, name).map(Arc::new);
+    work.bundles.parsed.insert(key, found.clone());
+    found
+}
+
+fn read(work: &Work<'_>, holder: Holder, namespace: &str, name: &str) -> Result<Authorities, Reason> {
+    let (kind, pem) = match holder {
+        Holder::ConfigMap => {
+            let found = work.bundles.config_maps.get(&(namespace, name)).copied();
+            let Some(found) = found else {
+                let target = format!("ConfigMap {namespace}/{name}");
+                // One without the key is not always known.
+                let error = format!("does not exist or has no {AUTHORITIES}");
+                return Err(Reason::AuthoritiesInvalid { target, error });
+            };
+            ("ConfigMap", found.data.authorities.as_deref().map(str::as_bytes))
+        }
+        Holder::Secret => {
+            let Some(found) = work.certificates.secret(namespace, name) else {
+                return Err(Reason::SecretMissing { secret: format!("{namespace}/{name}") });
+            };
+            let data = found.data.as_ref().and_then(|data| data.get(AUTHORITIES));
+            ("Secret", data.map(|bytes| bytes.0.as_slice()))
+        }
+    };
     let pem = pem.filter(|pem| !pem.is_empty());
     let parsed = pem.ok_or_else(|| format!("has no {AUTHORITIES}")).and_then(parse);
-    parsed.map_err(|error| Reason::AuthoritiesInvalid { target, error })
+    parsed.map_err(|error| Reason::AuthoritiesInvalid { target: format!("{kind} {namespace}/{name}"), error })
 }
 
 /// The error continues "ConfigMap a/b, which …".
@@ -60,4 +100,40 @@ fn parse(pem: &[u8]) -> Result<Authorities, String> {
         }
     }
     Ok(Authorities(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config, config_map::Data, snapshot::Snapshot, translate::LastGood};
+
+    const CONFIG: &str = "{zones: [home.example], entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}}";
+
+    #[test]
+    fn a_bundle_is_parsed_once_for_all_that_refer_to_it_and_so_is_what_is_wrong_with_it() {
+        let authority = rcgen::generate_simple_self_signed(["a.example".to_owned()]).expect("a certificate");
+        let config_map = |name: &str, pem: &str| {
+            let metadata = kube::core::ObjectMeta {
+                namespace: Some("a".to_owned()),
+                name: Some(name.to_owned()),
+                ..Default::default()
+            };
+            Arc::new(ConfigMap { metadata, data: Data { authorities: Some(pem.to_owned()) } })
+        };
+        let config_maps = vec![config_map("good", &authority.cert.pem()), config_map("bad", "garbage")];
+        let snapshot = Snapshot { config_maps, secrets: Some(Vec::new()), ..Snapshot::default() };
+        let (config, last_good) = (config::parse(CONFIG).expect("a configuration"), LastGood::default());
+        let mut work = Work::new(&snapshot, &config, &last_good);
+        let mut ask = |kind, namespace, name| find(&mut work, ("", kind), namespace, name);
+        let first = ask("ConfigMap", "a", "good").expect("good");
+        assert_eq!(first.0, [authority.cert.der().clone()]);
+        assert!(Arc::ptr_eq(&first, &ask("ConfigMap", "a", "good").expect("good")), "not parsed anew");
+        // Nobody gets what is another's.
+        for (kind, namespace, name) in [("ConfigMap", "b", "good"), ("Secret", "a", "good"), ("ConfigMap", "a", "bad")]
+        {
+            let [once, again] = [(); 2].map(|()| ask(kind, namespace, name).expect_err("wrong"));
+            assert_eq!(once, again);
+        }
+        assert_eq!(work.bundles.parsed.len(), 4);
+    }
 }

@@ -112,10 +112,10 @@ fn judge(work: &mut Work<'_>, policy: &ObjectName, spec: &BackendTlsPolicySpec) 
         .collect();
     // With one of them left out, a certificate could be refused that was meant; without any, one taken that was not.
     let alternative_names: Option<Vec<AlternativeName>> = alternative_names.into_iter().collect();
-    let mut found = Authorities::default();
+    let mut found = Vec::new();
     for reference in ca_certificate_refs {
         match authorities::find(work, (&reference.group, &reference.kind), &policy.namespace, &reference.name) {
-            Ok(Authorities(more)) => found.0.extend(more),
+            Ok(authorities) => found.push(authorities),
             Err(reason) => work.problem(policy, reason),
         }
     }
@@ -127,7 +127,7 @@ fn judge(work: &mut Work<'_>, policy: &ObjectName, spec: &BackendTlsPolicySpec) 
             work.problem(policy, invalid("validation.wellKnownCACertificates", value, expected));
             None
         }
-        (_, _) => (!found.0.is_empty()).then(|| TrustedBy::These(Arc::new(found))),
+        (_, _) => all_of(&found).map(TrustedBy::These),
     };
     let (authorities, hostname, mut alternative_names) = (trusted_by?, hostname?, alternative_names?);
     // To say the same twice changes nothing.
@@ -135,6 +135,15 @@ fn judge(work: &mut Work<'_>, policy: &ObjectName, spec: &BackendTlsPolicySpec) 
         alternative_names.clear();
     }
     Some(Arc::new(ServerValidation { authorities, hostname, alternative_names }))
+}
+
+/// None of no bundle. One alone is shared by all that refer to it.
+fn all_of(bundles: &[Arc<Authorities>]) -> Option<Arc<Authorities>> {
+    match bundles {
+        [] => None,
+        [one] => Some(Arc::clone(one)),
+        several => Some(Arc::new(Authorities(several.iter().flat_map(|it| it.0.iter().cloned()).collect()))),
+    }
 }
 
 fn alternative_name(name: &SubjectAltName) -> Result<AlternativeName, Reason> {

@@ -46,6 +46,10 @@ impl<'a> Certificates<'a> {
         Self { secrets, last_good, found: HashMap::new() }
     }
 
+    pub(super) fn secret(&self, namespace: &str, name: &str) -> Option<&'a Secret> {
+        self.secrets.as_ref()?.get(&(namespace, name)).map(|secret| &***secret)
+    }
+
     pub(super) fn are_watched(&self) -> bool {
         self.secrets.is_some()
     }

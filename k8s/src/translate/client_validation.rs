@@ -59,7 +59,7 @@ fn authorities(work: &mut Work<'_>, source: &ObjectName, validation: &gateway_ap
             Err(Reason::NotGranted { target: format!("{kind} {namespace}/{}", reference.name) })
         };
         match found {
-            Ok(Authorities(found)) => all.0.extend(found),
+            Ok(found) => all.0.extend(found.0.iter().cloned()),
             Err(reason) => work.problem(source, reason),
         }
     }
