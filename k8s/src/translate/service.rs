@@ -43,9 +43,7 @@ pub(super) fn resolve(
             if let Some(service) = work.services.get(&(namespace, name)).copied() {
                 backend.health_check = health_check(work, service);
             }
-            let id = backend.id.clone();
-            work.backends.insert(id.clone(), backend);
-            Target::Backend(id)
+            Target::Backend(add(work, backend))
         }
         Err(reason) => {
             let target = Target::Invalid(reason.to_string().into());
@@ -53,6 +51,16 @@ pub(super) fn resolve(
             target
         }
     }
+}
+
+/// Two names may be of one port, with a policy for one of them: what was to be verified stays so.
+fn add(work: &mut Work<'_>, backend: Backend) -> BackendId {
+    let id = backend.id.clone();
+    let is_verified = |backend: &Backend| backend.validation.is_some();
+    if is_verified(&backend) || !work.backends.get(&id).is_some_and(is_verified) {
+        work.backends.insert(id.clone(), backend);
+    }
+    id
 }
 
 /// The backend as the Service alone says it, and the name of the port.
@@ -106,7 +114,8 @@ fn external(
     }
     let spec = service.spec.as_ref();
     let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-    let declared = ports.iter().find(|candidate| match port {
+    let ports: Vec<&ServicePort> = ports.iter().filter(|port| is_tcp(port)).collect();
+    let declared = ports.iter().copied().find(|candidate| match port {
         PortRef::Name(name) => candidate.name.as_deref() == Some(name),
         PortRef::Number(number) => candidate.port == i32::from(number),
     });
@@ -117,7 +126,6 @@ fn external(
     };
     let Some(number) = number else {
         let PortRef::Name(wanted) = port else { return Err(Reason::ServiceMissing { service: name }) };
-        let ports: Vec<&ServicePort> = ports.iter().collect();
         return Err(Reason::ServicePortMissing { service: name, port: format!("{wanted:?}"), available: list(&ports) });
     };
     let host = spec.and_then(|spec| spec.external_name.as_deref()).unwrap_or_default();
