@@ -100,6 +100,11 @@ fn judge(work: &mut Work<'_>, policy: &ObjectName, spec: &BackendTlsPolicySpec) 
     let BackendTlsPolicyValidation { ca_certificate_refs, well_known_ca_certificates, hostname, subject_alt_names } =
         &spec.validation;
     let hostname = match hostname.parse::<HostName>() {
+        // The router's TLS would take a certificate for another name, with `-` in its place.
+        Ok(_) if hostname.contains('_') => {
+            work.problem(policy, invalid("validation.hostname", hostname, "a host name without an underscore"));
+            None
+        }
         Ok(hostname) => Some(hostname),
         Err(error) => {
             work.problem(policy, Reason::InvalidHost { text: hostname.clone(), error });
