@@ -40,6 +40,7 @@ pub(crate) fn reads_annotation(name: &str) -> bool {
     names::ANNOTATIONS.contains(&name)
         || affinity::ANNOTATIONS.contains(&name)
         || backend_protocol::ANNOTATIONS.contains(&name)
+        || client_validation::ANNOTATIONS.contains(&name)
         || ours.contains(&name)
 }
 

@@ -97,6 +97,9 @@ pub struct ListenerTls {
     pub mode: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     pub certificate_refs: Vec<SecretObjectReference>,
+    /// Of releases before v1.4, in the place of `spec.tls.frontend`; what is in it is not read.
+    #[serde(skip_serializing)]
+    pub frontend_validation: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

@@ -1,9 +1,11 @@
-//! Certificates of clients, for each port of a Gateway: `spec.tls.frontend`.
+//! Certificates of clients, for each port of a Gateway: `spec.tls.frontend`. An Ingress gets none.
 
 use std::sync::Arc;
 
+use k8s_openapi::api::networking::v1::Ingress;
+
 use super::{
-    Work, authorities,
+    Work, annotation, authorities, object_name,
     reference_grant::{From, To, granted},
 };
 use crate::{
@@ -11,6 +13,29 @@ use crate::{
     model::{Authorities, ClientValidation, ObjectName, ValidationMode},
     problem::Reason,
 };
+
+const SECRET: &str = "nginx.ingress.kubernetes.io/auth-tls-secret";
+const VERIFY: &str = "nginx.ingress.kubernetes.io/auth-tls-verify-client";
+
+pub(super) const ANNOTATIONS: [&str; 2] = [SECRET, VERIFY];
+
+/// Why nobody gets what is behind an Ingress: it wants to know its clients, and the certificates of authorities are
+/// asked for by port, not by host. Where a certificate is optional, as nginx has it, everybody gets in without one.
+pub(super) fn refusal(work: &mut Work<'_>, ingress: &Ingress) -> Option<Reason> {
+    let read = |key: &str| annotation(&ingress.metadata, key);
+    let verify = read(VERIFY).map(|text| text.trim().to_ascii_lowercase());
+    let asked_by = if verify.is_some() { VERIFY } else { SECRET };
+    let not_served = |instead| Reason::NotServed { what: format!("annotation {asked_by} is"), instead };
+    match (read(SECRET), verify.as_deref()) {
+        (None, None) | (_, Some("off")) => None,
+        (_, Some("optional" | "optional_no_ca")) => {
+            let reason = not_served("clients are asked for no certificate, and backends are told of none");
+            work.problem(&object_name("Ingress", &ingress.metadata), reason);
+            None
+        }
+        (_, _) => Some(not_served("nobody gets in; a Gateway can ask clients for certificates, in spec.tls.frontend")),
+    }
+}
 
 /// For the HTTPS listeners on a port. Where what is asked for cannot be had nobody gets in, and not everybody. None
 /// where the certificates of authorities are not watched.

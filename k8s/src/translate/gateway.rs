@@ -206,6 +206,11 @@ fn listeners<'a>(
                 if tls_mode(spec) == "Terminate" { certificates(work, &source, spec) } else { Vec::new() }
             }
         };
+        if spec.tls.as_ref().is_some_and(|tls| tls.frontend_validation.is_some()) {
+            let what = format!("tls.frontendValidation of listener {} is", spec.name);
+            let instead = "clients are asked for a certificate only where spec.tls.frontend of the Gateway says so";
+            work.problem(&source, Reason::NotServed { what, instead });
+        }
         let default_certificate = certificates.first().cloned();
         let client_validation = match protocol {
             ListenerProtocol::Https => client_validation::for_port(work, &source, gateway, spec.port),

@@ -8,7 +8,7 @@ use std::{
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
 use super::{
-    Work, affinity, backend_protocol, certificate, created, key_of, object_name,
+    Work, affinity, backend_protocol, certificate, client_validation, created, key_of, object_name,
     service::{self, PortRef},
 };
 use crate::{
@@ -37,6 +37,8 @@ struct Annotated {
     /// What they speak, whatever their Services say.
     spoken: Option<Protocol>,
     is_verified: bool,
+    /// Why no request may get to any of them.
+    refusal: Option<Reason>,
 }
 
 impl Annotated {
@@ -45,6 +47,7 @@ impl Annotated {
             affinity: affinity::of_ingress(work, ingress),
             spoken: backend_protocol::of_ingress(work, ingress),
             is_verified: backend_protocol::is_verified(ingress),
+            refusal: client_validation::refusal(work, ingress),
         }
     }
 }
@@ -187,12 +190,17 @@ fn rule(work: &mut Work<'_>, path: PathMatch, target: Target, affinity: Option<&
 }
 
 fn target(work: &mut Work<'_>, source: &ObjectName, backend: &IngressBackend, annotated: &Annotated) -> Target {
-    let Some(found) = &backend.service else {
-        let resource = backend.resource.as_ref().map(|it| format!("{}/{}", it.kind, it.name)).unwrap_or_default();
-        let reason = Reason::Unsupported { field: "resource backend".to_owned(), value: resource };
+    let mut invalid = |reason: Reason| {
         let target = Target::Invalid(reason.to_string().into());
         work.problem(source, reason);
-        return target;
+        target
+    };
+    if let Some(reason) = &annotated.refusal {
+        return invalid(reason.clone());
+    }
+    let Some(found) = &backend.service else {
+        let resource = backend.resource.as_ref().map(|it| format!("{}/{}", it.kind, it.name)).unwrap_or_default();
+        return invalid(Reason::Unsupported { field: "resource backend".to_owned(), value: resource });
     };
     let number = found.port.as_ref().and_then(|port| port.number).map(|number| number.to_string());
     let name = found.port.as_ref().and_then(|port| port.name.as_deref());
