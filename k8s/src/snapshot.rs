@@ -1,6 +1,6 @@
 //! Every watched object at one instant, in a fixed order.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
 use k8s_openapi::api::{
     core::v1::{Namespace, Secret, Service},
@@ -18,7 +18,7 @@ use crate::{
 
 /// What `translate` reads. Each list is ordered by age, then namespace, then name, so that the
 /// same objects always give the same model and the older of two claims comes first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Snapshot {
     pub ingress_classes: Vec<Arc<IngressClass>>,
     pub ingresses: Vec<Arc<Ingress>>,
@@ -43,4 +43,19 @@ pub struct Snapshot {
     pub problems: Vec<Problem>,
     /// When the cluster was like this, where this is the last known state of one that is not listed yet.
     pub as_of: Option<SystemTime>,
+}
+
+/// How much there is of what, and nothing that is in a Secret.
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("ingresses", &self.ingresses.len())
+            .field("gateways", &self.gateways.len())
+            .field("http_routes", &self.http_routes.len())
+            .field("services", &self.services.len())
+            .field("secrets", &self.secrets.as_ref().map(Vec::len))
+            .field("problems", &self.problems)
+            .field("as_of", &self.as_of)
+            .finish_non_exhaustive()
+    }
 }

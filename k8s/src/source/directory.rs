@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -50,13 +50,20 @@ impl PartialEq for Files {
 }
 
 /// A manifest as it was last read.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 struct File {
     /// None where it could not be read, so that it is read anew even if it says what it said before.
     text: Option<String>,
     documents: Vec<Document>,
     /// Why nothing of it can be read now.
     error: Option<String>,
+}
+
+/// Never shows the text, which may be that of a Secret.
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("documents", &self.documents).field("error", &self.error).finish_non_exhaustive()
+    }
 }
 
 /// Editors write a file in several steps; this long after the last one it is read.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
 };
 
@@ -36,7 +37,7 @@ macro_rules! kinds {
         }
 
         /// An object of a watched kind.
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, PartialEq)]
         pub enum Object { $($kind(Arc<$type>),)* }
 
         impl Object {
@@ -103,6 +104,13 @@ impl Object {
             Self::EndpointSlice(slice) => service_of(slice),
             _ => None,
         }
+    }
+}
+
+/// By its name: what is in a Secret is never shown.
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", object_name(self.kind(), &self.key()))
     }
 }
 

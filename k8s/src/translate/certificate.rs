@@ -1,7 +1,8 @@
 //! TLS Secrets to certificates: chain and key parsed, and checked to belong together.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
+    fmt,
     sync::{Arc, OnceLock},
 };
 
@@ -17,13 +18,20 @@ use crate::{
 };
 
 /// What was last good of each Secret that is referred to, by namespace and name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct LastGood(HashMap<(String, String), Good>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Good {
     secret: Arc<Secret>,
     certificate: Arc<Certificate>,
+}
+
+/// Never shows what is in a Secret.
+impl fmt::Debug for LastGood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LastGood").field(&self.0.keys().collect::<BTreeSet<_>>()).finish()
+    }
 }
 
 /// TLS Secrets by namespace and name, each parsed when it is first asked for.
@@ -173,6 +181,7 @@ mod tests {
     use k8s_openapi::ByteString;
 
     use super::*;
+    use crate::source::{self, Kinds, Object};
 
     fn secret(certificate: &str, key: &str) -> Secret {
         let data = [("tls.crt", certificate), ("tls.key", key)]
@@ -230,6 +239,28 @@ mod tests {
             let (found, problem, _) = ask(&[&bad], &last_good);
             assert!(found.is_none() && problem == Some("SecretInvalid"), "{problem:?}");
         }
+    }
+
+    #[test]
+    fn nothing_that_holds_a_secret_shows_its_key() {
+        let (certificate, key) = issue(&["a.example"]);
+        let metadata = kube::core::ObjectMeta { name: Some("tls".to_owned()), ..Default::default() };
+        let type_ = Some("kubernetes.io/tls".to_owned());
+        let secret = Secret { metadata, type_, ..secret(&certificate, &key) };
+        // As Kubernetes' own type shows it, and so would whatever derives it.
+        let first: Vec<String> = key.bytes().take(20).map(|byte| byte.to_string()).collect();
+        let shows_key = |text: &str| text.contains(&first.join(", ")) || text.contains(&key);
+        assert!(shows_key(&format!("{secret:?}")));
+        let object = Object::from(secret);
+        let kinds = Kinds { tls: true, endpoints: false, dns_endpoints: false };
+        let snapshot = source::snapshot([object.clone()], kinds);
+        let none = LastGood::default();
+        let mut certificates = Certificates::new(snapshot.secrets.as_deref(), &none);
+        assert!(certificates.find("", "tls").is_some_and(|found| found.problem.is_none()));
+        let last_good = certificates.into_last_good();
+        let texts = [format!("{object:?}"), format!("{snapshot:?}"), format!("{last_good:?}")];
+        assert!(!texts.iter().any(|text| shows_key(text)), "{texts:?}");
+        assert_eq!(texts[0], "Secret tls");
     }
 
     #[test]
