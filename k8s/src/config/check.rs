@@ -134,6 +134,12 @@ fn check_entry_points(entries: Vec<(String, file::EntryPoint)>, refusals: &mut R
 fn check_entry_point(name: &str, entry: file::EntryPoint, default: bool, refusals: &mut Refusals) -> EntryPointConfig {
     let file::EntryPoint { addresses, http, https, listen, redirect_to_https, trust, default: _ } = entry;
     let path = format!("entryPoints.{name}");
+    // It is shown in metrics, lists and messages, and one with a slash could be that of a Gateway.
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        refusals.push(format!(
+            "entryPoints: found the name {name:?}, expected one of letters, digits, `-`, `_` and `.`, such as `lan`"
+        ));
+    }
     if addresses.is_empty() {
         refusals.push(format!("{path}.addresses: is empty, expected the addresses where clients reach {name}"));
     }

@@ -138,6 +138,30 @@ fn impossible_entry_points_are_refused() {
 }
 
 #[test]
+fn the_name_of_an_entry_point_needs_no_escaping_anywhere() {
+    let named = |name: &str| {
+        let text = format!("entryPoints: {{{name}: {{addresses: [10.0.0.1], http: 80}}}}");
+        parse(&text).err().map(|error| error.refusals).unwrap_or_default()
+    };
+    for name in ["lan", "LAN-2", "guest_net", "a.b", "'5'"] {
+        assert_eq!(named(name), Vec::<String>::new(), "{name}");
+    }
+    for (name, shown) in [
+        ("'a b'", r#""a b""#),
+        ("network/home", r#""network/home""#),
+        (r#"'a"}'"#, r#""a\"}""#),
+        (r#""a\nb""#, r#""a\nb""#),
+        ("straße", r#""straße""#),
+        ("''", r#""""#),
+    ] {
+        let expected = format!(
+            "entryPoints: found the name {shown}, expected one of letters, digits, `-`, `_` and `.`, such as `lan`"
+        );
+        assert_eq!(named(name), [expected], "{name}");
+    }
+}
+
+#[test]
 fn programs_doors_and_families_that_share_a_port_are_no_clash() {
     for more in [
         "  b: {addresses: [192.168.8.23], http: 80, https: 443}",
