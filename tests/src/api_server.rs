@@ -1,7 +1,7 @@
 //! A small API server: lists and watches of what it was given, over plain HTTP, and it can be stopped.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::{Request, Response, body::Frame, body::Incoming, header, service::service_fn};
+use hyper::{Request, Response, StatusCode, body::Frame, body::Incoming, header, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -34,6 +34,8 @@ struct Objects {
     events: Vec<Event>,
     /// How many there are.
     happened: watch::Sender<usize>,
+    /// Resources that nobody may read: `backendtlspolicies`.
+    forbidden: BTreeSet<&'static str>,
 }
 
 struct Event {
@@ -47,7 +49,7 @@ impl ApiServer {
     /// # Panics
     /// When the address is taken.
     pub fn start(address: SocketAddr) -> Self {
-        let objects = Objects { events: Vec::new(), happened: watch::Sender::new(0) };
+        let objects = Objects { events: Vec::new(), happened: watch::Sender::new(0), forbidden: BTreeSet::new() };
         let mut server = Self { address, objects: Arc::new(Mutex::new(objects)), running: None };
         server.start_again();
         server
@@ -83,6 +85,19 @@ impl ApiServer {
         self.happen("DELETED", manifest);
     }
 
+    /// Lists and watches of a resource that begin from now on are refused, or not any more.
+    ///
+    /// # Panics
+    /// When another thread has, with the objects.
+    pub fn forbid(&self, resource: &'static str, is_forbidden: bool) {
+        let mut all = self.objects.lock().expect("nobody panics with it");
+        if is_forbidden {
+            all.forbidden.insert(resource);
+        } else {
+            all.forbidden.remove(resource);
+        }
+    }
+
     fn happen(&self, what: &'static str, manifest: &str) {
         let objects: Vec<Value> = serde_saphyr::from_multiple(manifest).expect("YAML");
         let mut all = self.objects.lock().expect("nobody panics with it");
@@ -105,8 +120,12 @@ fn list_of(object: &Value) -> String {
     let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
     let (api, kind) = (text("apiVersion"), text("kind").to_lowercase());
     let root = if api.contains('/') { "apis" } else { "api" };
-    let ending = if kind.ends_with('s') { "es" } else { "s" };
-    format!("/{root}/{api}/{kind}{ending}")
+    let plural = match kind.strip_suffix("cy") {
+        Some(stem) => format!("{stem}cies"),
+        None if kind.ends_with('s') => format!("{kind}es"),
+        None => format!("{kind}s"),
+    };
+    format!("/{root}/{api}/{plural}")
 }
 
 async fn accept(listener: TcpListener, objects: Arc<Mutex<Objects>>) {
@@ -129,6 +148,10 @@ fn answer(request: &Request<Incoming>, objects: &Arc<Mutex<Objects>>) -> Respons
         let all = request.uri().query().unwrap_or_default().split('&');
         all.filter_map(|pair| pair.split_once('=')).find(|(known, _)| *known == name).map(|(_, value)| value)
     };
+    let resource = path.rsplit('/').next().unwrap_or_default();
+    if objects.lock().expect("nobody panics with it").forbidden.contains(resource) {
+        return forbidden(resource);
+    }
     let body = if parameter("watch") == Some("true") {
         let number = |name| parameter(name).and_then(|text| text.parse().ok());
         let since = number("resourceVersion").unwrap_or_default();
@@ -140,6 +163,14 @@ fn answer(request: &Request<Incoming>, objects: &Arc<Mutex<Objects>>) -> Respons
     };
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+fn forbidden(resource: &str) -> Response<Body> {
+    let message = format!("{resource} is forbidden: nobody may read it");
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": "Forbidden", "code": 403});
+    let mut response = Response::new(Full::from(status.to_string()).boxed());
+    *response.status_mut() = StatusCode::FORBIDDEN;
     response
 }
 

@@ -4,7 +4,7 @@ use std::{net::TcpListener, sync::Mutex};
 
 use futures::{SinkExt, StreamExt};
 use tests::{
-    Authority, Home, eventually,
+    ApiServer, Authority, Home, eventually,
     home::{HTTP, app, classes, ingress, service_with, slices},
 };
 use tokio_rustls::rustls::server::Acceptor;
@@ -69,6 +69,33 @@ fn a_backend_is_verified_by_the_policy_of_the_moment_and_not_by_what_was_verifie
     // Without a policy the Service speaks what it says itself.
     home.delete("policy.yaml");
     becomes("502", "");
+}
+
+#[test]
+fn nothing_is_served_before_the_policies_may_be_read() {
+    let (home, backends) = (Home::new(), Backends::new());
+    home.configure("");
+    let authority = Authority::new("right");
+    // Spoken to in the clear it would answer.
+    let web = backends.start(&home, "web");
+    let api = ApiServer::start(home.socket(99, 6443));
+    api.apply(&[app(&[web]), policy("web", "nas.example"), authority.config_map("authorities")].concat());
+    api.forbid("backendtlspolicies", true);
+    let router = home.launch_on_api_server("router", home.socket(99, 6443));
+    eventually("what is waited for", || match router.log() {
+        log if log.contains("still waiting for these kinds to be listed") => Ok(()),
+        log => Err(log),
+    });
+    let log = router.log();
+    for part in ["BackendTLSPolicy", "grant `list` and `watch`", "backendtlspolicies is forbidden: nobody may read it"]
+    {
+        assert!(log.contains(part), "no {part:?} in {log}");
+    }
+    assert_ne!(home.admin("router", "/readyz"), "ok\n", "{log}");
+    api.forbid("backendtlspolicies", false);
+    let _router = home.ready("router", router);
+    let answer = home.curl(21, &["-i", "http://app.home.example/"]);
+    assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("TLS handshake fails"), "{answer}");
 }
 
 #[test]
