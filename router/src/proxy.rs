@@ -266,6 +266,7 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora_core::Result<()> {
+        tries::connected(context, request.version);
         headers::to_upstream(session, request, context)?;
         // pingora lets nothing pass that comes by HTTP/2 before the answer, so nobody else would say it.
         if request.version == http::Version::HTTP_2 && request.remove_header(&http::header::EXPECT).is_some() {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use pingora_core::{Error, ErrorSource, ErrorType, Result, RetryType, upstreams::peer::HttpPeer};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -59,6 +59,8 @@ pub(super) struct Try {
     began: Instant,
     /// When the whole answer has to be there.
     deadline: Option<Instant>,
+    /// The connection may carry other requests at the same time.
+    is_shared: bool,
     is_answered: bool,
     websocket: Option<Upgraded>,
     next: Next,
@@ -66,7 +68,14 @@ pub(super) struct Try {
 
 impl Default for Try {
     fn default() -> Self {
-        Self { began: Instant::now(), deadline: None, is_answered: false, websocket: None, next: Next::Other }
+        Self {
+            began: Instant::now(),
+            deadline: None,
+            is_shared: false,
+            is_answered: false,
+            websocket: None,
+            next: Next::Other,
+        }
     }
 }
 
@@ -105,7 +114,7 @@ pub(super) fn peer(context: &mut Context) -> Result<HttpPeer> {
         return Err(Error::explain(ErrorType::HTTPStatus(504), "the request's time is over"));
     }
     let websocket = context.upgrade.is_some().then(Upgraded::default);
-    forward.current = Try { began: now, deadline, is_answered: false, websocket: websocket.clone(), next: Next::End };
+    forward.current = Try { began: now, deadline, websocket: websocket.clone(), next: Next::End, ..Try::default() };
     let terms = Terms {
         websocket,
         connect: upstream::connect_limit(forward.cell.has_other(forward.tried.addresses())),
@@ -115,6 +124,13 @@ pub(super) fn peer(context: &mut Context) -> Result<HttpPeer> {
     };
     let (protocol, verified) = (forward.cell.backend.protocol, forward.cell.verified.as_ref());
     Ok(upstream::peer(forward.picked.address(), protocol, verified, &terms))
+}
+
+/// There is a connection, and this is what it speaks.
+pub(super) fn connected(context: &mut Context, spoken: Version) {
+    if let Some(forward) = context.forward_mut() {
+        forward.current.is_shared = spoken == Version::HTTP_2;
+    }
 }
 
 /// The head of an answer has come, if only a 100 Continue.
@@ -166,6 +182,7 @@ pub(super) fn broke(session: &Session, context: &mut Context, error: &Error, is_
     let failed = Failed {
         fate: fate(error),
         is_reused,
+        is_shared: forward.current.is_shared,
         is_retry: forward.tried.addresses().len() > 1,
         is_idempotent: session.req_header().method.is_idempotent(),
         is_replayable: !session.as_downstream().retry_buffer_truncated(),

@@ -8,6 +8,8 @@ pub struct Failed {
     pub fate: Fate,
     /// The connection had served another request before.
     pub is_reused: bool,
+    /// It carries other requests at the same time, as HTTP/2 does.
+    pub is_shared: bool,
     /// Not the first try of its request.
     pub is_retry: bool,
     /// By its method (RFC 9110 section 9.2.2).
@@ -40,14 +42,15 @@ const DEAD: Duration = Duration::from_secs(1);
 /// What is not idempotent must not be done twice, and RFC 9110 section 9.2.2 leaves a proxy one way to send it again:
 /// to know that it was not done. That is so where the other side says it, and as good as so where the
 /// connection had been idle, and ends as it is used: servers close idle connections, and a request may be on its way
-/// by then. Whoever loses a POST to that has been told of an error where there was none.
+/// by then. Whoever loses a POST to that has been told of an error where there was none. A connection that is shared
+/// was perhaps not idle, and with HTTP/2 a server that closes it says how far it came.
 pub fn may_retry(failed: &Failed) -> bool {
     if failed.is_answered || !failed.is_replayable {
         return false;
     }
     match failed.fate {
         Fate::Unprocessed => true,
-        Fate::Unanswered if failed.is_reused => failed.is_idempotent || failed.took < DEAD,
+        Fate::Unanswered if failed.is_reused => failed.is_idempotent || (!failed.is_shared && failed.took < DEAD),
         // A server that stops resets what it has accepted and not read. But what kills a backend must not kill them all.
         Fate::Unanswered => failed.is_idempotent && !failed.is_retry,
         Fate::Broken => failed.is_idempotent && (failed.is_reused || !failed.is_retry),
@@ -62,6 +65,7 @@ mod tests {
     const GET: Failed = Failed {
         fate: Fate::Unanswered,
         is_reused: true,
+        is_shared: false,
         is_retry: false,
         is_idempotent: true,
         is_replayable: true,
@@ -84,6 +88,9 @@ mod tests {
             (Failed { fate: Fate::Known, ..GET }, false),
             (POST, true),
             (Failed { took: late, ..POST }, false),
+            (Failed { is_shared: true, ..POST }, false),
+            (Failed { is_shared: true, ..GET }, true),
+            (Failed { is_shared: true, fate: Fate::Unprocessed, ..POST }, true),
             (Failed { is_reused: false, ..POST }, false),
             (Failed { is_replayable: false, ..POST }, false),
             (Failed { is_answered: true, ..POST }, false),

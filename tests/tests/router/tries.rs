@@ -1,8 +1,8 @@
 //! Requests that meet a dead connection, and backends that take too long.
 
 use std::{
-    io::{Read, Write},
-    net::SocketAddr,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -214,6 +214,18 @@ fn a_post_that_a_backend_may_have_done_is_not_sent_again() {
 /// A backend with HTTP/2 that answers its first stream with `refusal` and what follows with 200; `streams` counts.
 fn refuses_the_first(home: &Home, streams: &Arc<AtomicUsize>, refusal: &'static [u8]) -> SocketAddr {
     let streams = Arc::clone(streams);
+    speaks_http_2(home, move |stream, head| {
+        // HEADERS: `:status 200`, and nothing more of this stream.
+        let ok = [&[0, 0, 1, 1, 5], &head[5..9], &[0x88]].concat();
+        stream.write_all(if streams.fetch_add(1, Relaxed) == 0 { refusal } else { &ok })
+    })
+}
+
+/// A backend with HTTP/2 that does `answer` with the frame head of each stream's HEADERS, and closes when that fails.
+fn speaks_http_2(
+    home: &Home,
+    answer: impl Fn(&mut TcpStream, &[u8; 9]) -> io::Result<()> + Send + Sync + 'static,
+) -> SocketAddr {
     raw_backend(home, move |mut stream| {
         let mut preface = [0; 24];
         let _ = stream.read_exact(&mut preface);
@@ -223,14 +235,15 @@ fn refuses_the_first(home: &Home, streams: &Arc<AtomicUsize>, refusal: &'static 
         while stream.read_exact(&mut head).is_ok() {
             let mut rest = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
             let _ = stream.read_exact(&mut rest);
-            let _ = match head[3] {
-                1 if streams.fetch_add(1, Relaxed) == 0 => stream.write_all(refusal),
-                // HEADERS: `:status 200`, and nothing more of this stream.
-                1 => stream.write_all(&[&[0, 0, 1, 1, 5], &head[5..9], &[0x88]].concat()),
+            let done = match head[3] {
+                1 => answer(&mut stream, &head),
                 // SETTINGS are acknowledged.
                 4 if head[4] == 0 => stream.write_all(&[0, 0, 0, 4, 1, 0, 0, 0, 0]),
                 _ => Ok(()),
             };
+            if done.is_err() {
+                return;
+            }
         }
     })
 }
@@ -252,6 +265,28 @@ fn a_stream_that_an_http_2_backend_refuses_is_opened_again() {
 }
 
 #[test]
+fn a_post_on_a_connection_that_is_shared_is_not_sent_again_when_that_ends() {
+    let home = Home::new();
+    let streams = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&streams);
+    // The second stream of each connection is its end, with nothing said.
+    let web = speaks_http_2(&home, move |stream, head| {
+        counted.fetch_add(1, Relaxed);
+        if head[5..9] != [0, 0, 0, 1] {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        stream.write_all(&[&[0, 0, 1, 1, 5], &head[5..9], &[0x88]].concat())
+    });
+    gateway_route(&home, &[web], "kubernetes.io/h2c", "");
+    let _router = home.start("router");
+    assert_eq!(statuses(&home, 24, &[URL]), "200 ");
+    assert_eq!(statuses(&home, 24, &["-X", "POST", "-d", "x", URL]), "502 ");
+    assert_eq!(streams.load(Relaxed), 2, "the POST once");
+    assert_eq!(statuses(&home, 24, &[&format!("{URL}?n=[1-2]")]), "200 200 ", "a GET as often as it needs");
+    assert_eq!(streams.load(Relaxed), 5);
+}
+
+#[test]
 fn the_time_of_a_route_bounds_the_whole_answer() {
     let home = Home::new();
     let web = raw_backend(&home, |mut stream| {
@@ -266,7 +301,7 @@ fn the_time_of_a_route_bounds_the_whole_answer() {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
         }
         // Whatever else comes is read, and nothing said.
-        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        let _ = io::copy(&mut stream, &mut io::sink());
     });
     gateway_route(&home, &[web], "", "    timeouts: {request: 700ms}");
     let router = home.start("router");
