@@ -84,7 +84,9 @@ where
                 if model.as_ref() == Some(&translation.model) {
                     continue;
                 }
-                cells = keep_cells(&cells, &translation.model, &snapshot);
+                let kept = keep_cells(&cells, &translation.model, &snapshot);
+                retire(&cells, &kept);
+                cells = kept;
                 keys = keys.after(&translation.model);
                 let compiled = compile(&translation.model, &cells, &keys, series);
                 let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().len()).sum();
@@ -137,6 +139,12 @@ fn keep_cells(old: &Cells, model: &Model, snapshot: &Snapshot) -> Cells {
         })
     };
     model.backends.iter().map(|(id, backend)| (id.clone(), cell(id, backend))).collect()
+}
+
+/// A stream may hold a cell for days that no route leads to any more.
+fn retire(old: &Cells, new: &Cells) {
+    let is_kept = |id: &BackendId, cell| new.get(id).is_some_and(|kept| Arc::ptr_eq(kept, cell));
+    old.iter().filter(|(id, cell)| !is_kept(id, cell)).for_each(|(_, cell)| cell.retire());
 }
 
 /// Everything that `model` serves, by the sockets it wants.
@@ -234,7 +242,7 @@ fn action(entry_point: &Arc<str>, route: &Route, index: usize, cells: &Cells, se
 
 #[cfg(test)]
 mod tests {
-    use k8s::model::Trust;
+    use k8s::model::{HealthCheck, Protocol, ServiceName, Trust};
 
     use super::*;
 
@@ -262,5 +270,37 @@ mod tests {
         let compiled = compile(&model, &Cells::new(), &Keys::default(), &Series::default());
         let sockets: Vec<_> = compiled.sockets.iter().map(|(address, it)| (address.port(), it.edge.is_tls)).collect();
         assert_eq!(sockets, [(443, true)]);
+    }
+
+    #[tokio::test]
+    async fn nobody_asks_on_behalf_of_a_cell_that_was_replaced_and_that_a_stream_still_holds() {
+        let model = |protocol| {
+            let backend = |name, protocol| Backend {
+                id: BackendId { service: ServiceName::new("default", name), port: 80, spoken: None },
+                protocol,
+                validation: None,
+                addressing: Addressing::EndpointSlices { port_name: "".into() },
+                uid: "7d1a0a2e".into(),
+                health_check: Some(HealthCheck { path: "/healthz".into() }),
+            };
+            let backends = [backend("same", Protocol::Http), backend("other", protocol)];
+            Model { backends: backends.map(|it| (it.id.clone(), it)).into(), ..Model::default() }
+        };
+        let snapshot = Snapshot::default();
+        let old = keep_cells(&Cells::new(), &model(Protocol::Http), &snapshot);
+        let new = keep_cells(&old, &model(Protocol::H2c), &snapshot);
+        retire(&old, &new);
+        // Whoever asks holds its cell weakly.
+        let asking = |cells: &Cells| {
+            let mut asking: Vec<_> =
+                cells.iter().map(|(id, cell)| (id.service.name.to_string(), Arc::weak_count(cell))).collect();
+            asking.sort();
+            asking
+        };
+        let is = |same: usize, other: usize| vec![("other".to_owned(), other), ("same".to_owned(), same)];
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((asking(&old), asking(&new)), (is(1, 0), is(1, 1)));
     }
 }

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use k8s::model::{Backend, Endpoints};
 use metrics::Counter;
 use ring::hmac;
+use tokio_util::sync::CancellationToken;
 
 use self::peer::Verified;
 pub use self::{
@@ -34,6 +35,7 @@ pub struct BackendCell {
     pub verified: Option<Verified>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     ejections: Counter,
+    retired: CancellationToken,
 }
 
 /// What a choice among endpoints depends on.
@@ -65,7 +67,8 @@ impl BackendCell {
         let known = predecessor.map(Self::endpoints).unwrap_or_default();
         let ejections = upstream_ejections(&backend.id.service);
         let verified = backend.validation.as_deref().map(Verified::new);
-        let cell = Self { backend, verified, endpoints: ArcSwap::new(known), ejections };
+        let cell =
+            Self { backend, verified, endpoints: ArcSwap::new(known), ejections, retired: CancellationToken::new() };
         cell.set_endpoints(endpoints);
         cell
     }
@@ -134,6 +137,17 @@ impl BackendCell {
         if picked.failed(failure, clock::now()) {
             self.ejections.increment(1);
         }
+    }
+
+    /// Nothing new comes here. What is under way may hold the cell for days, and its endpoints belong to a successor:
+    /// nobody asks about them any more on behalf of this one.
+    pub fn retire(&self) {
+        self.retired.cancel();
+    }
+
+    /// Ends `task` when the cell is retired.
+    fn spawn_until_retired(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(self.retired.clone().run_until_cancelled_owned(task));
     }
 
     pub fn addresses(&self) -> Endpoints {

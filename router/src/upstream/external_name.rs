@@ -14,19 +14,19 @@ use super::BackendCell;
 const REFRESH: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Keeps the cell's endpoints at what its name resolves to, for as long as anybody holds the cell.
+/// Keeps the cell's endpoints at what its name resolves to, until it is retired.
 /// A name that does not resolve keeps its last addresses.
 pub fn follow(cell: &Arc<BackendCell>) {
     let Addressing::ExternalName { host, port } = &cell.backend.addressing else { return };
     let (host, port) = (Arc::clone(host), *port);
-    let cell = Arc::downgrade(cell);
-    tokio::spawn(async move {
+    let weak = Arc::downgrade(cell);
+    cell.spawn_until_retired(async move {
         let mut was_resolved = true;
-        while cell.strong_count() > 0 {
+        while weak.strong_count() > 0 {
             let resolved = tokio::net::lookup_host((&*host, port)).await;
             let is_resolved = resolved.is_ok();
             match resolved {
-                Ok(addresses) => set(&cell, addresses),
+                Ok(addresses) => set(&weak, addresses),
                 Err(error) if was_resolved => warn!(%host, %error, "an ExternalName Service does not resolve"),
                 Err(_) => {}
             }

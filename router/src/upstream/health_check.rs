@@ -22,17 +22,17 @@ const EVERY: Duration = Duration::from_secs(5);
 /// One that takes longer is not well.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Asks the cell's endpoints for as long as anybody holds the cell.
+/// Asks the cell's endpoints until it is retired.
 pub fn follow(cell: &Arc<BackendCell>) {
     let Some(check) = &cell.backend.health_check else { return };
     let path = Arc::clone(&check.path);
-    let cell = Arc::downgrade(cell);
-    tokio::spawn(async move {
+    let weak = Arc::downgrade(cell);
+    cell.spawn_until_retired(async move {
         // Cells of one dataplane begin together, and should not ask together.
         let mut pause = EVERY.mul_f64(chance());
         loop {
             time::sleep(pause).await;
-            let Some(cell) = cell.upgrade() else { return };
+            let Some(cell) = weak.upgrade() else { return };
             let mut checks = JoinSet::new();
             for endpoint in cell.endpoints().iter() {
                 let (cell, endpoint, path) = (Arc::clone(&cell), Arc::clone(endpoint), Arc::clone(&path));
