@@ -163,7 +163,8 @@ pub(super) fn connect_failed(context: &mut Context, error: &Error) -> bool {
             // What this machine lacks, or a route's own haste, is not the endpoint's fault.
             let is_ours = matches!(etype, ErrorType::BindError | ErrorType::InternalError | ErrorType::SocketError);
             if !is_ours && !forward.current.is_late() {
-                forward.cell.failed(&forward.picked, Failure::NoConnection);
+                let failure = if is_late_handshake(error) { Failure::NoAnswer } else { Failure::NoConnection };
+                forward.cell.failed(&forward.picked, failure);
             }
             // Nothing was sent, so any method may be tried again; at the same endpoint it would only fail again.
             if forward.cell.has_other(forward.tried.addresses()) { Next::Other } else { Next::End }
@@ -199,6 +200,13 @@ pub(super) fn broke(session: &Session, context: &mut Context, error: &Error, is_
         (true, false) => Next::Other,
     };
     forward.current.goes_on()
+}
+
+/// Whether somebody took the connection, and was too slow with its TLS. pingora tells it from a connection that nobody
+/// took in words.
+fn is_late_handshake(error: &Error) -> bool {
+    let said = error.context.as_ref().map(|context| context.as_str()).unwrap_or_default();
+    *error.etype() == ErrorType::ConnectTimedout && said.starts_with("connecting to server")
 }
 
 /// As pingora has it in the error: what may be sent again, what may only where the connection was not new, and in

@@ -11,11 +11,14 @@ use anyhow::Context;
 use foldhash::fast::FixedState;
 use k8s::model::{Protocol, ServerValidation, TrustedBy};
 use pingora_core::{
+    ErrorType, OrErr, Result,
     protocols::{ALPN, TcpKeepalive, tls::CaType},
     upstreams::peer::HttpPeer,
     utils::tls::{WrappedX509, parse_x509},
 };
 use rustls::RootCertStore;
+use socket2::SockRef;
+use tokio::net::TcpSocket;
 use tracing::error;
 
 use super::{
@@ -27,7 +30,9 @@ use super::{
 const CONNECT: Duration = Duration::from_secs(1);
 /// Where no other endpoint is left, a SYN that was lost is sent once more: after 1 s.
 const LAST_CONNECT: Duration = Duration::from_secs(3);
-/// With the TLS handshake.
+/// A small machine that has just started has more to do than this one handshake, and is not gone.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Both together.
 const CONNECT_ALL: Duration = Duration::from_secs(10);
 /// pingora's default of one stream per connection is no multiplexing at all.
 const STREAMS: usize = 100;
@@ -80,7 +85,10 @@ pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>
     let is_tls = server.is_some();
     let mut peer = HttpPeer::new(address, is_tls, server.unwrap_or_default());
     let options = &mut peer.options;
-    options.connection_timeout = within(connect);
+    // pingora's limit is one for the connection and one more for the handshake. With TLS it is the latter's, and the
+    // kernel has the former's.
+    options.connection_timeout = within(if is_tls { HANDSHAKE } else { connect });
+    options.upstream_tcp_sock_tweak_hook = is_tls.then(|| limit_connect(connect));
     options.total_connection_timeout = within(CONNECT_ALL);
     options.idle_timeout = Some(if *is_fresh { Duration::ZERO } else { idle });
     options.tcp_keepalive = Some(KEEPALIVE);
@@ -129,6 +137,16 @@ pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>
     }
     peer
 }
+
+/// How long a socket waits for the answer to its SYN. What is connected gets the limit of [`KEEPALIVE`] instead.
+fn limit_connect(limit: Duration) -> Arc<SocketTweak> {
+    Arc::new(move |socket| {
+        let limited = SockRef::from(socket).set_tcp_user_timeout(Some(limit));
+        limited.or_err(ErrorType::SocketError, "cannot limit how long a connection may take")
+    })
+}
+
+type SocketTweak = dyn Fn(&TcpSocket) -> Result<()> + Send + Sync;
 
 /// A [`ServerValidation`] as it is used, made once for each backend.
 #[derive(Debug)]
@@ -193,4 +211,37 @@ fn nobody() -> Arc<CaType> {
     static NOBODY: OnceLock<Arc<CaType>> = OnceLock::new();
     let make = || Arc::from([WrappedX509::new(include_bytes!("nobody.der").to_vec(), parse_x509)]);
     Arc::clone(NOBODY.get_or_init(make))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_answers_ends_at_its_limit() {
+        let listening = TcpSocket::new_v4().expect("a socket");
+        listening.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = listening.listen(1).expect("open");
+        let address = listener.local_addr().expect("bound");
+        // Once its queue is full, the kernel answers no SYN.
+        let mut waiting = Vec::new();
+        let connect = async || {
+            let socket = TcpSocket::new_v4().expect("a socket");
+            limit_connect(Duration::from_millis(500))(&socket).expect("it is limited");
+            socket.connect(address).await
+        };
+        let ended = timeout(Duration::from_secs(60), async {
+            loop {
+                match connect().await {
+                    Ok(stream) => waiting.push(stream),
+                    Err(error) => return error.kind(),
+                }
+            }
+        });
+        assert_eq!(ended.await.expect("less than the two minutes of the kernel"), io::ErrorKind::TimedOut);
+    }
 }

@@ -136,20 +136,28 @@ fn closes_at_the_second(home: &Home, taken: &Arc<AtomicUsize>, end: End) -> Sock
             let _ = if end == End::Reset { stream.read(&mut [0]).ok().map(drop) } else { request(stream).map(drop) };
         }
     };
+    let config = tls();
+    raw_backend(home, move |mut stream| {
+        if end == End::FinUnderTls {
+            answer_one(&mut over_tls(&config, stream));
+        } else {
+            answer_one(&mut stream);
+        }
+    })
+}
+
+/// A server of HTTP/1.1 with a certificate that nobody knows.
+fn tls() -> Arc<ServerConfig> {
     let (chain, key) = certificate(&["nobody.example"]);
     let chain = CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate in PEM");
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key in PEM");
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config.with_safe_default_protocol_versions().expect("versions that ring has").with_no_client_auth();
-    let config = Arc::new(config.with_single_cert(vec![chain], key).expect("a certificate and its key"));
-    raw_backend(home, move |mut stream| {
-        if end == End::FinUnderTls {
-            let session = ServerConnection::new(Arc::clone(&config)).expect("a session");
-            answer_one(&mut StreamOwned::new(session, stream));
-        } else {
-            answer_one(&mut stream);
-        }
-    })
+    Arc::new(config.with_single_cert(vec![chain], key).expect("a certificate and its key"))
+}
+
+fn over_tls(config: &Arc<ServerConfig>, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
+    StreamOwned::new(ServerConnection::new(Arc::clone(config)).expect("a session"), stream)
 }
 
 trait Stream: Read + Write {}
@@ -177,6 +185,26 @@ fn a_request_that_meets_a_dead_connection_is_sent_once_more_and_done_once() {
         assert!(metrics.contains(failures) && !metrics.contains(&format!("{failures}0")), "{end:?} {metrics}");
         assert!(metrics.contains("doorward_upstream_ejections_total{service=\"default/web\"} 0"), "{metrics}");
     }
+}
+
+#[test]
+fn a_backend_may_take_its_time_for_a_tls_handshake() {
+    let home = Home::new();
+    let slow = || {
+        let config = tls();
+        raw_backend(&home, move |stream| {
+            // Twice as long as a connection may take where there is another endpoint.
+            sleep(Duration::from_secs(2));
+            let mut stream = over_tls(&config, stream);
+            let _ = request(&mut stream).map(|_| stream.write_all(OK.as_bytes()));
+        })
+    };
+    let web = service_with("web", "https", &[slow(), slow()]);
+    home.apply("app.yaml", &[classes(), web, ingress("app", "app.home.example", "web")].concat());
+    let router = home.start("router");
+    assert_eq!(statuses(&home, 21, &[URL]), "200 ", "{}", router.log());
+    let metrics = home.admin("router", "/metrics");
+    assert!(metrics.contains("doorward_upstream_ejections_total{service=\"default/web\"} 0"), "{metrics}");
 }
 
 #[test]
