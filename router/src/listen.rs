@@ -30,13 +30,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+pub use self::{admission::Requests, plan::Wanted, signals::Leaving};
 use self::{
     admission::Room,
     door::{Door, accept, accept_waiting},
     metrics::Metrics,
     signals::Signals,
 };
-pub use self::{plan::Wanted, signals::Leaving};
 use crate::{dataplane::SharedDataplane, framing::Refusal, tls};
 
 /// A client that was sent something this recently may have its next request on the way.

@@ -33,7 +33,7 @@ use crate::{
     dataplane::{Action, CellTarget, SharedDataplane, WeightedCell},
     filter::{self, Origin},
     framing::{self, Refusal},
-    listen::{IDLE, Refuse, phase},
+    listen::{IDLE, Refuse, Requests, phase},
     table::Request,
     upstream::{Choice, clock},
 };
@@ -51,6 +51,7 @@ const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 pub struct Proxy {
     dataplane: SharedDataplane,
     log: Option<AccessLog>,
+    requests: Requests,
 }
 
 /// The proxy as listeners take it. `log` is None where nobody wants an access log.
@@ -61,7 +62,8 @@ pub fn app(dataplane: SharedDataplane, log: Option<AccessLog>, threads: usize) -
         max_retries: tries::MOST,
         ..ServerConf::default()
     };
-    let mut proxy = http_proxy(&Arc::new(conf), Proxy { dataplane, log });
+    let mut proxy =
+        http_proxy(&Arc::new(conf), Proxy { dataplane, log, requests: Requests::for_process(KEPT_CONNECTIONS) });
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(IDLE);
@@ -158,6 +160,7 @@ impl Proxy {
         let (place, wish) = affinity::place(action, &head.headers, client.address, context.id);
         let choice = Choice { wish, tried: &[], random: context.id, now: clock::at(context.started) };
         let forward = forward(action, place, &choice, &origin)?;
+        context.place = Some(self.requests.place().ok_or_else(|| Reply::error(503, "too many requests at once"))?);
         if let Some(routed) = &mut context.routed {
             routed.forward = Some(forward);
         }

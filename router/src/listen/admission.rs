@@ -1,4 +1,5 @@
-//! How many connections there may be: in all, at one socket, and of one client.
+//! How many connections there may be: in all, at one socket, and of one client. And how many requests, each of which
+//! may have a connection to a backend: one client's connection carries a hundred of them with HTTP/2.
 
 use std::{
     collections::HashMap,
@@ -13,6 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const RESERVED: u64 = 64;
 /// Where the kernel has no limit.
 const UNLIMITED: u64 = 1 << 20;
+/// Less than the ports that this machine has for connections to one backend: 28 232, where nobody has changed it.
+const REQUESTS: usize = 24 << 10;
 
 /// Room for connections.
 #[derive(Clone, Debug)]
@@ -39,9 +42,13 @@ pub(super) struct Counted {
     clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-/// As many connections as there are file descriptors for, with one for the backend of each. Takes what the
-/// system allows: the limit that a shell sets (1024) is for other programs.
+/// As many connections as half of the file descriptors are enough for. The other half is for backends.
 pub(super) fn for_process() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(half_of_descriptors()))
+}
+
+/// Takes what the system allows: the limit that a shell sets (1024) is for other programs.
+fn half_of_descriptors() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum {
         let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
@@ -50,8 +57,34 @@ pub(super) fn for_process() -> Arc<Semaphore> {
         }
     }
     let descriptors = limit.current.unwrap_or(UNLIMITED).min(UNLIMITED);
-    let connections = descriptors.saturating_sub(RESERVED) / 2;
-    Arc::new(Semaphore::new(usize::try_from(connections).unwrap_or(1).max(1)))
+    usize::try_from(descriptors.saturating_sub(RESERVED) / 2).unwrap_or(1).max(1)
+}
+
+/// Room for requests on their way to backends. One place each, until it is dropped; the places are counted by who
+/// holds them, which is one atomic operation for a request.
+#[derive(Debug)]
+pub struct Requests {
+    place: Arc<()>,
+    most: usize,
+}
+
+impl Requests {
+    /// `kept` connections to backends wait for their next request, in all.
+    pub fn for_process(kept: usize) -> Self {
+        let half = half_of_descriptors();
+        Self::new(half.saturating_sub(kept).max(half / 2).min(REQUESTS))
+    }
+
+    fn new(most: usize) -> Self {
+        Self { place: Arc::new(()), most }
+    }
+
+    /// None where there are too many. Of those that ask at the same moment for the last place, none may get it.
+    pub fn place(&self) -> Option<Arc<()>> {
+        let place = Arc::clone(&self.place);
+        // The room's own is none.
+        (Arc::strong_count(&place) <= self.most.saturating_add(1)).then_some(place)
+    }
 }
 
 impl Room {
@@ -125,6 +158,16 @@ mod tests {
         assert!(room.count(address("fd00::ffff:3")).is_none(), "the same network");
         assert!(room.count(address("fd00:0:0:1::1")).is_some());
         assert_eq!(room.clients.lock().expect("no panic").len(), 2, "who has none is forgotten");
+    }
+
+    #[test]
+    fn there_are_so_many_requests_and_no_more_until_one_ends() {
+        let requests = Requests::new(2);
+        let one = requests.place().expect("a place");
+        let _two = requests.place().expect("the last one");
+        assert!(requests.place().is_none() && requests.place().is_none());
+        drop(one);
+        assert!(requests.place().is_some());
     }
 
     #[tokio::test]

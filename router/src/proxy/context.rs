@@ -41,6 +41,8 @@ pub struct Context {
     /// The protocols that the client asks to change to.
     pub(super) upgrade: Option<HeaderValue>,
     pub(super) routed: Option<Routed>,
+    /// Among all requests that backends are asked for.
+    pub(super) place: Option<Arc<()>>,
     /// Why the router itself answered, or the answer broke off.
     pub(super) error: Option<Cow<'static, str>>,
 }
@@ -86,6 +88,7 @@ impl Context {
             host: "".into(),
             upgrade: None,
             routed: None,
+            place: None,
             error: None,
         }
     }

@@ -3,16 +3,24 @@
 use std::{
     io::{Read, Write},
     net::Shutdown,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
+use bytes::Bytes;
+use futures::future::join_all;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
 use tests::{
     Home, certificate, eventually,
     home::{HTTP, app, service},
     tls_secret, within,
 };
 
-use crate::{Backends, field, raw, read_all};
+use crate::{Backends, field, http2, raw, raw_backend, read_all, read_head};
 
 /// A home whose `app.home.example` is served by one backend, with a default certificate.
 fn home(backends: &Backends) -> Home {
@@ -152,4 +160,51 @@ fn a_name_longer_than_names_are_is_refused() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 400");
+}
+
+#[test]
+fn no_connection_takes_more_of_the_backends_than_there_are_descriptors_for() {
+    let home = Home::new();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&waiting);
+    let web = raw_backend(&home, move |mut stream| {
+        if read_head(&mut stream).is_some_and(|head| head.contains("/waits")) {
+            counted.fetch_add(1, Relaxed);
+            // Until the router gives up.
+            let _ = stream.read(&mut [0]);
+        }
+        let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    });
+    home.apply("app.yaml", &app(&[web]));
+    // What is left to it is half for clients, and at least half of the other half for requests.
+    let _router = home.ready("router", home.launch_with_files("router", 64 + 4 * 20));
+    Backends::new().0.block_on(async {
+        let client = http2(&home).await;
+        let ask = |path: &str| {
+            let request = Request::get(format!("http://app.home.example/{path}")).body(Empty::<Bytes>::new());
+            client.clone().send_request(request.expect("a request"))
+        };
+        let all = tokio::spawn(join_all((0..20).map(|_| ask("waits"))));
+        tokio::task::block_in_place(|| {
+            eventually("all that there is place for", || match waiting.load(Relaxed) {
+                20 => Ok(()),
+                other => Err(other),
+            });
+        });
+        let answer = ask("more").await.expect("an answer");
+        assert_eq!(answer.status(), 503);
+        let why = answer.into_body().collect().await.expect("all of it").to_bytes();
+        assert!(why.windows(17).any(|part| part == b"too many requests"), "{why:?}");
+        // Their streams are reset.
+        all.abort();
+        let mut last = None;
+        for _ in 0..500 {
+            last = Some(ask("more").await.expect("an answer").status());
+            if last.is_some_and(|status| status == 204) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no place again: {last:?}");
+    });
 }
