@@ -8,6 +8,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    thread,
     time::{Instant, SystemTime},
 };
 
@@ -17,7 +18,7 @@ use pingora_proxy::Session;
 
 use super::{
     respond,
-    tries::{Tried, Try},
+    tries::{self, Tried, Try},
 };
 use crate::{
     access_log::{AccessLog, Line},
@@ -179,6 +180,19 @@ impl Context {
             http_referrer: field(http::header::REFERER),
             error: self.error.as_deref(),
         });
+    }
+}
+
+/// Whatever a request does ends by itself, but for a panic.
+impl Drop for Context {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        if let Some(routed) = &self.routed {
+            routed.action.metrics.answered(500, self.started.elapsed());
+        }
+        tries::panicked(self);
     }
 }
 

@@ -10,6 +10,7 @@ use http::{StatusCode, Version};
 use pingora_core::{Error, ErrorSource, ErrorType, Result, RetryType, upstreams::peer::HttpPeer};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
+use tracing::error;
 
 use super::{context::Context, respond};
 use crate::upstream::{
@@ -200,6 +201,16 @@ pub(super) fn broke(session: &Session, context: &mut Context, error: &Error, is_
         (true, false) => Next::Other,
     };
     forward.current.goes_on()
+}
+
+/// A panic has ended it. Where nothing of an answer had come, what the endpoint said is as likely a reason as any.
+pub(super) fn panicked(context: &Context) {
+    let Some((forward, upstream)) = context.forward().zip(context.upstream()) else { return };
+    context.count_upstream_failure();
+    if !forward.current.is_answered {
+        forward.cell.failed(&forward.picked, Failure::NoAnswer);
+    }
+    error!(%upstream, service = %forward.cell.backend.id, request_id = context.request_id(), "a request has panicked");
 }
 
 /// Whether somebody took the connection, and was too slow with its TLS. pingora tells it from a connection that nobody

@@ -16,6 +16,7 @@ use super::{
     endpoint::Endpoint,
     peer::{self, Terms},
 };
+use crate::unwind;
 
 /// An endpoint is asked once in about this time.
 const EVERY: Duration = Duration::from_secs(5);
@@ -37,8 +38,8 @@ pub fn follow(cell: &Arc<BackendCell>) {
             for endpoint in cell.endpoints().iter() {
                 let (cell, endpoint, path) = (Arc::clone(&cell), Arc::clone(endpoint), Arc::clone(&path));
                 checks.spawn(async move {
-                    let answer = time::timeout(LIMIT, ask(&cell, &endpoint, &path)).await;
-                    endpoint.checked(matches!(answer, Ok(Ok(200..=399))));
+                    let answer = unwind::catch(time::timeout(LIMIT, ask(&cell, &endpoint, &path))).await;
+                    endpoint.checked(matches!(answer, Ok(Ok(Ok(200..=399)))));
                 });
             }
             drop(cell);

@@ -148,8 +148,15 @@ fn closes_at_the_second(home: &Home, taken: &Arc<AtomicUsize>, end: End) -> Sock
 
 /// A server of HTTP/1.1 with a certificate that nobody knows.
 fn tls() -> Arc<ServerConfig> {
+    tls_with(|_| ())
+}
+
+/// The same, with some of the certificate's bytes changed.
+fn tls_with(change: impl FnOnce(&mut [u8])) -> Arc<ServerConfig> {
     let (chain, key) = certificate(&["nobody.example"]);
-    let chain = CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate in PEM");
+    let mut chain = CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate in PEM").to_vec();
+    change(&mut chain);
+    let chain = CertificateDer::from(chain);
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key in PEM");
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config.with_safe_default_protocol_versions().expect("versions that ring has").with_no_client_auth();
@@ -205,6 +212,40 @@ fn a_backend_may_take_its_time_for_a_tls_handshake() {
     assert_eq!(statuses(&home, 21, &[URL]), "200 ", "{}", router.log());
     let metrics = home.admin("router", "/metrics");
     assert!(metrics.contains("doorward_upstream_ejections_total{service=\"default/web\"} 0"), "{metrics}");
+}
+
+#[test]
+fn a_backend_whose_certificate_cannot_be_read_ends_nothing_but_its_own_requests() {
+    let home = Home::new();
+    // From when it is valid (UTCTime, the 13 digits of 1975) is no time any more. Nobody verifies that, and pingora
+    // panics as it reads it.
+    let config = tls_with(|certificate| {
+        let from = certificate.windows(4).position(|part| part == b"\x17\x0d75").expect("a beginning");
+        certificate[from] = 0x16;
+    });
+    let web = raw_backend(&home, move |stream| {
+        let _ = request(&mut over_tls(&config, stream));
+    });
+    let web = service_with("web", "https", &[web]);
+    let web = web.replacen("name: web", "name: web, annotations: {doorward.dev/health-check: /}", 1);
+    home.apply("app.yaml", &[classes(), web, ingress("app", "app.home.example", "web")].concat());
+    let router = home.start("router");
+    for version in ["--http1.1", "--http2-prior-knowledge", "--http1.1"] {
+        assert_eq!(statuses(&home, 21, &[version, URL]), "000 ", "{}", router.log());
+    }
+    let metrics = home.admin("router", "/metrics");
+    for line in [
+        "doorward_http_requests_total{entry_point=\"lan\",route=\"default/app\",status=\"5xx\"} 3",
+        "doorward_http_upstream_failures_total{entry_point=\"lan\",route=\"default/app\"} 3",
+        "doorward_upstream_ejections_total{service=\"default/web\"} 1",
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line}\n{metrics}");
+    }
+    eventually("failed checks", || {
+        let explained = home.admin("router", "/explain?url=http://app.home.example/");
+        if explained.contains("failsHealthCheck") { Ok(()) } else { Err(explained) }
+    });
+    assert!(router.log().contains("a request has panicked"), "{}", router.log());
 }
 
 #[test]
