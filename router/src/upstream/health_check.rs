@@ -63,9 +63,8 @@ async fn ask(cell: &BackendCell, endpoint: &Endpoint, path: &str) -> Result<u16>
     session.write_request_header(Box::new(request)).await?;
     session.finish_request_body().await?;
     session.read_response_header().await?;
-    let status = session.response_header().map_or(0, |head| head.status.as_u16());
-    connector.release_http_session(session, &peer, Some(Duration::ZERO)).await;
-    Ok(status)
+    // The connection ends with its session, whichever way that ends.
+    Ok(session.response_header().map_or(0, |head| head.status.as_u16()))
 }
 
 /// Between 0 and 1.

@@ -93,7 +93,9 @@ pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>
     options.idle_timeout = Some(if *is_fresh { Duration::ZERO } else { idle });
     options.tcp_keepalive = Some(KEEPALIVE);
     options.read_timeout = left.filter(|_| !is_websocket);
-    options.max_h2_streams = STREAMS;
+    // pingora offers connections of HTTP/2 to others while they are in use, and keeps what is never given back: unless
+    // they are full.
+    options.max_h2_streams = if *is_fresh { 1 } else { STREAMS };
     options.h2_stream_window_size = Some(STREAM_WINDOW);
     options.h2_connection_window_size = Some(CONNECTION_WINDOW);
     options.alpn = match protocol {

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
 };
 
 use serde_json::Value;
@@ -11,7 +12,7 @@ use tests::{
     home::{app, classes, ingress, service, service_with},
 };
 
-use crate::{Backends, answers_once, field, raw_backend};
+use crate::{Backends, answers_once, field, raw_backend, tries::speaks_http_2};
 
 const URL: &str = "http://app.home.example/";
 
@@ -237,4 +238,26 @@ fn an_endpoint_that_fails_its_health_check_gets_nothing() {
 #[test]
 fn health_is_asked_for_in_the_protocol_of_the_backend() {
     check_health("kubernetes.io/h2c");
+}
+
+#[test]
+fn health_is_asked_for_over_a_connection_of_its_own_each_time() {
+    let home = Home::new();
+    let streams = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&streams);
+    // It never answers, so each check ends at its limit.
+    let web = speaks_http_2(&home, move |_, head| {
+        seen.lock().expect("no panic").push(head[8]);
+        Ok(())
+    });
+    let checked = annotated(&service_with("web", "kubernetes.io/h2c", &[web]), "doorward.dev/health-check: /healthz");
+    home.apply("app.yaml", &[classes(), checked, ingress("app", "app.home.example", "web")].concat());
+    let _router = home.start("router");
+    eventually("a second check", || match streams.lock().expect("no panic").clone() {
+        checks if checks.len() < 2 => Err(checks),
+        checks => {
+            assert_eq!(checks, [1, 1], "the first stream of its connection");
+            Ok(())
+        }
+    });
 }

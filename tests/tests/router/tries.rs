@@ -291,7 +291,7 @@ fn refuses_the_first(home: &Home, streams: &Arc<AtomicUsize>, refusal: &'static 
 }
 
 /// A backend with HTTP/2 that does `answer` with the frame head of each stream's HEADERS, and closes when that fails.
-fn speaks_http_2(
+pub(crate) fn speaks_http_2(
     home: &Home,
     answer: impl Fn(&mut TcpStream, &[u8; 9]) -> io::Result<()> + Send + Sync + 'static,
 ) -> SocketAddr {
