@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, net::IpAddr};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use k8s::model::{Affinity, AffinityCookie, SameSite};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -41,11 +41,12 @@ pub(super) fn place<'a>(
     }
 }
 
-/// There may be several under one name: rules for other paths have theirs.
+/// There may be several under one name: rules for other paths have theirs. Other cookies may be of any bytes.
 fn tokens(headers: &HeaderMap, name: &str) -> impl Iterator<Item = u64> {
-    let fields = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let cookies = fields.flat_map(|field| field.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
-    cookies.filter(move |(key, _)| *key == name).filter_map(|(_, value)| u64::from_str_radix(value, 16).ok())
+    let fields = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let cookies = fields.flat_map(|field| field.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    let values = cookies.filter_map(move |cookie| cookie.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    values.filter_map(|value| u64::from_str_radix(std::str::from_utf8(value).ok()?, 16).ok())
 }
 
 /// Names the endpoint that answers, where the client does not name it already.
@@ -80,8 +81,6 @@ fn set_cookie(cookie: &AffinityCookie, token: u64, is_https: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -90,7 +89,9 @@ mod tests {
         for field in ["a=1; route=00ff", "xroute=2;route=x; route =3; route=1ffffffffffffffff;route=7"] {
             headers.append(header::COOKIE, HeaderValue::from_static(field));
         }
-        assert_eq!(tokens(&headers, "route").collect::<Vec<_>>(), [0xff, 7]);
+        let field = HeaderValue::from_bytes("name=Zoë; route=8; route=Zoë".as_bytes());
+        headers.append(header::COOKIE, field.expect("any bytes beyond ASCII"));
+        assert_eq!(tokens(&headers, "route").collect::<Vec<_>>(), [0xff, 7, 8]);
     }
 
     #[test]
