@@ -76,8 +76,10 @@ fn of_endpoints(cell: &BackendCell, now: u64) -> Vec<Value> {
     let of_one = |endpoint: &Arc<Endpoint>| {
         let state = endpoint.state(true, now);
         let mut it = json!({"address": endpoint.address, "inFlight": state.in_flight});
-        if endpoint.ejection.is_out(now) {
-            it["ejectedForMs"] = json!(endpoint.ejection.until() - now);
+        // It may change between two looks.
+        let left = endpoint.ejection.until().saturating_sub(now);
+        if left > 0 {
+            it["ejectedForMs"] = json!(left);
         }
         if state.share < balance::FULL {
             it["slowStartPercent"] = json!(u32::from(state.share) * 100 / u32::from(balance::FULL));
