@@ -30,12 +30,16 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-pub use self::{admission::Requests, plan::Wanted, signals::Leaving};
 use self::{
     admission::Room,
     door::{Door, accept, accept_waiting},
     metrics::Metrics,
     signals::Signals,
+};
+pub use self::{
+    admission::{OneRequest, Requests},
+    plan::Wanted,
+    signals::Leaving,
 };
 use crate::{dataplane::SharedDataplane, framing::Refusal, tls};
 

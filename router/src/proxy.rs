@@ -160,7 +160,8 @@ impl Proxy {
         let (place, wish) = affinity::place(action, &head.headers, client.address, context.id);
         let choice = Choice { wish, tried: &[], random: context.id, now: clock::at(context.started) };
         let forward = forward(action, place, &choice, &origin)?;
-        context.place = Some(self.requests.place().ok_or_else(|| Reply::error(503, "too many requests at once"))?);
+        let full = || Reply::error(503, "too many requests at once");
+        context.place = Some(self.requests.place(client.address).ok_or_else(full)?);
         if let Some(routed) = &mut context.routed {
             routed.forward = Some(forward);
         }

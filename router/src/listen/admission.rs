@@ -3,8 +3,12 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, RandomState},
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -61,11 +65,22 @@ fn half_of_descriptors() -> usize {
 }
 
 /// Room for requests on their way to backends. One place each, until it is dropped; the places are counted by who
-/// holds them, which is one atomic operation for a request.
+/// holds them.
 #[derive(Debug)]
 pub struct Requests {
-    place: Arc<()>,
+    shares: Arc<Shares>,
     most: usize,
+    hash: RandomState,
+}
+
+/// How many places clients have, by a hash of their addresses. Two that meet there share what one may have.
+type Shares = [AtomicUsize; 4096];
+
+/// A request's place; free again when it is dropped.
+#[derive(Debug)]
+pub struct OneRequest {
+    shares: Arc<Shares>,
+    at: usize,
 }
 
 impl Requests {
@@ -76,14 +91,27 @@ impl Requests {
     }
 
     fn new(most: usize) -> Self {
-        Self { place: Arc::new(()), most }
+        Self { shares: Arc::new([const { AtomicUsize::new(0) }; _]), most, hash: RandomState::new() }
     }
 
-    /// None where there are too many. Of those that ask at the same moment for the last place, none may get it.
-    pub fn place(&self) -> Option<Arc<()>> {
-        let place = Arc::clone(&self.place);
+    /// None where there are too many, or where the client has more than half of all places. Of those that ask at the
+    /// same moment for the last one, none may get it.
+    pub fn place(&self, client: IpAddr) -> Option<OneRequest> {
+        let hash = self.hash.hash_one(one_client(client));
+        let at = usize::try_from(hash % self.shares.len() as u64).unwrap_or_default();
+        let share = self.shares.get(at)?.fetch_add(1, Relaxed) + 1;
+        let place = OneRequest { shares: Arc::clone(&self.shares), at };
         // The room's own is none.
-        (Arc::strong_count(&place) <= self.most.saturating_add(1)).then_some(place)
+        let places = Arc::strong_count(&self.shares) - 1;
+        (places <= self.most && share <= self.most.div_ceil(2)).then_some(place)
+    }
+}
+
+impl Drop for OneRequest {
+    fn drop(&mut self) {
+        if let Some(share) = self.shares.get(self.at) {
+            share.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -161,13 +189,17 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_requests_and_no_more_until_one_ends() {
-        let requests = Requests::new(2);
-        let one = requests.place().expect("a place");
-        let _two = requests.place().expect("the last one");
-        assert!(requests.place().is_none() && requests.place().is_none());
+    fn there_are_so_many_requests_and_no_client_has_more_than_half_of_them() {
+        let requests = Requests::new(4);
+        let place = |last: u16| requests.place(Ipv6Addr::new(0xfd00, 0, 0, last, 0, 0, 0, 1).into());
+        let [one, _two] = [place(1), place(1)].map(|it| it.expect("a place"));
+        assert!(place(1).is_none() && place(1).is_none(), "half of them");
+        // Some of the many do not meet the first one.
+        let others: Vec<OneRequest> = (2..100).filter_map(place).collect();
+        assert_eq!(others.len(), 2, "and then all are taken");
+        assert!(place(100).is_none());
         drop(one);
-        assert!(requests.place().is_some());
+        assert!(place(1).is_some(), "what was refused holds nothing");
     }
 
     #[tokio::test]

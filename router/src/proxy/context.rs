@@ -25,6 +25,7 @@ use crate::{
     dataplane::{Action, Edge},
     filter::Target,
     framing::{Client, Refusal},
+    listen::OneRequest,
     upstream::{BackendCell, Picked, Wish, balance},
 };
 
@@ -43,7 +44,7 @@ pub struct Context {
     pub(super) upgrade: Option<HeaderValue>,
     pub(super) routed: Option<Routed>,
     /// Among all requests that backends are asked for.
-    pub(super) place: Option<Arc<()>>,
+    pub(super) place: Option<OneRequest>,
     /// Why the router itself answered, or the answer broke off.
     pub(super) error: Option<Cow<'static, str>>,
 }

@@ -176,8 +176,9 @@ fn no_connection_takes_more_of_the_backends_than_there_are_descriptors_for() {
         let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
     });
     home.apply("app.yaml", &app(&[web]));
-    // What is left to it is half for clients, and at least half of the other half for requests.
-    let _router = home.ready("router", home.launch_with_files("router", 64 + 4 * 20));
+    // What is left to it is half for clients, and at least half of the other half for requests, of which one client
+    // may have half.
+    let _router = home.ready("router", home.launch_with_files("router", 64 + 4 * 40));
     Backends::new().0.block_on(async {
         let client = http2(&home).await;
         let ask = |path: &str| {
