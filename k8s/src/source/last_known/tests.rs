@@ -1,11 +1,11 @@
 //! What is kept of a cluster and when, and what a start makes of it.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, time::SystemTime};
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::source::manifest;
+use crate::{source::manifest, telemetry};
 
 const KINDS: Kinds = Kinds { tls: false, endpoints: true, dns_endpoints: true };
 
@@ -164,6 +164,12 @@ async fn a_file_that_somebody_took_away_or_changed_is_written_again() {
     assert!(state.write(Arc::clone(&snapshot), Why::Due).await);
     assert_eq!(fs::read(&path).expect("written"), text);
     state.on_disk.as_mut().expect("written").as_of -= REFRESH;
+    // The file has milliseconds.
+    let now = || telemetry::rfc3339(SystemTime::now());
+    let written = now();
+    while now() == written {
+        tokio::task::yield_now().await;
+    }
     assert!(state.write(snapshot, Why::Due).await);
     assert_ne!(fs::read(&path).expect("written"), text);
 }
