@@ -39,7 +39,6 @@ use crate::{
     dataplane::SharedDataplane,
     listen::{Limits, Listeners},
     metrics::Series,
-    unwind::Caught,
 };
 
 pub const KINDS: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
@@ -60,7 +59,7 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool, data: Handl
 
     let log = access_log.then(AccessLog::to_stdout).transpose().context("cannot start the access log")?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let app = Arc::new(Caught::new(proxy::app(Arc::clone(&dataplane), log.clone(), threads)));
+    let app = Arc::new(proxy::Caught::new(proxy::app(Arc::clone(&dataplane), log.clone(), threads)));
     let refuse = proxy::refuse(Arc::clone(&dataplane), log.clone());
     let mut listeners = Listeners::new(data, app, refuse, Arc::clone(&dataplane), Limits::default(), config.drain);
     // The last known state has no Secrets: with it HTTPS would be opened without certificates. Until they are kept

@@ -1,13 +1,15 @@
 //! A request's life, in the order of pingora's phases. Each is a few lines that call a decision made elsewhere.
 
 mod affinity;
+mod caught;
 mod context;
+mod failure;
 mod headers;
 mod http_10;
 mod respond;
 mod tries;
 
-use std::{borrow::Cow, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,8 +26,10 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
 
+pub use self::caught::Caught;
 use self::{
     context::{Context, Forward, Routed},
+    failure::failure,
     tries::{Tried, Try},
 };
 use crate::{
@@ -356,7 +360,14 @@ impl ProxyHttp for Proxy {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
         let (status, why) = failure(error);
         context.error = Some(why.into());
-        if status > 0 && !respond::has_answered(session) {
+        if respond::has_answered(session) {
+            // pingora would drop the connection, and with it what is not sent. Where nothing but the end of the
+            // connection says how long an answer is, that must not be the end of one which broke off.
+            let says_its_end = session.req_header().version != http::Version::HTTP_10;
+            if *error.esource() != ErrorSource::Downstream && says_its_end && !session.is_http2() {
+                session.as_downstream_mut().shutdown().await;
+            }
+        } else if status > 0 {
             let upstream = context.upstream();
             let why = upstream.map_or_else(|| why.to_owned(), |address| format!("{why} ({address})"));
             // pingora closes the connection after a failure, and the client should know.
@@ -405,40 +416,5 @@ fn set_limits(session: &mut Session, is_upgrade: bool) {
     // pingora's own answer to `keep-alive` is to wait for ever.
     if session.get_keepalive() == Some(0) {
         session.set_keepalive(Some(IDLE.as_secs()));
-    }
-}
-
-/// The status for a failure (0: nobody is there to read it), and what to call it.
-fn failure(error: &Error) -> (u16, &'static str) {
-    let io = error.root_cause().downcast_ref::<io::Error>();
-    if io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) && *error.esource() == ErrorSource::Downstream {
-        return (400, "the request's body is not framed as its head says");
-    }
-    match (error.etype(), error.esource()) {
-        (ErrorType::HTTPStatus(503), _) => (503, "no ready endpoint"),
-        (ErrorType::HTTPStatus(504), _) => (504, "the backend does not answer in time"),
-        (ErrorType::HTTPStatus(status), _) => (*status, "refused"),
-        (
-            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::H2Error,
-            ErrorSource::Downstream,
-        ) => (0, "the client has gone"),
-        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Downstream) => {
-            (408, "the client is too slow")
-        }
-        (_, ErrorSource::Downstream) => (400, "the request cannot be understood"),
-        (ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout, _) => {
-            (504, "the backend does not accept a connection in time")
-        }
-        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, _) => (504, "the backend does not answer in time"),
-        _ if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) => (504, "the backend does not answer in time"),
-        (ErrorType::ConnectRefused, _) => (502, "the backend refuses the connection"),
-        (ErrorType::ConnectNoRoute | ErrorType::ConnectError | ErrorType::SocketError, _) => {
-            (502, "the backend cannot be reached")
-        }
-        (ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError, _) => {
-            (502, "the backend's TLS handshake fails")
-        }
-        (_, ErrorSource::Upstream) => (502, "the backend's answer breaks off or cannot be understood"),
-        _ => (500, "the router has failed"),
     }
 }

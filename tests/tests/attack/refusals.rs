@@ -5,8 +5,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::{Request, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::SockRef;
-use tests::{PATIENCE, eventually, raw::read_all, within};
+use tests::{PATIENCE, eventually, home::HTTP, raw::read_all, within};
+use tokio::runtime::Runtime;
 
 use crate::{
     Besieged,
@@ -141,6 +146,31 @@ fn hostile_requests_are_refused_with_a_reason_and_never_forwarded() {
     }
     assert!(besieged.router.is_running());
     besieged.assert_unharmed();
+}
+
+#[test]
+fn what_would_be_another_request_over_http_1_is_refused_over_http_2() {
+    let (besieged, recorder) = Besieged::before(Recorder::hanging);
+    let address = besieged.home.socket(21, HTTP);
+    Runtime::new().expect("a runtime").block_on(async {
+        let stream = tokio::net::TcpStream::connect(address).await.expect("open");
+        let opening = http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream));
+        let (mut sender, connection) = opening.await.expect("HTTP/2");
+        tokio::spawn(connection);
+        for (method, field, expected) in [
+            ("get", ("x", "1"), 400),
+            ("TRACE", ("x", "1"), 405),
+            ("POST", ("content_length", "5"), 400),
+            ("POST", ("transfer.encoding", "chunked"), 400),
+            ("GET", ("expect", "200-ok"), 417),
+        ] {
+            let request = Request::builder().method(method).uri("http://app.home.example/").header(field.0, field.1);
+            let request = request.body(Empty::new()).expect("a request");
+            let answer = sender.send_request(request).await.expect("an answer");
+            assert_eq!(answer.status(), expected, "{method} {field:?}");
+        }
+    });
+    assert_eq!(recorder.n_requests(), 0, "{}", recorder.text());
 }
 
 #[test]

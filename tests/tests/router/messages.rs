@@ -167,6 +167,19 @@ fn an_answer_is_relayed_in_one_reading_or_not_at_all_and_nothing_of_it_reaches_t
 }
 
 #[test]
+fn what_a_backend_has_said_before_it_broke_off_is_heard() {
+    let home = home_of("", |home| {
+        let part = "x".repeat(500);
+        answers_once(home, format!("HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\n{part}").leak())
+    });
+    let router = home.start("router");
+    for _ in 0..20 {
+        let said = get(&home, "HTTP/1.1");
+        assert!(said.starts_with("HTTP/1.1 201") && said.ends_with("xxx"), "{said}\n{}", router.log());
+    }
+}
+
+#[test]
 fn a_backend_that_refuses_an_upload_unread_is_heard() {
     let backends = Backends::new();
     let blunt = home_of("", |home| {

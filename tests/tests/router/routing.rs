@@ -104,6 +104,8 @@ spec:
   - backendRefs: [{name: one, port: 80}]
   - matches: [{method: POST}, {headers: [{name: X-Env, value: canary}]}, {queryParams: [{name: v, value: \"2\"}]}]
     backendRefs: [{name: two, port: 80}]
+  - matches: [{headers: [{name: Remote-User, value: admin}]}]
+    backendRefs: [{name: two, port: 80}]
   - matches: [{path: {value: /old}}]
     filters: [{type: RequestRedirect, requestRedirect: {scheme: https, port: 8443, statusCode: 301, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}}]
   - matches: [{path: {value: /re}}]
@@ -129,6 +131,7 @@ spec:
     assert_eq!(backend(&["-X", "POST", &format!("{url}/")]), "two");
     assert_eq!(backend(&["-H", "x-env: canary", &format!("{url}/")]), "two");
     assert_eq!(backend(&[&format!("{url}/?a=1&v=2")]), "two");
+    assert_eq!(backend(&["-H", "remote-user: admin", &format!("{url}/")]), "one", "who it is only the router says");
 
     let redirect = home.curl(24, &["-i", &format!("{url}/old/a?q=1")]);
     assert!(
