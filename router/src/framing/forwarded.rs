@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use k8s::model::Trust;
 
+use super::folds_to;
 use crate::table::Headers;
 
 /// What the router says of a client to the backend.
@@ -62,14 +63,12 @@ pub fn is_asserted(name: &str, is_trusted: bool) -> bool {
     if !matches!(name.bytes().next().map(|byte| byte.to_ascii_lowercase()), Some(b'c' | b'f' | b'r' | b't' | b'x')) {
         return false;
     }
-    let any = |names: &[&str]| names.iter().any(|known| known.len() == name.len() && folds_to(name, known));
-    let starts = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| folds_to(start, prefix));
+    let any = |names: &[&str]| {
+        names.iter().any(|known| known.len() == name.len() && folds_to(name.as_bytes(), known.as_bytes()))
+    };
+    let starts =
+        |prefix: &str| name.get(..prefix.len()).is_some_and(|start| folds_to(start.as_bytes(), prefix.as_bytes()));
     any(ASSERTED)
         || ASSERTED_PREFIXES.iter().any(|prefix| starts(prefix))
         || (!is_trusted && (any(TUNNEL) || starts(TUNNEL_PREFIX)))
-}
-
-fn folds_to(name: &str, folded: &str) -> bool {
-    let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' };
-    name.bytes().map(fold).eq(folded.bytes())
 }

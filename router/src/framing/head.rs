@@ -5,7 +5,7 @@
 
 use http::Method;
 
-use super::{Refusal, host, upgrade};
+use super::{Refusal, folds_to, host, upgrade};
 
 /// Everything before the body.
 pub const HEAD_BYTES: usize = 64 << 10;
@@ -270,12 +270,6 @@ pub(super) fn check_alias(name: &[u8]) -> Result<(), Refusal> {
         17 if folds_to(name, b"transfer_encoding") && name != b"transfer-encoding" => Err(Refusal::TransferEncoding),
         _ => Ok(()),
     }
-}
-
-/// `Content_Length` and `Content.Length` too: a CGI-style server cannot tell them from the real one.
-fn folds_to(name: &[u8], folded: &[u8]) -> bool {
-    let fold = |byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' };
-    name.iter().map(fold).eq(folded.iter().copied())
 }
 
 /// RFC 9110 section 5.6.2.
