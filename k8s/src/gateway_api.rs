@@ -8,28 +8,28 @@ mod gateway;
 mod grpc_route;
 mod http_route;
 mod reference;
-mod tls_route;
+mod stream_route;
 
 pub use self::{
     backend_tls_policy::{
         BackendTlsPolicy, BackendTlsPolicySpec, BackendTlsPolicyValidation, PolicyTargetReference, SubjectAltName,
     },
     gateway::{
-        AllowedRoutes, BackendTls, ClientValidation, FrontendTls, Gateway, GatewayAddress, GatewayClass,
-        GatewayClassSpec, GatewaySpec, GatewayTls, Listener, ListenerTls, PortTls, RouteGroupKind, RouteNamespaces,
-        TlsConfig,
+        AllowedListeners, AllowedRoutes, BackendTls, ClientValidation, FromNamespaces, FrontendTls, Gateway,
+        GatewayAddress, GatewayClass, GatewayClassSpec, GatewaySpec, GatewayTls, Infrastructure, Listener, ListenerSet,
+        ListenerSetSpec, ListenerTls, PortTls, RouteGroupKind, TlsConfig,
     },
-    grpc_route::{GrpcRoute, GrpcRouteSpec},
+    grpc_route::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec},
     http_route::{
         HeaderModifier, HttpBackendRef, HttpHeader, HttpHeaderMatch, HttpPathMatch, HttpPathModifier,
         HttpQueryParamMatch, HttpRequestRedirect, HttpRoute, HttpRouteFilter, HttpRouteMatch, HttpRouteRule,
         HttpRouteSpec, HttpRouteTimeouts, HttpUrlRewrite,
     },
     reference::{
-        BackendObjectReference, LocalObjectReference, ObjectReference, ParentReference, ReferenceGrant,
+        BackendObjectReference, BackendRef, LocalObjectReference, ObjectReference, ParentReference, ReferenceGrant,
         ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo, SecretObjectReference,
     },
-    tls_route::{TlsRoute, TlsRouteSpec},
+    stream_route::{StreamRouteRule, StreamRouteSpec, TcpRoute, TlsRoute, TlsRouteSpec, UdpRoute},
 };
 
 pub const GROUP: &str = "gateway.networking.k8s.io";

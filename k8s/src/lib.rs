@@ -21,5 +21,6 @@ pub mod model;
 pub mod problem;
 pub mod snapshot;
 pub mod source;
+pub mod status;
 pub mod telemetry;
 pub mod translate;

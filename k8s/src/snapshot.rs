@@ -11,7 +11,10 @@ use k8s_openapi::api::{
 use crate::{
     config_map::ConfigMap,
     external_dns::DnsEndpoint,
-    gateway_api::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
+    gateway_api::{
+        BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
+        UdpRoute,
+    },
     model::ServiceName,
     problem::Problem,
 };
@@ -24,9 +27,13 @@ pub struct Snapshot {
     pub ingresses: Vec<Arc<Ingress>>,
     pub gateway_classes: Vec<Arc<GatewayClass>>,
     pub gateways: Vec<Arc<Gateway>>,
+    pub listener_sets: Vec<Arc<ListenerSet>>,
     pub http_routes: Vec<Arc<HttpRoute>>,
     pub grpc_routes: Vec<Arc<GrpcRoute>>,
     pub tls_routes: Vec<Arc<TlsRoute>>,
+    /// Empty where they are not watched, like the UDPRoutes: they have no names.
+    pub tcp_routes: Vec<Arc<TcpRoute>>,
+    pub udp_routes: Vec<Arc<UdpRoute>>,
     pub reference_grants: Vec<Arc<ReferenceGrant>>,
     pub namespaces: Vec<Arc<Namespace>>,
     pub services: Vec<Arc<Service>>,

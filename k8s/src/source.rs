@@ -46,7 +46,7 @@ pub enum Update {
 pub struct Kinds {
     /// TLS Secrets, ConfigMaps with the certificates of authorities, and BackendTLSPolicies: `router` alone.
     pub tls: bool,
-    /// EndpointSlices: `router` alone.
+    /// EndpointSlices, TCPRoutes and UDPRoutes: `router` alone.
     pub endpoints: bool,
     /// DNSEndpoints of external-dns: `gateway` alone.
     pub dns_endpoints: bool,

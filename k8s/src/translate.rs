@@ -32,6 +32,7 @@ use crate::{
     model::{Backend, BackendId, Model, ObjectName},
     problem::{self, Problem, Reason},
     snapshot::Snapshot,
+    status::Desired,
 };
 
 /// Whether translation reads an annotation of this name.
@@ -50,6 +51,8 @@ pub struct Translation {
     pub model: Model,
     /// As [`problem::listed`] has them.
     pub problems: Vec<Problem>,
+    /// One for each object that is ours to speak of.
+    pub statuses: Vec<Desired>,
     /// For the next one.
     pub last_good: LastGood,
 }
@@ -66,7 +69,12 @@ pub fn translate_after(snapshot: &Snapshot, config: &Config, last_good: &LastGoo
     entry_points.extend(gateway::translate(&mut work, &entry_points));
     let Work { backends, certificates, problems, .. } = work;
     let model = Model { entry_points, backends };
-    Translation { model, problems: problem::listed(problems), last_good: certificates.into_last_good() }
+    Translation {
+        model,
+        problems: problem::listed(problems),
+        statuses: Vec::new(),
+        last_good: certificates.into_last_good(),
+    }
 }
 
 /// What every concern reads, and what they add to.

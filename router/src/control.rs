@@ -152,7 +152,7 @@ pub fn compile(model: &Model, cells: &Cells, keys: &Keys, series: &Series) -> Da
     let mut dataplane = Dataplane::default();
     for entry_point in &model.entry_points {
         let mut by_socket: BTreeMap<SocketAddr, Vec<&Listener>> = BTreeMap::new();
-        let served = entry_point.listeners.iter().filter(|listener| listener.protocol != ListenerProtocol::Tls);
+        let served = entry_point.listeners.iter().filter(|listener| listener.protocol.is_http());
         for listener in served {
             for socket in &listener.sockets {
                 by_socket.entry(*socket).or_default().push(listener);
@@ -193,7 +193,7 @@ fn compile_socket(
                 return None;
             }
         },
-        ListenerProtocol::Tls => return None,
+        _ => return None,
     };
     let make = |route: &Route, rule: usize| Arc::new(action(&entry_point.name, route, rule, cells, series));
     let edge = Edge {
@@ -262,7 +262,11 @@ mod tests {
 
     #[test]
     fn a_tls_listener_opens_nothing_and_leaves_its_socket_to_the_https_listener_there() {
-        let listeners = [(ListenerProtocol::Tls, 443), (ListenerProtocol::Https, 443), (ListenerProtocol::Tls, 8443)];
+        let listeners = [
+            (ListenerProtocol::TlsPassthrough, 443),
+            (ListenerProtocol::Https, 443),
+            (ListenerProtocol::TlsTerminate, 8443),
+        ];
         let listeners = listeners.map(|(protocol, port)| listener(protocol, port)).into();
         let entry_point =
             EntryPoint { name: "network/home".into(), addresses: Vec::new(), trust: Trust::default(), listeners };

@@ -132,7 +132,7 @@ fn of_listener(listener: &Listener) -> String {
     let redirect = match listener.protocol {
         ListenerProtocol::Http { redirect_to_https: Some(port) } => format!(" redirects to https:{port}"),
         ListenerProtocol::Http { redirect_to_https: None } | ListenerProtocol::Https => String::new(),
-        ListenerProtocol::Tls => " (TLS)".to_owned(),
+        other => format!(" ({other:?})"),
     };
     let hostname = listener.hostname.as_ref().map(|hostname| format!(" for {hostname}")).unwrap_or_default();
     let clients = listener.client_validation.as_ref().map(|it| {

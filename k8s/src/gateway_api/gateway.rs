@@ -1,13 +1,16 @@
-//! GatewayClass and Gateway.
+//! GatewayClass, Gateway and ListenerSet.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
 
-use super::{GROUP, ObjectReference, SecretObjectReference};
+use super::{GROUP, LocalObjectReference, ObjectReference, ParentReference, SecretObjectReference};
 use crate::kind::{kind, or_default};
 
 kind!(GatewayClass, GatewayClassSpec, GROUP, "v1", "GatewayClass", "gatewayclasses", k8s_openapi::ClusterResourceScope);
 kind!(Gateway, GatewaySpec, GROUP, "v1", "Gateway", "gateways", k8s_openapi::NamespaceResourceScope);
+kind!(ListenerSet, ListenerSetSpec, GROUP, "v1", "ListenerSet", "listenersets", k8s_openapi::NamespaceResourceScope);
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,7 +26,37 @@ pub struct GatewaySpec {
     pub listeners: Vec<Listener>,
     #[serde(default, deserialize_with = "or_default")]
     pub addresses: Vec<GatewayAddress>,
+    pub infrastructure: Option<Infrastructure>,
+    pub allowed_listeners: Option<AllowedListeners>,
     pub tls: Option<GatewayTls>,
+}
+
+/// More listeners for a Gateway, of somebody who may not write the Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerSetSpec {
+    /// A Gateway where it does not say otherwise. It has no section and no port.
+    pub parent_ref: ParentReference,
+    #[serde(default, deserialize_with = "or_default")]
+    pub listeners: Vec<Listener>,
+}
+
+/// For what is made on behalf of a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Infrastructure {
+    #[serde(default, deserialize_with = "or_default")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub annotations: BTreeMap<String, String>,
+    pub parameters_ref: Option<LocalObjectReference>,
+}
+
+/// Whose ListenerSets a Gateway takes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct AllowedListeners {
+    /// Nobody's where not set; `from` of it, too.
+    pub namespaces: Option<FromNamespaces>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -104,14 +137,15 @@ pub struct ListenerTls {
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct AllowedRoutes {
-    pub namespaces: Option<RouteNamespaces>,
+    /// `Same` where not set; `from` of it, too.
+    pub namespaces: Option<FromNamespaces>,
     #[serde(default, deserialize_with = "or_default")]
     pub kinds: Vec<RouteGroupKind>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub struct RouteNamespaces {
-    /// `Same` where not set.
+pub struct FromNamespaces {
+    /// `All`, `Same`, `Selector` or `None`.
     pub from: Option<String>,
     pub selector: Option<LabelSelector>,
 }

@@ -1,8 +1,8 @@
-//! GRPCRoute: where it is attached, and for which names.
+//! GRPCRoute.
 
 use serde::{Deserialize, Serialize};
 
-use super::{GROUP, ParentReference};
+use super::{GROUP, HttpBackendRef, HttpHeaderMatch, HttpRouteFilter, ParentReference};
 use crate::kind::{kind, or_default};
 
 kind!(
@@ -16,7 +16,6 @@ kind!(
     #[serde(default, deserialize_with = "or_default")]
 );
 
-/// What its rules say is not read: nothing serves them yet.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrpcRouteSpec {
@@ -24,4 +23,36 @@ pub struct GrpcRouteSpec {
     pub parent_refs: Vec<ParentReference>,
     #[serde(default, deserialize_with = "or_default")]
     pub hostnames: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub rules: Vec<GrpcRouteRule>,
+}
+
+/// Its filters and backends have the form of an HTTPRoute's.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrpcRouteRule {
+    pub name: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub matches: Vec<GrpcRouteMatch>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub filters: Vec<HttpRouteFilter>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub backend_refs: Vec<HttpBackendRef>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct GrpcRouteMatch {
+    pub method: Option<GrpcMethodMatch>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub headers: Vec<HttpHeaderMatch>,
+}
+
+/// Of an exact match, what is not named may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct GrpcMethodMatch {
+    /// `Exact` where not set.
+    #[serde(rename = "type")]
+    pub type_: Option<String>,
+    pub service: Option<String>,
+    pub method: Option<String>,
 }

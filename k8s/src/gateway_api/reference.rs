@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::GROUP;
 use crate::kind::{kind, or_default};
 
-/// From a route to a Gateway (or, later, a ListenerSet).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// From a route to a Gateway or a ListenerSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ParentReference {
     pub group: Option<String>,
@@ -26,6 +26,15 @@ pub struct BackendObjectReference {
     pub namespace: Option<String>,
     pub name: String,
     pub port: Option<u16>,
+}
+
+/// From a route to where its connections go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct BackendRef {
+    #[serde(flatten)]
+    pub target: BackendObjectReference,
+    /// 1 where not set.
+    pub weight: Option<u32>,
 }
 
 /// From a listener to a certificate; a core Secret by default.

@@ -40,7 +40,7 @@ pub struct Listener {
     /// The port clients use.
     pub port: u16,
     /// The sockets the router opens for it. Listeners of one entry point may share a socket: the
-    /// most specific hostname then chooses among them. None for TLS, which it does not serve.
+    /// most specific hostname then chooses among them.
     pub sockets: Vec<SocketAddr>,
     pub protocol: ListenerProtocol,
     /// None serves every host.
@@ -60,8 +60,25 @@ pub enum ListenerProtocol {
         redirect_to_https: Option<u16>,
     },
     Https,
-    /// TLS with anything in it, told apart by server name, for TLSRoutes.
-    Tls,
+    /// TLS that is handed on as it is, by the server name the client asks for.
+    TlsPassthrough,
+    /// TLS that ends here, with anything in it.
+    TlsTerminate,
+    Tcp,
+    /// Its sockets take datagrams; all others take connections.
+    Udp,
+}
+
+impl ListenerProtocol {
+    /// Whether requests are told apart on it.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http { .. } | Self::Https)
+    }
+
+    /// Whether connections begin with a TLS handshake, so that its listeners may share a socket.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::TlsPassthrough | Self::TlsTerminate)
+    }
 }
 
 /// A route on a listener.

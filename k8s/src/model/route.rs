@@ -7,7 +7,8 @@ use super::{Affinity, BackendId, ObjectName};
 /// What a compiled regular expression may take, where it is checked and where it is compiled for use.
 pub const REGEX_BYTES: usize = 1 << 20;
 
-/// One HTTPRoute, or one host of an Ingress.
+/// One HTTPRoute or GRPCRoute, one host of an Ingress, or one route of connections (TLS, TCP) or datagrams (UDP), which
+/// has one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub source: ObjectName,
@@ -22,7 +23,7 @@ pub struct Route {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Any of them may match. Never empty: a rule without matches has the prefix `/`.
+    /// Any of them may match. A rule without matches has the prefix `/`; only that of connections has none.
     pub matches: Vec<Match>,
     /// In the order in which they are applied.
     pub filters: Vec<Filter>,

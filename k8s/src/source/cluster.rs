@@ -24,7 +24,10 @@ use super::{
 use crate::{
     config_map::ConfigMap,
     external_dns::DnsEndpoint,
-    gateway_api::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
+    gateway_api::{
+        BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
+        UdpRoute,
+    },
     model::{ObjectName, ServiceName},
     problem::{Problem, Reason},
 };
@@ -100,6 +103,7 @@ pub(super) async fn follow(
     follow!(HttpRoute, Kind::HttpRoute, all.clone());
     follow!(Ingress, Kind::Ingress, all.clone());
     follow!(IngressClass, Kind::IngressClass, all.clone());
+    follow!(ListenerSet, Kind::ListenerSet, all.clone());
     follow!(Namespace, Kind::Namespace, all.clone());
     follow!(ReferenceGrant, Kind::ReferenceGrant, all.clone());
     follow!(Service, Kind::Service, all.clone());
@@ -113,6 +117,8 @@ pub(super) async fn follow(
         follow!(DnsEndpoint, Kind::DnsEndpoint, all.clone());
     }
     if kinds.endpoints {
+        follow!(TcpRoute, Kind::TcpRoute, all.clone());
+        follow!(UdpRoute, Kind::UdpRoute, all.clone());
         follow!(EndpointSlice, Kind::EndpointSlice, all);
     }
     drop(sender);

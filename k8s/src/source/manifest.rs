@@ -20,7 +20,8 @@ use crate::{
     config_map::{AUTHORITIES, ConfigMap},
     external_dns::DnsEndpoint,
     gateway_api::{
-        BackendTlsPolicy, BackendTlsPolicySpec, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute,
+        BackendTlsPolicy, BackendTlsPolicySpec, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet,
+        ReferenceGrant, TcpRoute, TlsRoute, UdpRoute,
     },
     model::ObjectName,
 };
@@ -186,11 +187,14 @@ const WATCHED: &[Watched] = &[
     Watched { kind: "HTTPRoute", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<HttpRoute> },
     Watched { kind: "Ingress", version: "networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<Ingress> },
     Watched { kind: "IngressClass", version: "networking.k8s.io/v1", also: &[], namespaced: false, decode: one::<IngressClass> },
+    Watched { kind: "ListenerSet", version: "gateway.networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<ListenerSet> },
     Watched { kind: "Namespace", version: "v1", also: &[], namespaced: false, decode: namespace },
     Watched { kind: "ReferenceGrant", version: "gateway.networking.k8s.io/v1", also: V1BETA1, namespaced: true, decode: one::<ReferenceGrant> },
     Watched { kind: "Secret", version: "v1", also: &[], namespaced: true, decode: secret },
     Watched { kind: "Service", version: "v1", also: &[], namespaced: true, decode: one::<Service> },
+    Watched { kind: "TCPRoute", version: "gateway.networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<TcpRoute> },
     Watched { kind: "TLSRoute", version: "gateway.networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<TlsRoute> },
+    Watched { kind: "UDPRoute", version: "gateway.networking.k8s.io/v1", also: &[], namespaced: true, decode: one::<UdpRoute> },
 ];
 
 /// Others have an Ingress or a Gateway too, of groups that look like a domain of theirs.

@@ -17,7 +17,10 @@ use super::Kinds;
 use crate::{
     config_map::ConfigMap,
     external_dns::DnsEndpoint,
-    gateway_api::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant, TlsRoute},
+    gateway_api::{
+        BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
+        UdpRoute,
+    },
     model::{ObjectName, ServiceName},
     problem::Problem,
     snapshot::Snapshot,
@@ -70,11 +73,14 @@ kinds! {
     HttpRoute HttpRoute, "HTTPRoute";
     Ingress Ingress, "Ingress";
     IngressClass IngressClass, "IngressClass";
+    ListenerSet ListenerSet, "ListenerSet";
     Namespace Namespace, "Namespace";
     ReferenceGrant ReferenceGrant, "ReferenceGrant";
     Secret Secret, "Secret";
     Service Service, "Service";
+    TcpRoute TcpRoute, "TCPRoute";
     TlsRoute TlsRoute, "TLSRoute";
+    UdpRoute UdpRoute, "UDPRoute";
 }
 
 /// Who wrote which field, and what kubectl was last told, are each as large as the object itself; and an object of
@@ -244,6 +250,7 @@ impl Store {
                 Object::HttpRoute(it) => snapshot.http_routes.push(Arc::clone(it)),
                 Object::Ingress(it) => snapshot.ingresses.push(Arc::clone(it)),
                 Object::IngressClass(it) => snapshot.ingress_classes.push(Arc::clone(it)),
+                Object::ListenerSet(it) => snapshot.listener_sets.push(Arc::clone(it)),
                 Object::Namespace(it) => snapshot.namespaces.push(Arc::clone(it)),
                 Object::ReferenceGrant(it) => snapshot.reference_grants.push(Arc::clone(it)),
                 Object::Secret(it) => {
@@ -254,7 +261,9 @@ impl Store {
                     }
                 }
                 Object::Service(it) => snapshot.services.push(Arc::clone(it)),
+                Object::TcpRoute(it) => snapshot.tcp_routes.push(Arc::clone(it)),
                 Object::TlsRoute(it) => snapshot.tls_routes.push(Arc::clone(it)),
+                Object::UdpRoute(it) => snapshot.udp_routes.push(Arc::clone(it)),
             }
         }
         snapshot

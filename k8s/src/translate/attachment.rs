@@ -194,7 +194,7 @@ fn own_hostnames(
     }
     let Some(listener) = &standing.listener.hostname else {
         // A server name is all that a TLS listener has to go by.
-        if standing.listener.protocol == ListenerProtocol::Tls && hostnames.is_empty() {
+        if standing.listener.protocol.is_tls() && !standing.listener.protocol.is_http() && hostnames.is_empty() {
             let refusal = format!("neither it nor listener {} has a hostname: set spec.hostnames", spec.name);
             return Err(Refusal::Other(refusal));
         }
@@ -214,7 +214,9 @@ fn carries(protocol: ListenerProtocol, kind: &str) -> Result<(), &'static str> {
         ListenerProtocol::Http { .. } | ListenerProtocol::Https => {
             (&["GRPCRoute", "HTTPRoute"], "GRPCRoutes and HTTPRoutes only")
         }
-        ListenerProtocol::Tls => (&["TLSRoute"], "TLSRoutes only"),
+        ListenerProtocol::TlsPassthrough | ListenerProtocol::TlsTerminate => (&["TLSRoute"], "TLSRoutes only"),
+        ListenerProtocol::Tcp => (&["TCPRoute"], "TCPRoutes only"),
+        ListenerProtocol::Udp => (&["UDPRoute"], "UDPRoutes only"),
     };
     if kinds.contains(&kind) { Ok(()) } else { Err(text) }
 }

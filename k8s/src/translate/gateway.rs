@@ -103,7 +103,7 @@ fn attach_all(work: &mut Work<'_>, doors: &mut [Door<'_>]) {
         attach(work, claimant, doors, |work, source| http_route::translate(work, source, rules));
     }
     for route in &snapshot.grpc_routes {
-        let GrpcRouteSpec { parent_refs, hostnames } = &route.spec;
+        let GrpcRouteSpec { parent_refs, hostnames, .. } = &route.spec;
         let claimant = Claimant::new("GRPCRoute", &route.metadata, parent_refs, hostnames);
         attach(work, claimant, doors, |work, source| {
             let instead = "calls get what HTTPRoutes on its listeners answer, or 404, and only DNS knows its names";
@@ -112,7 +112,7 @@ fn attach_all(work: &mut Work<'_>, doors: &mut [Door<'_>]) {
         });
     }
     for route in &snapshot.tls_routes {
-        let TlsRouteSpec { parent_refs, hostnames } = &route.spec;
+        let TlsRouteSpec { parent_refs, hostnames, .. } = &route.spec;
         let claimant = Claimant::new("TLSRoute", &route.metadata, parent_refs, hostnames);
         attach(work, claimant, doors, |work, source| {
             let instead = "its listeners have no socket, and only DNS knows its names";
@@ -194,13 +194,13 @@ fn listeners<'a>(
         let sockets = match protocol {
             ListenerProtocol::Http { .. } | ListenerProtocol::Https => claim(work, &source, spec, addresses, taken),
             // Nobody is to go without a socket for one that is not opened.
-            ListenerProtocol::Tls => Some(Vec::new()),
+            _ => Some(Vec::new()),
         };
         let Some(sockets) = sockets else { continue };
         let certificates = match protocol {
             ListenerProtocol::Http { .. } => Vec::new(),
             ListenerProtocol::Https => certificates(work, &source, spec),
-            ListenerProtocol::Tls => {
+            _ => {
                 let instead = "it has no socket, and only DNS knows the names of its routes";
                 work.problem(&source, Reason::NotServed { what: format!("listener {} is", spec.name), instead });
                 if tls_mode(spec) == "Terminate" { certificates(work, &source, spec) } else { Vec::new() }
@@ -214,7 +214,7 @@ fn listeners<'a>(
         let default_certificate = certificates.first().cloned();
         let client_validation = match protocol {
             ListenerProtocol::Https => client_validation::for_port(work, &source, gateway, spec.port),
-            ListenerProtocol::Http { .. } | ListenerProtocol::Tls => None,
+            _ => None,
         };
         let listener = Listener {
             name: spec.name.as_str().into(),
@@ -236,7 +236,8 @@ fn protocol(spec: &gateway_api::Listener) -> Option<ListenerProtocol> {
     match (spec.protocol.as_str(), tls_mode(spec)) {
         ("HTTP", _) => Some(ListenerProtocol::Http { redirect_to_https: None }),
         ("HTTPS", "Terminate") => Some(ListenerProtocol::Https),
-        ("TLS", "Terminate" | "Passthrough") => Some(ListenerProtocol::Tls),
+        ("TLS", "Passthrough") => Some(ListenerProtocol::TlsPassthrough),
+        ("TLS", "Terminate") => Some(ListenerProtocol::TlsTerminate),
         _ => None,
     }
 }

@@ -236,8 +236,11 @@ fn may_be_missing(kind: Kind) -> bool {
         | Kind::GatewayClass
         | Kind::GrpcRoute
         | Kind::HttpRoute
+        | Kind::ListenerSet
         | Kind::ReferenceGrant
-        | Kind::TlsRoute => true,
+        | Kind::TcpRoute
+        | Kind::TlsRoute
+        | Kind::UdpRoute => true,
         Kind::EndpointSlice | Kind::Ingress | Kind::IngressClass | Kind::Namespace | Kind::Secret | Kind::Service => {
             false
         }

@@ -93,9 +93,12 @@ pub(super) fn objects(snapshot: &Snapshot, kinds: Kinds) -> serde_json::Result<V
         ingresses,
         gateway_classes,
         gateways,
+        listener_sets,
         http_routes,
         grpc_routes,
         tls_routes,
+        tcp_routes,
+        udp_routes,
         dns_endpoints,
         backend_tls_policies,
         config_maps,
@@ -113,9 +116,12 @@ pub(super) fn objects(snapshot: &Snapshot, kinds: Kinds) -> serde_json::Result<V
     write_lines(ingresses, kinds, &mut lines)?;
     write_lines(gateway_classes, kinds, &mut lines)?;
     write_lines(gateways, kinds, &mut lines)?;
+    write_lines(listener_sets, kinds, &mut lines)?;
     write_lines(http_routes, kinds, &mut lines)?;
     write_lines(grpc_routes, kinds, &mut lines)?;
     write_lines(tls_routes, kinds, &mut lines)?;
+    write_lines(tcp_routes, kinds, &mut lines)?;
+    write_lines(udp_routes, kinds, &mut lines)?;
     write_lines(dns_endpoints, kinds, &mut lines)?;
     write_lines(backend_tls_policies, kinds, &mut lines)?;
     write_lines(config_maps, kinds, &mut lines)?;

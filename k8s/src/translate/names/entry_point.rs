@@ -101,14 +101,10 @@ fn left_out(work: &Work<'_>, gateway: &Gateway) -> Option<String> {
 
 /// Those that have TLS on the port where browsers expect it.
 fn names_with_https(entry_point: &EntryPoint) -> HashSet<HostPattern> {
-    let is_https = |protocol| match protocol {
-        ListenerProtocol::Https => true,
-        ListenerProtocol::Http { .. } | ListenerProtocol::Tls => false,
-    };
     entry_point
         .listeners
         .iter()
-        .filter(|listener| is_https(listener.protocol) && listener.port == 443)
+        .filter(|listener| listener.protocol == ListenerProtocol::Https && listener.port == 443)
         .flat_map(|listener| listener.routes.iter().flat_map(|attachment| listener.effective_hostnames(attachment)))
         .map(|name| as_in_dns(&name))
         .collect()
