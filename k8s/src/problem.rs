@@ -94,6 +94,10 @@ pub enum Reason {
     InvalidValue { field: String, value: String, expected: String },
     #[error("{field} {value:?} is not supported")]
     Unsupported { field: String, value: String },
+    #[error("{what} is of kind {}, which is not supported", kind_of(group, kind))]
+    KindUnsupported { what: String, group: String, kind: String },
+    #[error("listener {listener} allows routes of kind {kind}, which its protocol {protocol} does not carry")]
+    RouteKindInvalid { listener: String, protocol: String, kind: String },
     #[error("references {target} in another namespace, which no ReferenceGrant there allows")]
     NotGranted { target: String },
     #[error("names IngressClass {class}, which does not exist")]
@@ -130,6 +134,11 @@ pub enum Reason {
     More { count: usize },
 }
 
+/// The core group goes without saying.
+fn kind_of(group: &str, kind: &str) -> String {
+    if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") }
+}
+
 /// Why a Secret gives no certificate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize)]
 pub enum SecretFault {
@@ -162,6 +171,8 @@ impl Reason {
             Self::NoCertificate { .. } => "NoCertificate",
             Self::InvalidValue { .. } => "InvalidValue",
             Self::Unsupported { .. } => "Unsupported",
+            Self::KindUnsupported { .. } => "KindUnsupported",
+            Self::RouteKindInvalid { .. } => "RouteKindInvalid",
             Self::NotGranted { .. } => "NotGranted",
             Self::IngressClassMissing { .. } => "IngressClassMissing",
             Self::GatewayClassMissing { .. } => "GatewayClassMissing",

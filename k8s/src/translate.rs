@@ -4,19 +4,26 @@ mod affinity;
 mod attachment;
 mod authorities;
 mod backend_protocol;
+mod backend_ref;
 mod backend_tls_policy;
 mod certificate;
 mod client_validation;
+mod condition;
 mod endpoint_slice;
 mod entry_point;
 mod filter;
 mod gateway;
+mod gateway_class;
+mod grpc_route;
 mod http_route;
 mod ingress;
 mod ingress_class;
+mod listener;
+mod listener_set;
 mod names;
 mod reference_grant;
 mod service;
+mod stream_route;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -67,14 +74,11 @@ pub fn translate_after(snapshot: &Snapshot, config: &Config, last_good: &LastGoo
     let mut work = Work::new(snapshot, config, last_good);
     let mut entry_points = entry_point::from_config(&mut work);
     entry_points.extend(gateway::translate(&mut work, &entry_points));
-    let Work { backends, certificates, problems, .. } = work;
+    gateway_class::add_statuses(&mut work);
+    backend_tls_policy::add_statuses(&mut work);
+    let Work { backends, certificates, problems, statuses, .. } = work;
     let model = Model { entry_points, backends };
-    Translation {
-        model,
-        problems: problem::listed(problems),
-        statuses: Vec::new(),
-        last_good: certificates.into_last_good(),
-    }
+    Translation { model, problems: problem::listed(problems), statuses, last_good: certificates.into_last_good() }
 }
 
 /// What every concern reads, and what they add to.
@@ -88,6 +92,7 @@ struct Work<'a> {
     policies: backend_tls_policy::Policies<'a>,
     backends: BTreeMap<BackendId, Backend>,
     problems: Vec<Problem>,
+    statuses: Vec<Desired>,
 }
 
 impl<'a> Work<'a> {
@@ -105,6 +110,7 @@ impl<'a> Work<'a> {
             bundles: authorities::Bundles::new(&snapshot.config_maps),
             policies: backend_tls_policy::Policies::new(&snapshot.backend_tls_policies),
             backends: BTreeMap::new(),
+            statuses: Vec::new(),
             problems: snapshot.problems.iter().cloned().chain(unreadable).collect(),
         }
     }
@@ -131,4 +137,9 @@ fn object_name(kind: &'static str, metadata: &kube::core::ObjectMeta) -> ObjectN
 /// Seconds since 1970; 0 for a manifest that was never in a cluster.
 fn created(metadata: &kube::core::ObjectMeta) -> i64 {
     metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
+}
+
+/// 0 for a manifest that was never in a cluster.
+fn generation(metadata: &kube::core::ObjectMeta) -> i64 {
+    metadata.generation.unwrap_or_default()
 }

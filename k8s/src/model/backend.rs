@@ -56,6 +56,8 @@ pub enum Protocol {
     /// HTTP/1.1 or HTTP/2 over TLS. Without a validation no certificate is verified: that is what `appProtocol: https`
     /// can promise.
     Https,
+    /// Datagrams, of which nobody knows what they say.
+    Udp,
 }
 
 /// How endpoint addresses are found.

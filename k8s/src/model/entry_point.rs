@@ -18,6 +18,8 @@ pub struct EntryPoint {
     /// Where clients reach it, and so what DNS answers. Not necessarily what the router binds.
     pub addresses: Vec<IpAddr>,
     pub trust: Trust,
+    /// Shown to backends that ask for one.
+    pub client_certificate: Option<Arc<Certificate>>,
     pub listeners: Vec<Listener>,
 }
 

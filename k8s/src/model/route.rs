@@ -35,6 +35,14 @@ pub struct Rule {
     pub affinity: Option<Affinity>,
 }
 
+impl Rule {
+    /// Whether it has backends, and none that can be asked.
+    pub fn is_spoilt(&self) -> bool {
+        let is_invalid = |backend: &WeightedBackend| matches!(backend.target, Target::Invalid(_));
+        !self.backends.is_empty() && self.backends.iter().all(is_invalid)
+    }
+}
+
 /// Every part must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Match {

@@ -1,35 +1,47 @@
-//! Which routes attach to which listeners of a Gateway.
+//! Which routes attach to which listeners, and what each route's parents say of that.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::ObjectMeta;
 
-use super::{Work, created, key_of, object_name};
+use super::{
+    Work, condition, created, generation, key_of,
+    listener::{Fault, Standing, carried},
+    listener_set::SetOf,
+    object_name,
+};
 use crate::{
-    gateway_api::{self, GROUP, Gateway, ParentReference},
-    model::{Attachment, HostPattern, Labels, Listener, ListenerProtocol, ObjectName, Route, Rule},
+    gateway_api::{FromNamespaces, GROUP, Gateway, ParentReference},
+    model::{Attachment, Certificate, HostPattern, Labels, ListenerProtocol, ObjectName, Route, Rule},
     problem::Reason,
+    status::{Condition, Desired, ParentStatus, Status},
 };
 
-/// A listener that stands, with the spec it comes from.
-pub(super) struct Standing<'a> {
-    pub(super) spec: &'a gateway_api::Listener,
-    pub(super) listener: Listener,
-}
-
-/// A Gateway of ours, with what stands of it.
+/// A Gateway of ours, with its listeners: its own, then those of its ListenerSets in the order of precedence.
 pub(super) struct Door<'a> {
     pub(super) gateway: &'a Gateway,
+    pub(super) source: Arc<ObjectName>,
     pub(super) addresses: Vec<IpAddr>,
+    /// What it shows to backends that ask for one.
+    pub(super) client_certificate: Option<Arc<Certificate>>,
+    /// Why nothing of it is served.
+    pub(super) refusal: Option<Fault>,
+    /// Why a reference of its own leads nowhere.
+    pub(super) unresolved: Option<Fault>,
+    /// Why clients do not reach it.
+    pub(super) unaddressed: Option<Fault>,
     pub(super) listeners: Vec<Standing<'a>>,
+    pub(super) sets: Vec<SetOf<'a>>,
 }
 
 /// What routes of every kind have alike: who they are, and where they want to be.
 pub(super) struct Claimant<'a> {
-    pub(super) source: ObjectName,
-    pub(super) created: i64,
-    pub(super) parent_refs: &'a [ParentReference],
-    pub(super) hostnames: &'a [String],
+    source: ObjectName,
+    created: i64,
+    generation: i64,
+    parent_refs: &'a [ParentReference],
+    hostnames: &'a [String],
 }
 
 impl<'a> Claimant<'a> {
@@ -39,107 +51,194 @@ impl<'a> Claimant<'a> {
         parent_refs: &'a [ParentReference],
         hostnames: &'a [String],
     ) -> Self {
-        Self { source: object_name(kind, metadata), created: created(metadata), parent_refs, hostnames }
+        let (created, generation) = (created(metadata), generation(metadata));
+        Self { source: object_name(kind, metadata), created, generation, parent_refs, hostnames }
     }
 }
 
-/// Puts a route on every listener that its parentRefs name and that takes it. `rules` is called for a route that
-/// some listener takes, once. Returns whether there is one.
+/// Puts a route on every listener that its parentRefs name and that takes it. `rules` is called once, for a route that
+/// has a parent of ours.
 pub(super) fn attach(
     work: &mut Work<'_>,
     claimant: Claimant<'_>,
     doors: &mut [Door<'_>],
     rules: impl FnOnce(&mut Work<'_>, &ObjectName) -> Vec<Rule>,
-) -> bool {
-    let Claimant { source, created, parent_refs, hostnames: texts } = claimant;
+) {
+    let Claimant { source, created, generation, parent_refs, hostnames: texts } = claimant;
+    let before = work.problems.len();
+    // What is wrong with somebody else's route is somebody else's business.
+    let mut parents: Vec<(&ParentReference, Parent)> = Vec::new();
+    for reference in parent_refs {
+        match parent_of(reference, &source, doors) {
+            Some(parent) => parents.push((reference, parent)),
+            None => report_missing(work, reference, &source),
+        }
+    }
+    if parents.is_empty() {
+        return;
+    }
     let mut hostnames = Vec::new();
-    // What is wrong with somebody else's route is somebody else's business too.
-    let is_ours = parent_refs.iter().any(|parent| door_of(parent, &source, doors).is_some());
     for text in texts {
         match HostPattern::parse(text, Labels::OneOrMore) {
             Ok(host) => hostnames.push(host),
-            Err(error) if is_ours => work.problem(&source, Reason::InvalidHost { text: text.clone(), error }),
-            Err(_) => {}
+            Err(error) => work.problem(&source, Reason::InvalidHost { text: text.clone(), error }),
         }
     }
     // Hostnames that are all wrong must not turn into "every host".
-    if hostnames.is_empty() && !texts.is_empty() {
-        return false;
-    }
-    // Where it goes: the door, the listener, and the hostnames there. The rules follow, once and where needed.
-    let mut places: Vec<(usize, usize, Vec<HostPattern>)> = Vec::new();
-    for parent in parent_refs {
-        let Some((namespace, name)) = gateway_of(parent, &source) else { continue };
-        let target = format!("Gateway {namespace}/{name}");
-        let Some(index) = door_of(parent, &source, doors) else {
-            // A Gateway of somebody else's class is somebody else's business.
-            if !work.snapshot.gateways.iter().any(|it| key_of(&it.metadata) == (namespace, name)) {
-                work.problem(&source, Reason::ParentMissing { target });
-            }
-            continue;
-        };
-        let Some(door) = doors.get(index) else { continue };
-        let mut refusals = Vec::new();
-        let mut found = false;
-        for (number, standing) in door.listeners.iter().enumerate() {
-            if !names_listener(parent, standing) {
-                continue;
-            }
-            match own_hostnames(work, door, standing, &source, &hostnames) {
-                Err(refusal) => refusals.push(refusal),
-                Ok(own) => {
-                    found = true;
-                    if !places.iter().any(|(door, listener, _)| (*door, *listener) == (index, number)) {
-                        places.push((index, number, own));
-                    }
-                }
-            }
-        }
-        if !found {
-            // The nearest miss says most: a listener for routes of another kind was hardly meant.
-            refusals.sort_by_key(|refusal| matches!(refusal, Refusal::Protocol(_)));
-            let why = refusals.into_iter().next().map_or_else(|| no_listener(parent), Refusal::into_text);
-            work.problem(&source, Reason::NotAttached { target, why });
-        }
-    }
-    if places.is_empty() {
-        return false;
-    }
-    let rules = rules(work, &source);
+    let is_nowhere = hostnames.is_empty() && !texts.is_empty();
+    work.policies.forget_asked();
+    let rules = if is_nowhere { Vec::new() } else { rules(work, &source) };
+    // What is wrong with a policy on the way is the policy's.
+    let found = || work.problems.get(before..).into_iter().flatten().filter(|problem| problem.object == source);
+    let unresolved = condition::unresolved(found());
+    let unsupported = condition::unsupported(found());
+    // Where all that it asks for cannot be had, it is refused; it answers all the same, with errors.
+    let refused = unsupported.as_ref().filter(|_| rules.iter().all(Rule::is_spoilt));
     let route = Arc::new(Route { source, created, rules, falls_through: true });
-    for (door, listener, hostnames) in places {
-        if let Some(standing) = doors.get_mut(door).and_then(|door| door.listeners.get_mut(listener)) {
-            standing.listener.routes.push(Attachment { hostnames, route: Arc::clone(&route) });
+
+    let mut statuses = Vec::new();
+    for (reference, parent) in parents {
+        let place = if is_nowhere { Err(no_hostname()) } else { Ok(()) }
+            .and_then(|()| put(work, doors, reference, parent, &hostnames, &route, refused.is_none()));
+        let (accepted, target) = (place.err(), doors.get(parent.door).map(|door| door.name_of(parent)));
+        if let (Some(Fault { message, .. }), Some(target)) = (&accepted, target) {
+            work.problem(&route.source, Reason::NotAttached { target, why: message.clone() });
         }
+        if let Some(door) = doors.get(parent.door) {
+            work.policies.reached(&door.source);
+        }
+        let mut conditions = vec![
+            match accepted.as_ref().or(refused) {
+                Some(fault) => Condition::fails("Accepted", fault.reason, &fault.message),
+                None => Condition::holds("Accepted"),
+            },
+            match &unresolved {
+                Some(fault) => Condition::fails("ResolvedRefs", fault.reason, &fault.message),
+                None => Condition::holds("ResolvedRefs"),
+            },
+        ];
+        if let (None, None, Some(Fault { reason, message })) = (&accepted, refused, &unsupported) {
+            let message = message.clone();
+            conditions.push(Condition { kind: "PartiallyInvalid", is_true: true, reason, message });
+        }
+        statuses.push(ParentStatus { parent: reference.clone(), conditions });
     }
-    true
+    let object = route.source.clone();
+    work.statuses.push(Desired { object, generation, status: Status::Route { parents: statuses } });
 }
 
-/// Why a listener does not take a route.
-enum Refusal {
-    /// Its protocol carries routes of other kinds.
-    Protocol(String),
-    Other(String),
+/// A parent of ours.
+#[derive(Clone, Copy)]
+struct Parent {
+    door: usize,
+    /// The ListenerSet, of those of the door.
+    set: Option<usize>,
 }
 
-impl Refusal {
-    fn into_text(self) -> String {
-        let (Self::Protocol(text) | Self::Other(text)) = self;
-        text
+impl Door<'_> {
+    fn name_of(&self, parent: Parent) -> String {
+        let set = parent.set.and_then(|set| self.sets.get(set)).map(|set| &set.source);
+        set.unwrap_or(&self.source).to_string()
+    }
+}
+
+fn parent_of(parent: &ParentReference, route: &ObjectName, doors: &[Door<'_>]) -> Option<Parent> {
+    if let Some(target) = gateway_of(parent, route) {
+        let door = doors.iter().position(|door| key_of(&door.gateway.metadata) == target)?;
+        return Some(Parent { door, set: None });
+    }
+    let target = listener_set_of(parent, route)?;
+    doors.iter().enumerate().find_map(|(door, it)| {
+        let set = it.sets.iter().position(|set| (&*set.source.namespace, &*set.source.name) == target)?;
+        Some(Parent { door, set: Some(set) })
+    })
+}
+
+/// One of somebody else's class is somebody else's business.
+fn report_missing(work: &mut Work<'_>, parent: &ParentReference, route: &ObjectName) {
+    let snapshot = work.snapshot;
+    let target = if let Some((namespace, name)) = gateway_of(parent, route) {
+        let is_there = snapshot.gateways.iter().any(|it| key_of(&it.metadata) == (namespace, name));
+        (!is_there).then(|| format!("Gateway {namespace}/{name}"))
+    } else if let Some((namespace, name)) = listener_set_of(parent, route) {
+        let is_there = snapshot.listener_sets.iter().any(|it| key_of(&it.metadata) == (namespace, name));
+        (!is_there).then(|| format!("ListenerSet {namespace}/{name}"))
+    } else {
+        None
+    };
+    if let Some(target) = target {
+        work.problem(route, Reason::ParentMissing { target });
     }
 }
 
 /// Namespace and name of the Gateway that a parentRef means; None for any other kind of parent.
-pub(super) fn gateway_of<'a>(parent: &'a ParentReference, route: &'a ObjectName) -> Option<(&'a str, &'a str)> {
-    let is_gateway =
-        parent.group.as_deref().unwrap_or(GROUP) == GROUP && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway";
-    is_gateway.then(|| (parent.namespace.as_deref().unwrap_or(&route.namespace), parent.name.as_str()))
+pub(super) fn gateway_of<'a>(parent: &'a ParentReference, of: &'a ObjectName) -> Option<(&'a str, &'a str)> {
+    target(parent, of, "Gateway")
 }
 
-/// The place of the Gateway that a parentRef means, where it is one of ours.
-fn door_of(parent: &ParentReference, route: &ObjectName, doors: &[Door<'_>]) -> Option<usize> {
-    let target = gateway_of(parent, route)?;
-    doors.iter().position(|door| key_of(&door.gateway.metadata) == target)
+/// The same of a ListenerSet.
+pub(super) fn listener_set_of<'a>(parent: &'a ParentReference, of: &'a ObjectName) -> Option<(&'a str, &'a str)> {
+    target(parent, of, "ListenerSet")
+}
+
+fn target<'a>(parent: &'a ParentReference, of: &'a ObjectName, kind: &str) -> Option<(&'a str, &'a str)> {
+    let is_it =
+        parent.group.as_deref().unwrap_or(GROUP) == GROUP && parent.kind.as_deref().unwrap_or("Gateway") == kind;
+    is_it.then(|| (parent.namespace.as_deref().unwrap_or(&of.namespace), parent.name.as_str()))
+}
+
+fn no_hostname() -> Fault {
+    Fault::new("NoMatchingListenerHostname", "none of its hostnames is right")
+}
+
+/// On all listeners that the reference names and that take the route; an error where there is none.
+fn put(
+    work: &Work<'_>,
+    doors: &mut [Door<'_>],
+    reference: &ParentReference,
+    parent: Parent,
+    hostnames: &[HostPattern],
+    route: &Arc<Route>,
+    counts: bool,
+) -> Result<(), Fault> {
+    let Some(door) = doors.get_mut(parent.door) else { return Err(no_listener(reference)) };
+    let owner = match parent.set.map(|set| door.sets.get(set)) {
+        None => Arc::clone(&door.source),
+        Some(Some(set)) => match &set.refusal {
+            Some(fault) => return Err(Fault::new("NotAllowedByListeners", fault.message.clone())),
+            None => Arc::clone(&set.source),
+        },
+        Some(None) => return Err(no_listener(reference)),
+    };
+    let mut refusals = Vec::new();
+    let mut found = false;
+    for standing in &mut door.listeners {
+        if standing.owner != owner || !names_listener(reference, standing) {
+            continue;
+        }
+        match own_hostnames(work, standing, &route.source, hostnames) {
+            Err(refusal) => refusals.push(refusal),
+            Ok(hostnames) => {
+                found = true;
+                let Some(listener) = &mut standing.listener else { continue };
+                // A route counts once, however often it names the listener.
+                if !listener.routes.last().is_some_and(|last| Arc::ptr_eq(&last.route, route)) {
+                    listener.routes.push(Attachment { hostnames, route: Arc::clone(route) });
+                    standing.attached += usize::from(counts);
+                }
+            }
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    // The nearest miss says most: a listener for routes of another kind was hardly meant.
+    refusals.sort_by_key(|refusal| match refusal.reason {
+        "NoMatchingListenerHostname" => 0,
+        "NotAllowedByListeners" if !refusal.message.contains("has the protocol") => 1,
+        _ => 2,
+    });
+    Err(refusals.into_iter().next().unwrap_or_else(|| no_listener(reference)))
 }
 
 fn names_listener(parent: &ParentReference, standing: &Standing<'_>) -> bool {
@@ -147,84 +246,78 @@ fn names_listener(parent: &ParentReference, standing: &Standing<'_>) -> bool {
         && parent.port.is_none_or(|port| port == standing.spec.port)
 }
 
-fn no_listener(parent: &ParentReference) -> String {
-    match (parent.section_name.as_deref(), parent.port) {
-        (Some(name), Some(port)) => format!("it has no working listener {name} on port {port}"),
-        (Some(name), None) => format!("it has no working listener {name}"),
-        (None, Some(port)) => format!("it has no working listener on port {port}"),
-        (None, None) => "it has no working listener".to_owned(),
-    }
+fn no_listener(parent: &ParentReference) -> Fault {
+    let message = match (parent.section_name.as_deref(), parent.port) {
+        (Some(name), Some(port)) => format!("it has no listener {name} on port {port}"),
+        (Some(name), None) => format!("it has no listener {name}"),
+        (None, Some(port)) => format!("it has no listener on port {port}"),
+        (None, None) => "it has no listener".to_owned(),
+    };
+    Fault::new("NoMatchingParent", message)
 }
 
 /// Those of the route's hostnames that meet the listener's, or why the listener does not take the route.
 fn own_hostnames(
     work: &Work<'_>,
-    door: &Door<'_>,
     standing: &Standing<'_>,
     route: &ObjectName,
     hostnames: &[HostPattern],
-) -> Result<Vec<HostPattern>, Refusal> {
+) -> Result<Vec<HostPattern>, Fault> {
     let spec = standing.spec;
-    if let Err(others) = carries(standing.listener.protocol, route.kind) {
-        let refusal = format!("listener {} has the protocol {}, which carries {others}", spec.name, spec.protocol);
-        return Err(Refusal::Protocol(refusal));
+    let not_allowed = |message| Err(Fault::new("NotAllowedByListeners", message));
+    let Some(listener) = standing.listener.as_ref().filter(|_| standing.is_accepted()) else {
+        return not_allowed(format!("listener {} does not work", spec.name));
+    };
+    let carried = carried(listener.protocol);
+    if !carried.contains(&route.kind) {
+        let (name, protocol, kinds) = (&spec.name, &spec.protocol, carried.join("s and "));
+        return not_allowed(format!("listener {name} has the protocol {protocol}, which carries {kinds}s only"));
     }
-    let allowed = spec.allowed_routes.as_ref();
-    let kinds = allowed.map(|allowed| allowed.kinds.as_slice()).unwrap_or_default();
-    let takes_kind =
-        |kind: &gateway_api::RouteGroupKind| kind.group.as_deref().unwrap_or(GROUP) == GROUP && kind.kind == route.kind;
-    if !kinds.is_empty() && !kinds.iter().any(takes_kind) {
-        return Err(Refusal::Other(format!("listener {} does not take the kind {}", spec.name, route.kind)));
+    if !standing.kinds.contains(&route.kind) {
+        return not_allowed(format!("listener {} does not take the kind {}", spec.name, route.kind));
     }
-    let from = allowed.and_then(|allowed| allowed.namespaces.as_ref());
-    let takes_namespace = match from.and_then(|from| from.from.as_deref()).unwrap_or("Same") {
+    let from = spec.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
+    if !takes_namespace(work, from, "Same", &standing.owner.namespace, &route.namespace) {
+        return not_allowed(format!("listener {} does not take routes from namespace {}", spec.name, route.namespace));
+    }
+    let no_match = |message| Err(Fault::new("NoMatchingListenerHostname", message));
+    let Some(hostname) = &listener.hostname else {
+        // A server name is all that a TLS listener has to go by.
+        let is_tls = matches!(listener.protocol, ListenerProtocol::TlsPassthrough | ListenerProtocol::TlsTerminate);
+        if is_tls && hostnames.is_empty() {
+            return no_match(format!("neither it nor listener {} has a hostname: set spec.hostnames", spec.name));
+        }
+        return Ok(hostnames.to_vec());
+    };
+    let meeting: Vec<HostPattern> = hostnames.iter().filter(|own| own.intersect(hostname).is_some()).cloned().collect();
+    if meeting.is_empty() && !hostnames.is_empty() {
+        return no_match(format!("none of its hostnames meets {hostname} of listener {}", spec.name));
+    }
+    Ok(meeting)
+}
+
+/// Whether objects of a namespace are taken by one in the namespace `own`.
+pub(super) fn takes_namespace(
+    work: &Work<'_>,
+    from: Option<&FromNamespaces>,
+    unset: &str,
+    own: &str,
+    namespace: &str,
+) -> bool {
+    match from.and_then(|from| from.from.as_deref()).unwrap_or(unset) {
         "All" => true,
-        "Same" => door.gateway.metadata.namespace.as_deref() == Some(&*route.namespace),
+        "Same" => own == namespace,
         "Selector" => {
-            let labels = work.namespaces.get(&*route.namespace).and_then(|it| it.metadata.labels.as_ref());
+            let labels = work.namespaces.get(namespace).and_then(|it| it.metadata.labels.as_ref());
             let empty = BTreeMap::new();
             from.and_then(|from| from.selector.as_ref())
                 .is_some_and(|selector| selects(selector, labels.unwrap_or(&empty)))
         }
         _ => false,
-    };
-    if !takes_namespace {
-        let refusal = format!("listener {} does not take routes from namespace {}", spec.name, route.namespace);
-        return Err(Refusal::Other(refusal));
     }
-    let Some(listener) = &standing.listener.hostname else {
-        // A server name is all that a TLS listener has to go by.
-        if standing.listener.protocol.is_tls() && !standing.listener.protocol.is_http() && hostnames.is_empty() {
-            let refusal = format!("neither it nor listener {} has a hostname: set spec.hostnames", spec.name);
-            return Err(Refusal::Other(refusal));
-        }
-        return Ok(hostnames.to_vec());
-    };
-    let meeting: Vec<HostPattern> = hostnames.iter().filter(|own| own.intersect(listener).is_some()).cloned().collect();
-    if meeting.is_empty() && !hostnames.is_empty() {
-        let refusal = format!("none of its hostnames meets {listener} of listener {}", spec.name);
-        return Err(Refusal::Other(refusal));
-    }
-    Ok(meeting)
 }
 
-/// Whether routes of a kind can be on a listener of a protocol, or the kinds that can.
-fn carries(protocol: ListenerProtocol, kind: &str) -> Result<(), &'static str> {
-    let (kinds, text): (&[&str], _) = match protocol {
-        ListenerProtocol::Http { .. } | ListenerProtocol::Https => {
-            (&["GRPCRoute", "HTTPRoute"], "GRPCRoutes and HTTPRoutes only")
-        }
-        ListenerProtocol::TlsPassthrough | ListenerProtocol::TlsTerminate => (&["TLSRoute"], "TLSRoutes only"),
-        ListenerProtocol::Tcp => (&["TCPRoute"], "TCPRoutes only"),
-        ListenerProtocol::Udp => (&["UDPRoute"], "UDPRoutes only"),
-    };
-    if kinds.contains(&kind) { Ok(()) } else { Err(text) }
-}
-
-fn selects(
-    selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
-    labels: &BTreeMap<String, String>,
-) -> bool {
+fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
         && selector.match_expressions.iter().flatten().all(|expression| {
             let value = labels.get(&expression.key);

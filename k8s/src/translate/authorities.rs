@@ -6,7 +6,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::parse_x509_certificate;
 
-use super::{Work, key_of};
+use super::{Work, condition, key_of};
 use crate::{
     config_map::{AUTHORITIES, ConfigMap},
     model::Authorities,
@@ -45,8 +45,8 @@ pub(super) fn find(
         ("", "ConfigMap") => Holder::ConfigMap,
         ("", "Secret") => Holder::Secret,
         (group, kind) => {
-            let value = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
-            return Err(Reason::Unsupported { field: "caCertificateRef kind".to_owned(), value });
+            let what = condition::CA_REFERENCE.to_owned();
+            return Err(Reason::KindUnsupported { what, group: group.to_owned(), kind: kind.to_owned() });
         }
     };
     let key = (holder, namespace.to_owned(), name.to_owned());

@@ -1,14 +1,19 @@
 //! BackendTLSPolicies: how the endpoints of a Service's port are verified.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
-use super::{Work, authorities, filter::invalid, key_of, object_name};
+use super::{Work, authorities, condition, filter::invalid, generation, key_of, listener::Fault, object_name};
 use crate::{
     gateway_api::{
-        BackendTlsPolicy, BackendTlsPolicySpec, BackendTlsPolicyValidation, PolicyTargetReference, SubjectAltName,
+        BackendTlsPolicy, BackendTlsPolicySpec, BackendTlsPolicyValidation, GROUP, ParentReference,
+        PolicyTargetReference, SubjectAltName,
     },
     model::{AlternativeName, Authorities, HostName, ObjectName, ServerValidation, ServiceName, TrustedBy},
     problem::{Problem, Reason},
+    status::{Condition, Desired, ParentStatus, Status},
 };
 
 /// By the Service they are for. Each is judged when it is first asked for: what is for nobody's routes is nobody's
@@ -18,6 +23,21 @@ pub(super) struct Policies<'a> {
     by_service: HashMap<(&'a str, &'a str), Vec<&'a BackendTlsPolicy>>,
     /// By the policy; None for one that cannot take effect.
     judged: HashMap<ObjectName, Option<Arc<ServerValidation>>>,
+    /// What there is to tell of each that was asked for.
+    told: BTreeMap<ObjectName, Told>,
+    /// Those that the present route has asked for.
+    asked: BTreeSet<ObjectName>,
+}
+
+#[derive(Default)]
+struct Told {
+    generation: i64,
+    /// Whether it counts anywhere.
+    wins: bool,
+    lost: Option<Fault>,
+    faults: Vec<Reason>,
+    /// Those whose routes lead to its Services.
+    gateways: BTreeSet<Arc<ObjectName>>,
 }
 
 impl<'a> Policies<'a> {
@@ -33,7 +53,27 @@ impl<'a> Policies<'a> {
                 }
             }
         }
-        Self { by_service, judged: HashMap::new() }
+        Self { by_service, judged: HashMap::new(), told: BTreeMap::new(), asked: BTreeSet::new() }
+    }
+
+    /// To be called before each route.
+    pub(super) fn forget_asked(&mut self) {
+        self.asked.clear();
+    }
+
+    /// That the present route has this Gateway for a parent.
+    pub(super) fn reached(&mut self, gateway: &Arc<ObjectName>) {
+        for policy in &self.asked {
+            self.told.entry(policy.clone()).or_default().gateways.insert(Arc::clone(gateway));
+        }
+    }
+
+    fn ask(&mut self, policy: &BackendTlsPolicy) -> &mut Told {
+        let name = object_name("BackendTLSPolicy", &policy.metadata);
+        self.asked.insert(name.clone());
+        let told = self.told.entry(name).or_default();
+        told.generation = generation(&policy.metadata);
+        told
     }
 }
 
@@ -70,8 +110,10 @@ pub(super) fn of_port(
                 target: format!("Service {service}{port}"),
                 winner: object_name("BackendTLSPolicy", &oldest.metadata),
             };
+            work.policies.ask(loser).lost = Some(Fault::new("Conflicted", reason.to_string()));
             work.problem(&object_name("BackendTLSPolicy", &loser.metadata), reason);
         }
+        work.policies.ask(oldest).wins = true;
         winner = winner.or(Some(oldest));
     }
     let Some(winner) = winner else { return Ok(None) };
@@ -79,13 +121,48 @@ pub(super) fn of_port(
     let judged = match work.policies.judged.get(&name) {
         Some(judged) => judged.clone(),
         None => {
+            let before = work.problems.len();
             let judged = judge(work, &name, &winner.spec);
+            let found = work.problems.get(before..).unwrap_or_default();
+            let faults = found.iter().map(|problem| problem.reason.clone());
+            let unreadable = winner.spec.unreadable.clone().map(|error| Reason::Unreadable { error });
+            let faults = faults.chain(unreadable).collect();
+            work.policies.told.entry(name.clone()).or_default().faults = faults;
             work.policies.judged.insert(name.clone(), judged.clone());
             judged
         }
     };
     let failed = || Reason::PolicyWithoutEffect { service: service.clone(), policy: name };
     judged.map(Some).ok_or_else(failed)
+}
+
+/// One for each policy that a route has asked for: its ancestors are the Gateways by which its Services are reached.
+pub(super) fn add_statuses(work: &mut Work<'_>) {
+    for (policy, told) in std::mem::take(&mut work.policies.told) {
+        let (unresolved, refused) = condition::of_policy(&told.faults);
+        let accepted = told.lost.filter(|_| !told.wins).or(refused);
+        let is = |kind, fault: &Option<Fault>| match fault {
+            Some(fault) => Condition::fails(kind, fault.reason, &fault.message),
+            None => Condition::holds(kind),
+        };
+        let conditions = vec![is("Accepted", &accepted), is("ResolvedRefs", &unresolved)];
+        let ancestor = |gateway: &Arc<ObjectName>| ParentStatus {
+            parent: ParentReference {
+                group: Some(GROUP.to_owned()),
+                kind: Some(gateway.kind.to_owned()),
+                namespace: Some(gateway.namespace.to_string()),
+                name: gateway.name.to_string(),
+                ..ParentReference::default()
+            },
+            conditions: conditions.clone(),
+        };
+        let ancestors = told.gateways.iter().map(ancestor).collect();
+        work.statuses.push(Desired {
+            object: policy,
+            generation: told.generation,
+            status: Status::Policy { ancestors },
+        });
+    }
 }
 
 fn is_service(target: &PolicyTargetReference) -> bool {

@@ -33,6 +33,7 @@ pub(super) fn from_config(work: &mut Work<'_>) -> Vec<EntryPoint> {
                 name: Arc::clone(&entry.name),
                 addresses: entry.addresses.clone(),
                 trust: entry.trust.clone(),
+                client_certificate: None,
                 listeners: listeners(work, entry, &routes, certificates, default),
             }
         })

@@ -1,31 +1,30 @@
-//! Gateways to entry points and their listeners.
+//! Gateways to entry points, and what their status says.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 use super::{
     Work,
-    attachment::{Claimant, Door, Standing, attach},
-    certificate, client_validation,
+    attachment::{Claimant, Door, attach},
+    certificate, condition,
     filter::invalid,
-    http_route, key_of, object_name,
-    reference_grant::{From, To, granted},
+    generation, grpc_route, http_route, key_of,
+    listener::{self, Common, Fault, Sockets, Taken, certificate_of},
+    listener_set, object_name, stream_route,
 };
 use crate::{
     config::{self, Config},
-    gateway_api::{self, GROUP, Gateway, GrpcRouteSpec, HttpRouteSpec, TlsRouteSpec},
-    model::{Certificate, EntryPoint, HostPattern, Labels, Listener, ListenerProtocol, ObjectName, Trust},
+    gateway_api::{Gateway, GrpcRouteSpec, HttpRouteSpec, StreamRouteSpec, TlsRouteSpec},
+    model::{EntryPoint, ListenerProtocol, Trust, ValidationMode},
     problem::Reason,
     snapshot::Snapshot,
+    status::{Address, Condition, Desired, Status},
 };
 
 /// One entry point for each Gateway of our classes, oldest first. `before` have their sockets already.
 pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<EntryPoint> {
     let (snapshot, config) = (work.snapshot, work.config);
-    let mut taken: BTreeMap<SocketAddr, String> = before
+    let mut taken = Taken::default();
+    taken.connections = before
         .iter()
         .flat_map(|entry| entry.listeners.iter().map(move |listener| (entry, listener)))
         .flat_map(|(entry, listener)| {
@@ -36,44 +35,42 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
     let mut doors: Vec<Door<'_>> = Vec::new();
     for gateway in &snapshot.gateways {
         match class_of(snapshot, config, gateway) {
-            Class::Ours => {}
-            Class::Foreign { .. } => continue,
+            Class::Ours => doors.push(door(work, gateway, &mut taken)),
+            Class::Foreign { .. } => {}
             Class::Missing => {
                 let source = object_name("Gateway", &gateway.metadata);
                 let class = gateway.spec.gateway_class_name.clone();
                 work.problem(&source, Reason::GatewayClassMissing { class });
-                continue;
             }
         }
-        let addresses = addresses(work, gateway);
-        let backend_tls = gateway.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
-        if backend_tls.is_some_and(|backend| backend.client_certificate_ref.is_some()) {
-            let what = "tls.backend.clientCertificateRef is".to_owned();
-            let instead = "backends that ask for a certificate get none";
-            work.problem(&object_name("Gateway", &gateway.metadata), Reason::NotServed { what, instead });
-        }
-        let listeners = listeners(work, gateway, &addresses, &mut taken);
-        doors.push(Door { gateway, addresses, listeners });
     }
     attach_all(work, &mut doors);
     let remedy = "name a Secret that does in the listener's tls.certificateRefs";
-    for standing in doors.iter().flat_map(|door| &door.listeners) {
-        if standing.listener.protocol == ListenerProtocol::Https {
-            certificate::report_uncovered(work, &standing.listener, remedy);
+    for listener in doors.iter().flat_map(|door| &door.listeners).filter_map(|standing| standing.listener.as_ref()) {
+        if listener.protocol == ListenerProtocol::Https {
+            certificate::report_uncovered(work, listener, remedy);
         }
     }
-    doors
-        .into_iter()
-        .map(|Door { gateway, addresses, listeners }| {
-            let (namespace, name) = key_of(&gateway.metadata);
-            EntryPoint {
-                name: format!("{namespace}/{name}").into(),
-                addresses,
-                trust: Trust::default(),
-                listeners: listeners.into_iter().map(|standing| standing.listener).collect(),
-            }
-        })
-        .collect()
+    for door in &doors {
+        let sets = door.sets.iter().map(|set| set.status(door));
+        work.statuses.extend(sets.chain([status(door)]));
+    }
+    doors.into_iter().filter(|door| door.refusal.is_none()).map(entry_point).collect()
+}
+
+fn entry_point(door: Door<'_>) -> EntryPoint {
+    let Door { source, addresses, client_certificate, listeners, .. } = door;
+    EntryPoint {
+        name: format!("{}/{}", source.namespace, source.name).into(),
+        addresses,
+        trust: Trust::default(),
+        client_certificate,
+        listeners: listeners
+            .into_iter()
+            .filter(|standing| standing.is_accepted())
+            .filter_map(|standing| standing.listener)
+            .collect(),
+    }
 }
 
 /// Whose a Gateway is, by its class.
@@ -95,6 +92,36 @@ pub(super) fn class_of<'a>(snapshot: &'a Snapshot, config: &Config, gateway: &Ga
     }
 }
 
+fn door<'a>(work: &mut Work<'a>, gateway: &'a Gateway, taken: &mut Taken) -> Door<'a> {
+    let source = Arc::new(object_name("Gateway", &gateway.metadata));
+    let backend_tls = gateway.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
+    let reference = backend_tls.and_then(|backend| backend.client_certificate_ref.as_ref());
+    let before = work.problems.len();
+    let client_certificate =
+        reference.and_then(|it| certificate_of(work, &source, it, "tls.backend.clientCertificateRef"));
+    let unresolved = work.problems.get(before..).and_then(condition::of_client_certificate);
+    let addresses = addresses(work, gateway);
+    let unaddressed = addresses.is_empty().then(|| Fault::new("AddressNotAssigned", Reason::NoAddress.to_string()));
+    let mut door = Door {
+        gateway,
+        source,
+        addresses: addresses.clone(),
+        client_certificate,
+        refusal: None,
+        unresolved,
+        unaddressed,
+        listeners: Vec::new(),
+        sets: Vec::new(),
+    };
+    let common = Common { gateway, sockets: Sockets::Bind(&addresses) };
+    for spec in &gateway.spec.listeners {
+        let standing = listener::judge(work, &common, &door.source, spec, &gateway.spec.listeners, &[], taken);
+        door.listeners.push(standing);
+    }
+    listener_set::add(work, &common, &mut door, taken);
+    door
+}
+
 fn attach_all(work: &mut Work<'_>, doors: &mut [Door<'_>]) {
     let snapshot = work.snapshot;
     for route in &snapshot.http_routes {
@@ -103,22 +130,24 @@ fn attach_all(work: &mut Work<'_>, doors: &mut [Door<'_>]) {
         attach(work, claimant, doors, |work, source| http_route::translate(work, source, rules));
     }
     for route in &snapshot.grpc_routes {
-        let GrpcRouteSpec { parent_refs, hostnames, .. } = &route.spec;
+        let GrpcRouteSpec { parent_refs, hostnames, rules } = &route.spec;
         let claimant = Claimant::new("GRPCRoute", &route.metadata, parent_refs, hostnames);
-        attach(work, claimant, doors, |work, source| {
-            let instead = "calls get what HTTPRoutes on its listeners answer, or 404, and only DNS knows its names";
-            work.problem(source, Reason::NotServed { what: "its rules are".to_owned(), instead });
-            Vec::new()
-        });
+        attach(work, claimant, doors, |work, source| grpc_route::translate(work, source, rules));
     }
     for route in &snapshot.tls_routes {
-        let TlsRouteSpec { parent_refs, hostnames, .. } = &route.spec;
+        let TlsRouteSpec { parent_refs, hostnames, rules } = &route.spec;
         let claimant = Claimant::new("TLSRoute", &route.metadata, parent_refs, hostnames);
-        attach(work, claimant, doors, |work, source| {
-            let instead = "its listeners have no socket, and only DNS knows its names";
-            work.problem(source, Reason::NotServed { what: "its rules are".to_owned(), instead });
-            Vec::new()
-        });
+        attach(work, claimant, doors, |work, source| stream_route::translate(work, source, rules));
+    }
+    for route in &snapshot.tcp_routes {
+        let StreamRouteSpec { parent_refs, rules } = &route.spec;
+        let claimant = Claimant::new("TCPRoute", &route.metadata, parent_refs, &[]);
+        attach(work, claimant, doors, |work, source| stream_route::translate(work, source, rules));
+    }
+    for route in &snapshot.udp_routes {
+        let StreamRouteSpec { parent_refs, rules } = &route.spec;
+        let claimant = Claimant::new("UDPRoute", &route.metadata, parent_refs, &[]);
+        attach(work, claimant, doors, |work, source| stream_route::translate(work, source, rules));
     }
 }
 
@@ -154,175 +183,53 @@ fn addresses(work: &mut Work<'_>, gateway: &Gateway) -> Vec<IpAddr> {
     found
 }
 
-fn listeners<'a>(
-    work: &mut Work<'a>,
-    gateway: &'a Gateway,
-    addresses: &[IpAddr],
-    taken: &mut BTreeMap<SocketAddr, String>,
-) -> Vec<Standing<'a>> {
-    let source = object_name("Gateway", &gateway.metadata);
-    let mut standing = Vec::new();
-    for spec in &gateway.spec.listeners {
-        let Some(protocol) = protocol(spec) else {
-            let mode =
-                spec.tls.as_ref().and_then(|tls| tls.mode.as_deref()).map(|mode| format!(" with tls mode {mode}"));
-            let value = format!("{}{}", spec.protocol, mode.unwrap_or_default());
-            work.problem(&source, Reason::Unsupported { field: format!("listener {} protocol", spec.name), value });
-            continue;
-        };
-        let hostname = match spec.hostname.as_deref().filter(|text| !text.is_empty()) {
-            None => None,
-            Some(text) => match HostPattern::parse(text, Labels::OneOrMore) {
-                Ok(hostname) => Some(hostname),
-                Err(error) => {
-                    work.problem(&source, Reason::InvalidHost { text: text.to_owned(), error });
-                    continue;
-                }
-            },
-        };
-        if spec.port == 0 {
-            let field = format!("listener {} port", spec.name);
-            work.problem(&source, invalid(&field, "0", "a port from 1 to 65535"));
-            continue;
-        }
-        if let Some(other) = gateway.spec.listeners.iter().find(|other| conflict(spec, other)) {
-            let field = format!("listener {}", spec.name);
-            let value = format!("port {} and hostname {:?}", spec.port, spec.hostname.as_deref().unwrap_or_default());
-            work.problem(&source, invalid(&field, &value, &format!("what tells it from listener {}", other.name)));
-            continue;
-        }
-        let sockets = match protocol {
-            ListenerProtocol::Http { .. } | ListenerProtocol::Https => claim(work, &source, spec, addresses, taken),
-            // Nobody is to go without a socket for one that is not opened.
-            _ => Some(Vec::new()),
-        };
-        let Some(sockets) = sockets else { continue };
-        let certificates = match protocol {
-            ListenerProtocol::Http { .. } => Vec::new(),
-            ListenerProtocol::Https => certificates(work, &source, spec),
-            _ => {
-                let instead = "it has no socket, and only DNS knows the names of its routes";
-                work.problem(&source, Reason::NotServed { what: format!("listener {} is", spec.name), instead });
-                if tls_mode(spec) == "Terminate" { certificates(work, &source, spec) } else { Vec::new() }
-            }
-        };
-        if spec.tls.as_ref().is_some_and(|tls| tls.frontend_validation.is_some()) {
-            let what = format!("tls.frontendValidation of listener {} is", spec.name);
-            let instead = "clients are asked for a certificate only where spec.tls.frontend of the Gateway says so";
-            work.problem(&source, Reason::NotServed { what, instead });
-        }
-        let default_certificate = certificates.first().cloned();
-        let client_validation = match protocol {
-            ListenerProtocol::Https => client_validation::for_port(work, &source, gateway, spec.port),
-            _ => None,
-        };
-        let listener = Listener {
-            name: spec.name.as_str().into(),
-            port: spec.port,
-            sockets,
-            protocol,
-            hostname,
-            certificates,
-            default_certificate,
-            client_validation,
-            routes: Vec::new(),
-        };
-        standing.push(Standing { spec, listener });
-    }
-    standing
-}
-
-fn protocol(spec: &gateway_api::Listener) -> Option<ListenerProtocol> {
-    match (spec.protocol.as_str(), tls_mode(spec)) {
-        ("HTTP", _) => Some(ListenerProtocol::Http { redirect_to_https: None }),
-        ("HTTPS", "Terminate") => Some(ListenerProtocol::Https),
-        ("TLS", "Passthrough") => Some(ListenerProtocol::TlsPassthrough),
-        ("TLS", "Terminate") => Some(ListenerProtocol::TlsTerminate),
-        _ => None,
-    }
-}
-
-fn tls_mode(spec: &gateway_api::Listener) -> &str {
-    spec.tls.as_ref().and_then(|tls| tls.mode.as_deref()).unwrap_or("Terminate")
-}
-
-/// Whether no connection could tell two listeners of a Gateway apart; then both lose (`Gateway.spec.listeners`).
-fn conflict(one: &gateway_api::Listener, other: &gateway_api::Listener) -> bool {
-    let host = |listener: &gateway_api::Listener| {
-        listener.hostname.as_deref().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase()
+fn status(door: &Door<'_>) -> Desired {
+    let own: Vec<_> = door.listeners.iter().filter(|it| it.owner == door.source).collect();
+    let accepted = match &door.refusal {
+        Some(Fault { reason, message }) => Condition::fails("Accepted", reason, message),
+        None if own.iter().all(|it| it.is_valid()) => Condition::holds("Accepted"),
+        None if own.iter().any(|it| it.is_accepted()) => Condition {
+            reason: "ListenersNotValid",
+            message: "some of its listeners are not valid".to_owned(),
+            ..Condition::holds("Accepted")
+        },
+        None => Condition::fails("Accepted", "ListenersNotValid", "none of its listeners is valid"),
     };
-    let (a, b) = (told_by(one), told_by(other));
-    let same_socket = one.port == other.port && (a == ToldBy::Datagram) == (b == ToldBy::Datagram);
-    let same = one.name == other.name || (same_socket && (a != b || host(one) == host(other)));
-    same && !std::ptr::eq(one, other)
-}
-
-/// What tells a listener's connections from those of others on its port.
-#[derive(PartialEq, Eq)]
-enum ToldBy {
-    /// They are none, and UDP's ports are not TCP's.
-    Datagram,
-    Host,
-    ServerName,
-    Nothing,
-}
-
-fn told_by(listener: &gateway_api::Listener) -> ToldBy {
-    match listener.protocol.as_str() {
-        "HTTP" => ToldBy::Host,
-        "HTTPS" | "TLS" => ToldBy::ServerName,
-        "UDP" => ToldBy::Datagram,
-        _ => ToldBy::Nothing,
+    let programmed = if !accepted.is_true {
+        Condition::fails("Programmed", "Invalid", accepted.message.clone())
+    } else if let Some(Fault { reason, message }) = &door.unaddressed {
+        Condition::fails("Programmed", reason, message)
+    } else if door.listeners.iter().any(|it| it.is_programmed()) {
+        Condition::holds("Programmed")
+    } else {
+        Condition::fails("Programmed", "Invalid", "none of its listeners is open")
+    };
+    let mut conditions = vec![accepted, programmed];
+    if let Some(fault) = &door.unresolved {
+        conditions.push(Condition::fails("ResolvedRefs", fault.reason, &fault.message));
+    } else {
+        conditions.push(Condition::holds("ResolvedRefs"));
     }
-}
-
-/// Listeners of one Gateway share sockets; two entry points never do.
-fn claim(
-    work: &mut Work<'_>,
-    source: &ObjectName,
-    spec: &gateway_api::Listener,
-    addresses: &[IpAddr],
-    taken: &mut BTreeMap<SocketAddr, String>,
-) -> Option<Vec<SocketAddr>> {
-    let owner = source.to_string();
-    let sockets: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(*address, spec.port)).collect();
-    for socket in &sockets {
-        let holder = taken.iter().find(|(other, winner)| **winner != owner && config::clash(**other, *socket));
-        if let Some((_, winner)) = holder {
-            let reason = Reason::SocketTaken {
-                listener: format!("listener {}", spec.name),
-                socket: socket.to_string(),
-                winner: winner.clone(),
-            };
-            work.problem(source, reason);
-            return None;
-        }
+    let lets_anybody_in = |standing: &listener::Standing<'_>| {
+        let validation = standing.listener.as_ref().and_then(|it| it.client_validation.as_ref());
+        validation.is_some_and(|it| it.mode == ValidationMode::AllowInsecureFallback)
+    };
+    if door.listeners.iter().any(lets_anybody_in) {
+        conditions.push(Condition {
+            kind: "InsecureFrontendValidationMode",
+            is_true: true,
+            reason: "ConfigurationChanged",
+            message: "clients get in with an invalid certificate, and with none".to_owned(),
+        });
     }
-    taken.extend(sockets.iter().map(|socket| (*socket, owner.clone())));
-    Some(sockets)
-}
-
-fn certificates(work: &mut Work<'_>, source: &ObjectName, spec: &gateway_api::Listener) -> Vec<Arc<Certificate>> {
-    let mut found = Vec::new();
-    if spec.tls.as_ref().is_none_or(|tls| tls.certificate_refs.is_empty()) {
-        let field = format!("listener {} tls.certificateRefs", spec.name);
-        work.problem(source, invalid(&field, "", "the Secret of a certificate"));
+    Desired {
+        object: (*door.source).clone(),
+        generation: generation(&door.gateway.metadata),
+        status: Status::Gateway {
+            conditions,
+            addresses: door.addresses.iter().copied().map(Address::Ip).collect(),
+            listeners: own.iter().map(|it| it.status()).collect(),
+            listener_sets: door.sets.iter().filter(|set| set.is_accepted(door)).count(),
+        },
     }
-    let own = source.namespace.to_string();
-    for reference in spec.tls.iter().flat_map(|tls| &tls.certificate_refs) {
-        let (group, kind) =
-            (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or("Secret"));
-        let namespace = reference.namespace.as_deref().unwrap_or(&own);
-        let from = From { group: GROUP, kind: "Gateway", namespace: &own };
-        let to = To { group, kind, namespace, name: &reference.name };
-        if (group, kind) != ("", "Secret") {
-            let field = format!("listener {} certificateRef kind", spec.name);
-            work.problem(source, Reason::Unsupported { field, value: format!("{group}/{kind}") });
-        } else if !granted(&work.snapshot.reference_grants, &from, &to) {
-            work.problem(source, Reason::NotGranted { target: format!("Secret {namespace}/{}", reference.name) });
-        } else {
-            found.extend(certificate::find(work, source, namespace, &reference.name));
-        }
-    }
-    found
 }

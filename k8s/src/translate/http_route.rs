@@ -3,14 +3,13 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Work, affinity,
+    Work, affinity, backend_ref,
     filter::{self, invalid},
     ingress::without_trailing_slash,
-    reference_grant::{From, To, granted},
-    service::{self, PortRef},
+    service::Spoken,
 };
 use crate::{
-    gateway_api::{GROUP, HttpBackendRef, HttpRouteMatch, HttpRouteRule},
+    gateway_api::{HttpBackendRef, HttpRouteMatch, HttpRouteRule},
     model::{
         Match, NamedMatch, ObjectName, PathMatch, REGEX_BYTES, Rule, Target, Timeouts, ValueMatch, WeightedBackend,
     },
@@ -19,11 +18,21 @@ use crate::{
 
 /// The rules once; where they are attached is another matter.
 pub(super) fn translate(work: &mut Work<'_>, source: &ObjectName, rules: &[HttpRouteRule]) -> Vec<Rule> {
-    rules.iter().filter_map(|rule| translate_rule(work, source, rule)).collect()
+    translate_as(work, source, rules, Spoken::Declared)
+}
+
+/// The same, for what is spoken to backends.
+pub(super) fn translate_as(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    rules: &[HttpRouteRule],
+    spoken: Spoken,
+) -> Vec<Rule> {
+    rules.iter().filter_map(|rule| translate_rule(work, source, rule, spoken)).collect()
 }
 
 /// None where none of the rule's matches can be understood: it would otherwise match what nobody named.
-fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule) -> Option<Rule> {
+fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule, spoken: Spoken) -> Option<Rule> {
     let matches: Vec<Match> = if rule.matches.is_empty() {
         vec![Match { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new(), query: Vec::new() }]
     } else {
@@ -42,7 +51,7 @@ fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule
         Vec::new()
     });
     let mut backends: Vec<WeightedBackend> =
-        rule.backend_refs.iter().map(|backend| translate_backend(work, source, backend)).collect();
+        rule.backend_refs.iter().map(|backend| translate_backend(work, source, backend, spoken)).collect();
     if let Some(reason) = spoilt {
         backends = vec![WeightedBackend { weight: 1, target: Target::Invalid(reason), filters: Vec::new() }];
     }
@@ -120,40 +129,22 @@ fn checked_regex(text: &str, compiled: &str) -> Result<Arc<str>, Reason> {
     }
 }
 
-/// In the order in which the API has them judged: kind, grant, existence, port.
-fn translate_backend(work: &mut Work<'_>, source: &ObjectName, backend: &HttpBackendRef) -> WeightedBackend {
-    let reference = &backend.target;
-    let (group, kind) =
-        (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or("Service"));
-    let own = source.namespace.to_string();
-    let namespace = reference.namespace.as_deref().unwrap_or(&own);
-    let from = From { group: GROUP, kind: source.kind, namespace: &own };
-    let to = To { group, kind, namespace, name: &reference.name };
-
-    let checked = if (group, kind) != ("", "Service") {
-        Err(Reason::Unsupported { field: "backendRef kind".to_owned(), value: format!("{group}/{kind}") })
-    } else if !granted(&work.snapshot.reference_grants, &from, &to) {
-        Err(Reason::NotGranted { target: format!("Service {namespace}/{}", reference.name) })
-    } else {
-        filter::translate(&backend.filters)
-    };
+fn translate_backend(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    backend: &HttpBackendRef,
+    spoken: Spoken,
+) -> WeightedBackend {
     let weight = backend.weight.unwrap_or(1);
-    match (checked, reference.port) {
-        (Ok(filters), Some(port)) => {
-            let target = service::resolve(work, source, namespace, &reference.name, PortRef::Number(port), None);
-            WeightedBackend { weight, target, filters }
+    let target = backend_ref::resolve(work, source, &backend.target, spoken);
+    match filter::translate(&backend.filters) {
+        Ok(filters) => WeightedBackend { weight, target, filters },
+        Err(reason) => {
+            let target = Target::Invalid(reason.to_string().into());
+            work.problem(source, reason);
+            WeightedBackend { weight, target, filters: Vec::new() }
         }
-        (Ok(_), None) => {
-            invalid_backend(work, source, weight, invalid("backendRef port", "none", "the port of the Service"))
-        }
-        (Err(reason), _) => invalid_backend(work, source, weight, reason),
     }
-}
-
-fn invalid_backend(work: &mut Work<'_>, source: &ObjectName, weight: u32, reason: Reason) -> WeightedBackend {
-    let target = Target::Invalid(reason.to_string().into());
-    work.problem(source, reason);
-    WeightedBackend { weight, target, filters: Vec::new() }
 }
 
 /// Milliseconds of a Gateway API duration (GEP-2257): one to four numbers of up to five digits, each with h, m, s or ms.

@@ -9,7 +9,7 @@ use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend}
 
 use super::{
     Work, affinity, backend_protocol, certificate, client_validation, created, key_of, object_name,
-    service::{self, PortRef},
+    service::{self, PortRef, Spoken},
 };
 use crate::{
     model::{
@@ -211,7 +211,8 @@ fn target(work: &mut Work<'_>, source: &ObjectName, backend: &IngressBackend, an
         None => PortRef::Name(name.unwrap_or_default()),
     };
     let namespace = source.namespace.to_string();
-    let target = service::resolve(work, source, &namespace, &found.name, port, annotated.spoken);
+    let spoken = annotated.spoken.map_or(Spoken::Declared, Spoken::Always);
+    let target = service::resolve(work, source, &namespace, &found.name, port, spoken);
     if annotated.is_verified { backend_protocol::verified(work, source, target) } else { target }
 }
 

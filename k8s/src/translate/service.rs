@@ -1,6 +1,6 @@
 //! A reference to a Service's port, resolved to a backend.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
@@ -18,17 +18,76 @@ pub(super) const HEALTH_CHECK: &str = "doorward.dev/health-check";
 pub(super) enum PortRef<'a> {
     Name(&'a str),
     Number(u16),
+    /// Of a port for datagrams. All others are for connections.
+    Udp(u16),
+}
+
+impl PortRef<'_> {
+    /// What else there is to say of a backend that takes datagrams: its port of this number is not that of connections.
+    fn datagrams(self) -> Option<Protocol> {
+        matches!(self, Self::Udp(_)).then_some(Protocol::Udp)
+    }
+
+    fn means(self, port: &ServicePort) -> bool {
+        let transport = if matches!(self, Self::Udp(_)) { "UDP" } else { "TCP" };
+        port.protocol.as_deref().unwrap_or("TCP") == transport
+            && match self {
+                Self::Name(name) => port.name.as_deref() == Some(name),
+                Self::Number(number) | Self::Udp(number) => port.port == i32::from(number),
+            }
+    }
+
+    fn list(self, ports: &[ServicePort]) -> String {
+        let transport = if matches!(self, Self::Udp(_)) { "UDP" } else { "TCP" };
+        let ports = ports.iter().filter(|port| port.protocol.as_deref().unwrap_or("TCP") == transport);
+        let texts: Vec<String> = ports
+            .map(|port| match port.name.as_deref() {
+                Some(name) => format!("{} ({name})", port.port),
+                None => port.port.to_string(),
+            })
+            .collect();
+        if texts.is_empty() { format!("no {transport} port") } else { texts.join(", ") }
+    }
+}
+
+impl fmt::Display for PortRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "{name:?}"),
+            Self::Number(number) | Self::Udp(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// What is spoken to a Service.
+#[derive(Clone, Copy)]
+pub(super) enum Spoken {
+    /// What it says itself.
+    Declared,
+    /// This, whatever it says.
+    Always(Protocol),
+    /// HTTP/2, in TLS if it says so.
+    Grpc,
+}
+
+impl Spoken {
+    fn of(self, declared: Protocol) -> Protocol {
+        match (self, declared) {
+            (Self::Always(protocol), _) => protocol,
+            (Self::Grpc, Protocol::Http) => Protocol::H2c,
+            (Self::Declared | Self::Grpc, declared) => declared,
+        }
+    }
 }
 
 /// The backend, added to the model; or an invalid target that answers 500, and a problem of `owner`.
-/// `spoken`: what the route says that it speaks, whatever the Service says.
 pub(super) fn resolve(
     work: &mut Work<'_>,
     owner: &ObjectName,
     namespace: &str,
     name: &str,
     port: PortRef<'_>,
-    spoken: Option<Protocol>,
+    spoken: Spoken,
 ) -> Target {
     let found = find(work, namespace, name, port).and_then(|(backend, port_name)| {
         let validation = backend_tls_policy::of_port(work, &backend.id.service, port_name.as_deref())?;
@@ -36,7 +95,8 @@ pub(super) fn resolve(
     });
     match found {
         Ok(mut backend) => {
-            if let Some(spoken) = spoken.filter(|spoken| *spoken != backend.protocol) {
+            let spoken = spoken.of(backend.protocol);
+            if spoken != backend.protocol {
                 backend.id.spoken = Some(spoken);
                 backend.protocol = spoken;
             }
@@ -78,22 +138,15 @@ fn find(
     if spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
         return external(work, service, service_name, port);
     }
-    let ports: Vec<&ServicePort> =
-        spec.and_then(|spec| spec.ports.as_ref()).into_iter().flatten().filter(|port| is_tcp(port)).collect();
-    let found = ports.iter().copied().find(|candidate| match port {
-        PortRef::Name(name) => candidate.name.as_deref() == Some(name),
-        PortRef::Number(number) => candidate.port == i32::from(number),
-    });
+    let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let found = ports.iter().find(|candidate| port.means(candidate));
     let Some((found, number)) = found.and_then(|port| Some((port, u16::try_from(port.port).ok()?))) else {
-        let wanted = match port {
-            PortRef::Name(name) => format!("{name:?}"),
-            PortRef::Number(number) => number.to_string(),
-        };
-        return Err(Reason::ServicePortMissing { service: service_name, port: wanted, available: list(&ports) });
+        let (port, available) = (port.to_string(), port.list(ports));
+        return Err(Reason::ServicePortMissing { service: service_name, port, available });
     };
     let backend = Backend {
-        id: BackendId { service: service_name, port: number, spoken: None },
-        protocol: protocol(found.app_protocol.as_deref()),
+        id: BackendId { service: service_name, port: number, spoken: port.datagrams() },
+        protocol: port.datagrams().unwrap_or_else(|| protocol(found.app_protocol.as_deref())),
         validation: None,
         addressing: Addressing::EndpointSlices { port_name: found.name.as_deref().unwrap_or_default().into() },
         uid: service.metadata.uid.as_deref().unwrap_or_default().into(),
@@ -114,24 +167,20 @@ fn external(
     }
     let spec = service.spec.as_ref();
     let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-    let ports: Vec<&ServicePort> = ports.iter().filter(|port| is_tcp(port)).collect();
-    let declared = ports.iter().copied().find(|candidate| match port {
-        PortRef::Name(name) => candidate.name.as_deref() == Some(name),
-        PortRef::Number(number) => candidate.port == i32::from(number),
-    });
+    let declared = ports.iter().find(|candidate| port.means(candidate));
     let number = match (declared, port) {
         (Some(declared), _) => u16::try_from(declared.port).ok(),
-        (None, PortRef::Number(number)) => Some(number),
+        (None, PortRef::Number(number) | PortRef::Udp(number)) => Some(number),
         (None, PortRef::Name(_)) => None,
     };
     let Some(number) = number else {
-        let PortRef::Name(wanted) = port else { return Err(Reason::ServiceMissing { service: name }) };
-        return Err(Reason::ServicePortMissing { service: name, port: format!("{wanted:?}"), available: list(&ports) });
+        let (port, available) = (port.to_string(), port.list(ports));
+        return Err(Reason::ServicePortMissing { service: name, port, available });
     };
     let host = spec.and_then(|spec| spec.external_name.as_deref()).unwrap_or_default();
     let backend = Backend {
-        id: BackendId { service: name, port: number, spoken: None },
-        protocol: protocol(declared.and_then(|port| port.app_protocol.as_deref())),
+        id: BackendId { service: name, port: number, spoken: port.datagrams() },
+        protocol: port.datagrams().unwrap_or_else(|| protocol(declared.and_then(|port| port.app_protocol.as_deref()))),
         validation: None,
         addressing: Addressing::ExternalName {
             host: host.trim_end_matches('.').to_ascii_lowercase().into(),
@@ -154,10 +203,6 @@ fn health_check(work: &mut Work<'_>, service: &Service) -> Option<HealthCheck> {
     None
 }
 
-fn is_tcp(port: &ServicePort) -> bool {
-    port.protocol.as_deref().unwrap_or("TCP") == "TCP"
-}
-
 /// In any case, as people write it so. What is not known is spoken to as HTTP, which is right for `http`,
 /// `kubernetes.io/ws` and nothing at all.
 fn protocol(app_protocol: Option<&str>) -> Protocol {
@@ -166,18 +211,4 @@ fn protocol(app_protocol: Option<&str>) -> Protocol {
         "https" | "kubernetes.io/wss" | "wss" | "grpcs" => Protocol::Https,
         _ => Protocol::Http,
     }
-}
-
-fn list(ports: &[&ServicePort]) -> String {
-    if ports.is_empty() {
-        return "no TCP port".to_owned();
-    }
-    let texts: Vec<String> = ports
-        .iter()
-        .map(|port| match port.name.as_deref() {
-            Some(name) => format!("{} ({name})", port.port),
-            None => port.port.to_string(),
-        })
-        .collect();
-    texts.join(", ")
 }

@@ -101,7 +101,7 @@ pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>
     options.alpn = match protocol {
         Protocol::H2c if !is_websocket => ALPN::H2,
         Protocol::Http | Protocol::Https if is_tls && !is_websocket => ALPN::H2H1,
-        Protocol::H2c | Protocol::Http | Protocol::Https => ALPN::H1,
+        Protocol::H2c | Protocol::Http | Protocol::Https | Protocol::Udp => ALPN::H1,
     };
     let mut below = None;
     match how {

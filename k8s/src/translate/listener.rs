@@ -1,0 +1,405 @@
+//! One listener of a Gateway or a ListenerSet: what it carries, and what is wrong with it.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use super::{
+    Work, certificate, client_validation, condition,
+    filter::invalid,
+    reference_grant::{From, To, granted},
+};
+use crate::{
+    config,
+    gateway_api::{self, GROUP, Gateway},
+    model::{Certificate, HostPattern, Labels, Listener, ListenerProtocol, ObjectName},
+    problem::Reason,
+    status::{Condition, ListenerStatus},
+};
+
+/// A listener, whether it stands or not, with the spec it comes from.
+pub(super) struct Standing<'a> {
+    pub(super) spec: &'a gateway_api::Listener,
+    /// The Gateway or the ListenerSet that it is of.
+    pub(super) owner: Arc<ObjectName>,
+    /// The kinds of routes that it takes.
+    pub(super) kinds: Vec<&'static str>,
+    pub(super) verdict: Verdict,
+    /// None for one that nothing can be served on.
+    pub(super) listener: Option<Listener>,
+    /// How many routes it has accepted.
+    pub(super) attached: usize,
+}
+
+/// What speaks against a listener.
+#[derive(Default)]
+pub(super) struct Verdict {
+    pub(super) accepted: Option<Fault>,
+    pub(super) conflicted: Option<Fault>,
+    pub(super) resolved_refs: Option<Fault>,
+    /// Beside what follows from the others.
+    pub(super) programmed: Option<Fault>,
+}
+
+/// A condition's reason, and its message.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+impl Fault {
+    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+impl Standing<'_> {
+    pub(super) fn is_accepted(&self) -> bool {
+        self.verdict.accepted.is_none() && self.verdict.conflicted.is_none()
+    }
+
+    /// Whether everything that it says takes effect.
+    pub(super) fn is_valid(&self) -> bool {
+        self.is_accepted() && self.verdict.resolved_refs.is_none()
+    }
+
+    pub(super) fn is_programmed(&self) -> bool {
+        self.not_programmed().is_none()
+    }
+
+    fn not_programmed(&self) -> Option<Fault> {
+        let Verdict { accepted, conflicted, resolved_refs, programmed } = &self.verdict;
+        // A reference that is wrong leaves what the others give.
+        let unusable = resolved_refs.as_ref().filter(|_| programmed.is_none() && self.kinds.is_empty());
+        let follows = accepted.as_ref().or(unusable).map(|fault| Fault::new("Invalid", fault.message.clone()));
+        conflicted.clone().or(follows).or_else(|| programmed.clone())
+    }
+
+    pub(super) fn status(&self) -> ListenerStatus {
+        let Verdict { accepted, conflicted, resolved_refs, .. } = &self.verdict;
+        let holds_unless = |kind, fault: Option<&Fault>| match fault {
+            Some(fault) => Condition::fails(kind, fault.reason, &fault.message),
+            None => Condition::holds(kind),
+        };
+        let is_conflicted = match conflicted {
+            Some(Fault { reason, message }) => {
+                Condition { kind: "Conflicted", is_true: true, reason, message: message.clone() }
+            }
+            None => Condition::fails("Conflicted", "NoConflicts", ""),
+        };
+        ListenerStatus {
+            name: self.spec.name.clone(),
+            supported_kinds: self.kinds.clone(),
+            attached_routes: self.attached,
+            conditions: vec![
+                Condition { kind: "Accepted", ..holds_unless("Accepted", accepted.as_ref().or(conflicted.as_ref())) },
+                is_conflicted,
+                holds_unless("Programmed", self.not_programmed().as_ref()),
+                holds_unless("ResolvedRefs", resolved_refs.as_ref()),
+            ],
+        }
+    }
+}
+
+/// What all listeners of a Gateway and its ListenerSets have in common.
+pub(super) struct Common<'a> {
+    pub(super) gateway: &'a Gateway,
+    /// By what is wrong or missing with its address, that sockets are not opened.
+    pub(super) sockets: Sockets<'a>,
+}
+
+/// Where listeners are opened.
+pub(super) enum Sockets<'a> {
+    /// At the Gateway's own addresses.
+    Bind(&'a [IpAddr]),
+}
+
+/// Sockets that are taken, and by whom; those of datagrams are others than those of connections.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) connections: BTreeMap<SocketAddr, String>,
+    pub(super) datagrams: BTreeMap<SocketAddr, String>,
+}
+
+/// `rivals`: those of the same object, all of which lose; `winners`: accepted ones that come before.
+pub(super) fn judge<'a>(
+    work: &mut Work<'a>,
+    common: &Common<'_>,
+    owner: &Arc<ObjectName>,
+    spec: &'a gateway_api::Listener,
+    rivals: &'a [gateway_api::Listener],
+    winners: &[Standing<'a>],
+    taken: &mut Taken,
+) -> Standing<'a> {
+    let mut standing = Standing {
+        spec,
+        owner: Arc::clone(owner),
+        kinds: Vec::new(),
+        verdict: Verdict::default(),
+        listener: None,
+        attached: 0,
+    };
+    standing.listener = listener(work, common, &mut standing, rivals, winners, taken);
+    standing
+}
+
+/// None where nothing can be served, with a fault in the verdict that says why.
+fn listener<'a>(
+    work: &mut Work<'a>,
+    common: &Common<'_>,
+    standing: &mut Standing<'a>,
+    rivals: &'a [gateway_api::Listener],
+    winners: &[Standing<'a>],
+    taken: &mut Taken,
+) -> Option<Listener> {
+    let (spec, owner) = (standing.spec, Arc::clone(&standing.owner));
+    let verdict = &mut standing.verdict;
+    let mut refuse = |work: &mut Work<'_>, condition, reason: Reason| {
+        let fault = Fault::new(condition, reason.to_string());
+        work.problem(&owner, reason);
+        verdict.accepted = Some(fault);
+    };
+    let Some(protocol) = protocol(spec) else {
+        let is_known = ["HTTP", "HTTPS", "TLS", "TCP", "UDP"].contains(&&*spec.protocol);
+        let mode = spec.tls.as_ref().and_then(|tls| tls.mode.as_deref()).map(|mode| format!(" with tls mode {mode}"));
+        let value = format!("{}{}", spec.protocol, mode.unwrap_or_default());
+        let reason = Reason::Unsupported { field: format!("listener {} protocol", spec.name), value };
+        refuse(work, if is_known { "UnsupportedValue" } else { "UnsupportedProtocol" }, reason);
+        return None;
+    };
+    let hostname = match spec.hostname.as_deref().filter(|text| !text.is_empty()) {
+        None => None,
+        Some(text) => match HostPattern::parse(text, Labels::OneOrMore) {
+            Ok(hostname) => Some(hostname),
+            Err(error) => {
+                refuse(work, "Invalid", Reason::InvalidHost { text: text.to_owned(), error });
+                return None;
+            }
+        },
+    };
+    if spec.port == 0 {
+        let field = format!("listener {} port", spec.name);
+        refuse(work, "PortUnavailable", invalid(&field, "0", "a port from 1 to 65535"));
+        return None;
+    }
+    let rival = rivals.iter().filter(|other| !std::ptr::eq(spec, *other)).find_map(|other| {
+        let alike = (spec.name == other.name).then_some("HostnameConflict");
+        Some((conflict(spec, other).or(alike)?, format!("listener {}", other.name)))
+    });
+    let winner = || {
+        let mut winners = winners.iter().filter(|winner| winner.is_accepted() && winner.owner != owner);
+        winners.find_map(|winner| {
+            Some((conflict(spec, winner.spec)?, format!("listener {} of {}", winner.spec.name, winner.owner)))
+        })
+    };
+    if let Some((condition, other)) = rival.or_else(winner) {
+        let field = format!("listener {}", spec.name);
+        let value = format!("port {} and hostname {:?}", spec.port, spec.hostname.as_deref().unwrap_or_default());
+        let reason = invalid(&field, &value, &format!("what tells it from {other}"));
+        verdict.conflicted = Some(Fault::new(condition, reason.to_string()));
+        work.problem(&owner, reason);
+        return None;
+    }
+    let sockets = match sockets(common, &owner, spec, protocol, taken) {
+        Ok(sockets) => sockets,
+        Err(reason) => {
+            refuse(work, "PortUnavailable", reason);
+            return None;
+        }
+    };
+    let before = work.problems.len();
+    standing.kinds = kinds(work, &owner, spec, protocol);
+    let certificates = match protocol {
+        ListenerProtocol::Https | ListenerProtocol::TlsTerminate => certificates(work, &owner, spec),
+        _ => Vec::new(),
+    };
+    let client_validation = match protocol {
+        ListenerProtocol::Https => client_validation::for_port(work, &owner, common.gateway, spec.port),
+        _ => None,
+    };
+    if spec.tls.as_ref().is_some_and(|tls| tls.frontend_validation.is_some()) {
+        let what = format!("tls.frontendValidation of listener {} is", spec.name);
+        let instead = "clients are asked for a certificate only where spec.tls.frontend of the Gateway says so";
+        work.problem(&owner, Reason::NotServed { what, instead });
+    }
+    let found = work.problems.get(before..).unwrap_or_default();
+    standing.verdict.resolved_refs =
+        found.iter().find_map(|problem| condition::of_listener(&problem.reason, "ResolvedRefs"));
+    standing.verdict.accepted = found.iter().find_map(|problem| condition::of_listener(&problem.reason, "Accepted"));
+    let needs_certificate = matches!(protocol, ListenerProtocol::Https | ListenerProtocol::TlsTerminate);
+    if needs_certificate && certificates.is_empty() && work.certificates.are_watched() {
+        standing.verdict.programmed = Some(Fault::new("Invalid", "it has no certificate"));
+    }
+    let default_certificate = certificates.first().cloned();
+    let name = match owner.kind {
+        "Gateway" => spec.name.as_str().into(),
+        // Names are unique in one object only.
+        _ => format!("{}/{}/{}", owner.namespace, owner.name, spec.name).into(),
+    };
+    Some(Listener {
+        name,
+        port: spec.port,
+        sockets,
+        protocol,
+        hostname: hostname.filter(|_| protocol.is_http() || protocol.is_tls()),
+        certificates,
+        default_certificate,
+        client_validation,
+        routes: Vec::new(),
+    })
+}
+
+fn protocol(spec: &gateway_api::Listener) -> Option<ListenerProtocol> {
+    match (spec.protocol.as_str(), tls_mode(spec)) {
+        ("HTTP", _) => Some(ListenerProtocol::Http { redirect_to_https: None }),
+        ("HTTPS", "Terminate") => Some(ListenerProtocol::Https),
+        ("TLS", "Passthrough") => Some(ListenerProtocol::TlsPassthrough),
+        ("TLS", "Terminate") => Some(ListenerProtocol::TlsTerminate),
+        ("TCP", _) => Some(ListenerProtocol::Tcp),
+        ("UDP", _) => Some(ListenerProtocol::Udp),
+        _ => None,
+    }
+}
+
+fn tls_mode(spec: &gateway_api::Listener) -> &str {
+    spec.tls.as_ref().and_then(|tls| tls.mode.as_deref()).unwrap_or("Terminate")
+}
+
+/// The kinds of routes that a protocol carries.
+pub(super) fn carried(protocol: ListenerProtocol) -> &'static [&'static str] {
+    match protocol {
+        ListenerProtocol::Http { .. } | ListenerProtocol::Https => &["HTTPRoute", "GRPCRoute"],
+        ListenerProtocol::TlsPassthrough | ListenerProtocol::TlsTerminate => &["TLSRoute"],
+        ListenerProtocol::Tcp => &["TCPRoute"],
+        ListenerProtocol::Udp => &["UDPRoute"],
+    }
+}
+
+/// Those that it carries, and of these the ones that its author wants, where he says so.
+fn kinds(
+    work: &mut Work<'_>,
+    owner: &ObjectName,
+    spec: &gateway_api::Listener,
+    protocol: ListenerProtocol,
+) -> Vec<&'static str> {
+    let wanted = spec.allowed_routes.as_ref().map(|allowed| allowed.kinds.as_slice()).unwrap_or_default();
+    if wanted.is_empty() {
+        return carried(protocol).to_vec();
+    }
+    let mut kinds = Vec::new();
+    for kind in wanted {
+        let is_ours = kind.group.as_deref().unwrap_or(GROUP) == GROUP;
+        match carried(protocol).iter().find(|carried| is_ours && **carried == kind.kind) {
+            Some(known) => kinds.push(*known),
+            None => {
+                let (listener, protocol) = (spec.name.clone(), spec.protocol.clone());
+                work.problem(owner, Reason::RouteKindInvalid { listener, protocol, kind: kind.kind.clone() });
+            }
+        }
+    }
+    kinds
+}
+
+/// Why no connection could tell two listeners of a Gateway apart, if so, in Gateway API's words.
+fn conflict(one: &gateway_api::Listener, other: &gateway_api::Listener) -> Option<&'static str> {
+    let host = |listener: &gateway_api::Listener| {
+        listener.hostname.as_deref().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase()
+    };
+    let (a, b) = (told_by(one), told_by(other));
+    let same_socket = one.port == other.port && (a == ToldBy::Datagram) == (b == ToldBy::Datagram);
+    match (same_socket, a == b) {
+        (false, _) => None,
+        (true, false) => Some("ProtocolConflict"),
+        (true, true) if matches!(a, ToldBy::Datagram | ToldBy::Nothing) => Some("ProtocolConflict"),
+        (true, true) => (host(one) == host(other)).then_some("HostnameConflict"),
+    }
+}
+
+/// What tells a listener's connections from those of others on its port.
+#[derive(PartialEq, Eq)]
+enum ToldBy {
+    /// They are none, and UDP's ports are not TCP's.
+    Datagram,
+    Host,
+    ServerName,
+    Nothing,
+}
+
+fn told_by(listener: &gateway_api::Listener) -> ToldBy {
+    match listener.protocol.as_str() {
+        "HTTP" => ToldBy::Host,
+        "HTTPS" | "TLS" => ToldBy::ServerName,
+        "UDP" => ToldBy::Datagram,
+        _ => ToldBy::Nothing,
+    }
+}
+
+/// Listeners of one Gateway share sockets; two entry points never do.
+fn sockets(
+    common: &Common<'_>,
+    owner: &ObjectName,
+    spec: &gateway_api::Listener,
+    protocol: ListenerProtocol,
+    taken: &mut Taken,
+) -> Result<Vec<SocketAddr>, Reason> {
+    let Sockets::Bind(addresses) = &common.sockets;
+    let sockets: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(*address, spec.port)).collect();
+    let (namespace, name) = super::key_of(&common.gateway.metadata);
+    let door = format!("Gateway {namespace}/{name}");
+    let taken = match protocol {
+        ListenerProtocol::Udp => &mut taken.datagrams,
+        _ => &mut taken.connections,
+    };
+    let _ = owner;
+    for socket in &sockets {
+        let holder = taken.iter().find(|(other, winner)| **winner != door && config::clash(**other, *socket));
+        if let Some((_, winner)) = holder {
+            return Err(Reason::SocketTaken {
+                listener: format!("listener {}", spec.name),
+                socket: socket.to_string(),
+                winner: winner.clone(),
+            });
+        }
+    }
+    taken.extend(sockets.iter().map(|socket| (*socket, door.clone())));
+    Ok(sockets)
+}
+
+fn certificates(work: &mut Work<'_>, owner: &ObjectName, spec: &gateway_api::Listener) -> Vec<Arc<Certificate>> {
+    let mut found = Vec::new();
+    if spec.tls.as_ref().is_none_or(|tls| tls.certificate_refs.is_empty()) {
+        let field = format!("listener {} tls.certificateRefs", spec.name);
+        work.problem(owner, invalid(&field, "", "the Secret of a certificate"));
+    }
+    for reference in spec.tls.iter().flat_map(|tls| &tls.certificate_refs) {
+        found.extend(certificate_of(work, owner, reference, &format!("listener {} certificateRef", spec.name)));
+    }
+    found
+}
+
+/// The certificate that an object refers to. Kind, grant, existence: in this order.
+pub(super) fn certificate_of(
+    work: &mut Work<'_>,
+    owner: &ObjectName,
+    reference: &gateway_api::SecretObjectReference,
+    what: &str,
+) -> Option<Arc<Certificate>> {
+    let own = owner.namespace.to_string();
+    let (group, kind) = (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or("Secret"));
+    let namespace = reference.namespace.as_deref().unwrap_or(&own);
+    let from = From { group: GROUP, kind: owner.kind, namespace: &own };
+    let to = To { group, kind, namespace, name: &reference.name };
+    if (group, kind) != ("", "Secret") {
+        let (what, group, kind) = (what.to_owned(), group.to_owned(), kind.to_owned());
+        work.problem(owner, Reason::KindUnsupported { what, group, kind });
+        None
+    } else if !granted(&work.snapshot.reference_grants, &from, &to) {
+        work.problem(owner, Reason::NotGranted { target: format!("Secret {namespace}/{}", reference.name) });
+        None
+    } else {
+        certificate::find(work, owner, namespace, &reference.name)
+    }
+}

@@ -1,0 +1,99 @@
+//! ListenerSets: more listeners for a Gateway that takes them.
+
+use std::sync::Arc;
+
+use super::{
+    Work,
+    attachment::{Door, gateway_of, takes_namespace},
+    generation,
+    listener::{Common, Fault, Taken, judge},
+    object_name,
+};
+use crate::{
+    gateway_api::ListenerSet,
+    model::ObjectName,
+    problem::Reason,
+    status::{Condition, Desired, Status},
+};
+
+/// A ListenerSet that names a Gateway of ours.
+pub(super) struct SetOf<'a> {
+    set: &'a ListenerSet,
+    pub(super) source: Arc<ObjectName>,
+    /// Why the Gateway does not take it.
+    pub(super) refusal: Option<Fault>,
+}
+
+/// Adds the ListenerSets of a Gateway, and the listeners of those that it takes: the oldest first.
+pub(super) fn add<'a>(work: &mut Work<'a>, common: &Common<'_>, door: &mut Door<'a>, taken: &mut Taken) {
+    let snapshot = work.snapshot;
+    let from = door.gateway.spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
+    for set in &snapshot.listener_sets {
+        let source = object_name("ListenerSet", &set.metadata);
+        if gateway_of(&set.spec.parent_ref, &source) != Some((&door.source.namespace, &door.source.name)) {
+            continue;
+        }
+        let source = Arc::new(source);
+        let is_taken = takes_namespace(work, from, "None", &door.source.namespace, &source.namespace);
+        let refusal = (!is_taken).then(|| {
+            let why =
+                format!("its spec.allowedListeners does not take ListenerSets from namespace {}", source.namespace);
+            work.problem(&source, Reason::NotAttached { target: door.source.to_string(), why: why.clone() });
+            Fault::new("NotAllowed", format!("{} does not take it: {why}", door.source))
+        });
+        if is_taken {
+            for spec in &set.spec.listeners {
+                let standing = judge(work, common, &source, spec, &set.spec.listeners, &door.listeners, taken);
+                door.listeners.push(standing);
+            }
+        }
+        door.sets.push(SetOf { set, source, refusal });
+    }
+}
+
+impl SetOf<'_> {
+    pub(super) fn is_accepted(&self, door: &Door<'_>) -> bool {
+        self.fault(door).is_none()
+    }
+
+    fn fault(&self, door: &Door<'_>) -> Option<Fault> {
+        let mut own = door.listeners.iter().filter(|it| it.owner == self.source);
+        self.refusal
+            .clone()
+            .or_else(|| {
+                let refusal = door.refusal.as_ref()?;
+                Some(Fault::new("ParentNotAccepted", format!("{}: {}", door.source, refusal.message)))
+            })
+            .or_else(|| {
+                let is_any_valid = own.any(|it| it.is_valid());
+                (!is_any_valid).then(|| Fault::new("ListenersNotValid", "none of its listeners is valid"))
+            })
+    }
+
+    pub(super) fn status(&self, door: &Door<'_>) -> Desired {
+        let own = || door.listeners.iter().filter(|it| it.owner == self.source);
+        let fault = self.fault(door);
+        let accepted = match &fault {
+            Some(fault) => Condition::fails("Accepted", fault.reason, &fault.message),
+            None if own().all(|it| it.is_valid()) => Condition::holds("Accepted"),
+            None => Condition {
+                reason: "ListenersNotValid",
+                message: "some of its listeners are not valid".to_owned(),
+                ..Condition::holds("Accepted")
+            },
+        };
+        let programmed = match fault {
+            Some(fault) => Condition::fails("Programmed", fault.reason, fault.message),
+            None if own().any(|it| it.is_programmed()) => Condition::holds("Programmed"),
+            None => Condition::fails("Programmed", "Pending", "none of its listeners is open"),
+        };
+        Desired {
+            object: (*self.source).clone(),
+            generation: generation(&self.set.metadata),
+            status: Status::ListenerSet {
+                conditions: vec![accepted, programmed],
+                listeners: own().map(|it| it.status()).collect(),
+            },
+        }
+    }
+}

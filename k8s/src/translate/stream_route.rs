@@ -1,0 +1,23 @@
+//! The rule of a TLSRoute, TCPRoute or UDPRoute: where connections or datagrams go.
+
+use super::{Work, backend_ref, service::Spoken};
+use crate::{
+    gateway_api::StreamRouteRule,
+    model::{ObjectName, Rule, Timeouts, WeightedBackend},
+    problem::Reason,
+};
+
+/// One, as there is nothing to tell several apart by.
+pub(super) fn translate(work: &mut Work<'_>, source: &ObjectName, rules: &[StreamRouteRule]) -> Vec<Rule> {
+    if rules.len() > 1 {
+        let what = "every rule but the first is".to_owned();
+        work.problem(source, Reason::NotServed { what, instead: "there is nothing to tell them apart by" });
+    }
+    let backends = rules.iter().take(1).flat_map(|rule| &rule.backend_refs).map(|backend| WeightedBackend {
+        weight: backend.weight.unwrap_or(1),
+        target: backend_ref::resolve(work, source, &backend.target, Spoken::Declared),
+        filters: Vec::new(),
+    });
+    let backends = backends.collect();
+    vec![Rule { matches: Vec::new(), filters: Vec::new(), backends, timeouts: Timeouts::default(), affinity: None }]
+}
