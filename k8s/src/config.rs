@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,7 +17,7 @@ use std::{
 use ipnet::IpNet;
 
 pub use self::label_selector::{InvalidSelector, LabelRequirement, LabelSelector};
-use crate::model::{HostName, HostPattern, RecordData, Trust};
+use crate::model::{HostName, HostPattern, RecordData, ServiceName, Trust};
 
 /// Reads and checks a file. The error names the file and everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
@@ -137,6 +138,40 @@ pub struct GatewayApiConfig {
     /// What a Gateway without `spec.addresses` binds, and what DNS answers for it. None: such a
     /// Gateway is a problem.
     pub address: Option<IpAddr>,
+    /// How Gateways get Services of their own. None: the router binds their addresses itself.
+    pub service: Option<GatewayServiceConfig>,
+}
+
+/// Each Gateway has a Service of type LoadBalancer, whose ports lead to container ports of the router's pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayServiceConfig {
+    /// The router's own Service: its endpoints are those of every Gateway's.
+    pub router: ServiceName,
+    /// The container ports that are given to Gateways.
+    pub ports: RangeInclusive<u16>,
+    /// What the router binds, each with all ports that are given.
+    pub listen: Vec<IpAddr>,
+    pub external_traffic_policy: ExternalTrafficPolicy,
+}
+
+/// As in `Service.spec.externalTrafficPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExternalTrafficPolicy {
+    /// A client may come by any node, and has a node's address.
+    Cluster,
+    /// Only nodes with a router take clients, who keep their address.
+    #[default]
+    Local,
+}
+
+impl ExternalTrafficPolicy {
+    /// As Kubernetes writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cluster => "Cluster",
+            Self::Local => "Local",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -114,6 +114,10 @@ pub enum Reason {
     NoIngressClass { classes: String },
     #[error("has no address: set spec.addresses, or `gatewayApi.address` in the configuration")]
     NoAddress,
+    #[error("has no address yet: {why}")]
+    AddressNotAssigned { why: String },
+    #[error("asks for address {address}, which no load balancer gives to its Service {service}")]
+    AddressNotUsable { address: IpAddr, service: ServiceName },
     #[error("is not attached to {target}: {why}")]
     NotAttached { target: String, why: String },
     #[error("address {address} is not in dns.allowedAddresses of the configuration; add it or its network there")]
@@ -180,6 +184,8 @@ impl Reason {
             Self::SocketTaken { .. } => "SocketTaken",
             Self::NoIngressClass { .. } => "NoIngressClass",
             Self::NoAddress => "NoAddress",
+            Self::AddressNotAssigned { .. } => "AddressNotAssigned",
+            Self::AddressNotUsable { .. } => "AddressNotUsable",
             Self::NotAttached { .. } => "NotAttached",
             Self::AddressNotAllowed { .. } => "AddressNotAllowed",
             Self::TargetInNoZone { .. } => "TargetInNoZone",

@@ -16,6 +16,7 @@ mod gateway;
 mod gateway_class;
 mod grpc_route;
 mod http_route;
+mod infrastructure;
 mod ingress;
 mod ingress_class;
 mod listener;
@@ -32,6 +33,7 @@ use k8s_openapi::api::core::v1::{Namespace, Service};
 pub use self::{
     certificate::LastGood,
     endpoint_slice::endpoints,
+    infrastructure::{GatewayPorts, Transport},
     names::{Names, names},
 };
 use crate::{

@@ -49,6 +49,7 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
         gateway_api: GatewayApiConfig {
             controller: gateway_api.controller.as_deref().unwrap_or("doorward.dev/gateway").into(),
             address: check_gateway_address(gateway_api.address, &mut refusals),
+            service: None,
         },
         default_certificate: default_certificate.and_then(|text| check_secret_name(&text, &mut refusals)),
         external_name_services,

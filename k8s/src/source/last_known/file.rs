@@ -171,7 +171,9 @@ fn drop_what_nobody_reads(object: &mut Value, kinds: Kinds) {
     }
 }
 
-const READ_METADATA: [&str; 5] = ["name", "namespace", "labels", "annotations", "creationTimestamp"];
+/// By uid and owner a Service belongs to a Gateway.
+const READ_METADATA: [&str; 7] =
+    ["name", "namespace", "uid", "labels", "annotations", "creationTimestamp", "ownerReferences"];
 
 /// The whole text.
 pub(super) fn encode(as_of: SystemTime, objects: &[u8]) -> Vec<u8> {
