@@ -62,6 +62,8 @@ pub struct Translation {
     pub problems: Vec<Problem>,
     /// One for each object that is ours to speak of.
     pub statuses: Vec<Desired>,
+    /// Of each Gateway of ours, what it is to be reached by.
+    pub gateway_ports: Vec<GatewayPorts>,
     /// For the next one.
     pub last_good: LastGood,
 }
@@ -78,9 +80,15 @@ pub fn translate_after(snapshot: &Snapshot, config: &Config, last_good: &LastGoo
     entry_points.extend(gateway::translate(&mut work, &entry_points));
     gateway_class::add_statuses(&mut work);
     backend_tls_policy::add_statuses(&mut work);
-    let Work { backends, certificates, problems, statuses, .. } = work;
+    let Work { backends, certificates, problems, statuses, gateway_ports, .. } = work;
     let model = Model { entry_points, backends };
-    Translation { model, problems: problem::listed(problems), statuses, last_good: certificates.into_last_good() }
+    Translation {
+        model,
+        problems: problem::listed(problems),
+        statuses,
+        gateway_ports,
+        last_good: certificates.into_last_good(),
+    }
 }
 
 /// What every concern reads, and what they add to.
@@ -95,6 +103,7 @@ struct Work<'a> {
     backends: BTreeMap<BackendId, Backend>,
     problems: Vec<Problem>,
     statuses: Vec<Desired>,
+    gateway_ports: Vec<GatewayPorts>,
 }
 
 impl<'a> Work<'a> {
@@ -113,6 +122,7 @@ impl<'a> Work<'a> {
             policies: backend_tls_policy::Policies::new(&snapshot.backend_tls_policies),
             backends: BTreeMap::new(),
             statuses: Vec::new(),
+            gateway_ports: Vec::new(),
             problems: snapshot.problems.iter().cloned().chain(unreadable).collect(),
         }
     }

@@ -268,8 +268,13 @@ mod tests {
             (ListenerProtocol::TlsTerminate, 8443),
         ];
         let listeners = listeners.map(|(protocol, port)| listener(protocol, port)).into();
-        let entry_point =
-            EntryPoint { name: "network/home".into(), addresses: Vec::new(), trust: Trust::default(), listeners };
+        let entry_point = EntryPoint {
+            name: "network/home".into(),
+            addresses: Vec::new(),
+            trust: Trust::default(),
+            client_certificate: None,
+            listeners,
+        };
         let model = Model { entry_points: vec![entry_point], ..Model::default() };
         let compiled = compile(&model, &Cells::new(), &Keys::default(), &Series::default());
         let sockets: Vec<_> = compiled.sockets.iter().map(|(address, it)| (address.port(), it.edge.is_tls)).collect();

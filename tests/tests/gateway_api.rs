@@ -21,6 +21,9 @@ fn the_file_sets_every_field_that_is_read() {
             Object::GrpcRoute(it) => ("GRPCRoute", serde_json::to_value(&it.spec)),
             Object::HttpRoute(it) => ("HTTPRoute", serde_json::to_value(&it.spec)),
             Object::ReferenceGrant(it) => ("ReferenceGrant", serde_json::to_value(&it.spec)),
+            Object::ListenerSet(it) => ("ListenerSet", serde_json::to_value(&it.spec)),
+            Object::TcpRoute(it) => ("TCPRoute", serde_json::to_value(&it.spec)),
+            Object::UdpRoute(it) => ("UDPRoute", serde_json::to_value(&it.spec)),
             Object::TlsRoute(it) => ("TLSRoute", serde_json::to_value(&it.spec)),
             other => panic!("{other:?} is not of the Gateway API"),
         };
@@ -31,13 +34,22 @@ fn the_file_sets_every_field_that_is_read() {
     assert!(never.is_empty(), "every_field.yaml sets these nowhere: {never:#?}");
 }
 
+/// Of one type each.
+const ALIKE: [(&str, &str); 4] = [
+    ("backendRefs[].filters", "filters"),
+    ("GRPCRoute.rules[].filters", "HTTPRoute.rules[].filters"),
+    ("ListenerSet.listeners[]", "Gateway.listeners[]"),
+    ("ListenerSet.parentRef.", "HTTPRoute.parentRefs[]."),
+];
+
 /// Sorts the paths of all fields into those that are set and those that are not; elements of a list share a path,
-/// and so do the filters of rules and of backends, which are of one type.
+/// and so does what is [`ALIKE`].
 fn walk(path: &str, value: &Value, set: &mut BTreeSet<String>, unset: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, field) in fields {
-                walk(&format!("{path}.{name}").replace("backendRefs[].filters", "filters"), field, set, unset);
+                let path = ALIKE.iter().fold(format!("{path}.{name}"), |path, (a, b)| path.replace(a, b));
+                walk(&path, field, set, unset);
             }
         }
         Value::Array(elements) if !elements.is_empty() => {

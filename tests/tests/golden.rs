@@ -15,12 +15,14 @@ use std::{
 use gateway::zone::{Claim, Part, Zones};
 use k8s::{
     config,
+    gateway_api::ParentReference,
     model::{
         Addressing, Affinity, AffinityCookie, Attachment, Certificate, ClaimedAnswer, Filter, HostPattern, Labels,
         Listener, ListenerProtocol, Match, Model, NameClaim, PathMatch, Rule, Target, ValueMatch,
     },
     problem::Problem,
     source::{self, Kinds, manifest},
+    status::{Condition, Desired, ListenerStatus, ParentStatus, Status},
     translate::{Names, endpoints, names, translate},
 };
 
@@ -73,6 +75,7 @@ fn check(root: &Path, case: &Path) -> Result<(), String> {
         ("routes.txt", routes),
         ("names.txt", claims.iter().map(of_claim).collect()),
         ("zone.txt", zone(&claims, &config)),
+        ("status.txt", translation.statuses.iter().map(of_status).collect()),
         ("problems.txt", problems.iter().map(|problem| format!("{problem}\n")).collect()),
     ];
     let mut differences = String::new();
@@ -89,6 +92,49 @@ fn check(root: &Path, case: &Path) -> Result<(), String> {
         }
     }
     if differences.is_empty() { Ok(()) } else { Err(differences) }
+}
+
+/// `Gateway network/home: Accepted Programmed ResolvedRefs=False/RefNotPermitted (why)`, and what else a status says.
+fn of_status(desired: &Desired) -> String {
+    let object = &desired.object;
+    let of_listener = |it: &ListenerStatus| {
+        let (kinds, routes) = (it.supported_kinds.join(","), it.attached_routes);
+        format!("    listener {} [{kinds}] {routes} routes:{}\n", it.name, conditions(&it.conditions))
+    };
+    let listeners = |all: &[ListenerStatus]| all.iter().map(of_listener).collect::<String>();
+    let of_parent = |it: &ParentStatus| {
+        let ParentReference { kind, namespace, name, section_name, port, .. } = &it.parent;
+        let kind = kind.as_deref().unwrap_or("Gateway");
+        let namespace = namespace.iter().map(|it| format!("{it}/")).collect::<String>();
+        let section = section_name.iter().map(|it| format!(" {it}")).collect::<String>();
+        let port = port.iter().map(|it| format!(" :{it}")).collect::<String>();
+        format!("    {kind} {namespace}{name}{section}{port}:{}\n", conditions(&it.conditions))
+    };
+    let parents = |all: &[ParentStatus]| all.iter().map(of_parent).collect::<String>();
+    match &desired.status {
+        Status::GatewayClass { conditions: all, .. } => format!("{object}:{}\n", conditions(all)),
+        Status::Gateway { conditions: all, addresses, listeners: of, listener_sets } => {
+            let addresses: Vec<String> = addresses.iter().map(|it| format!(" {it:?}")).collect();
+            let sets = if *listener_sets > 0 { format!(" {listener_sets} ListenerSets") } else { String::new() };
+            format!("{object}{}{sets}:{}\n{}", addresses.concat(), conditions(all), listeners(of))
+        }
+        Status::ListenerSet { conditions: all, listeners: of } => {
+            format!("{object}:{}\n{}", conditions(all), listeners(of))
+        }
+        Status::Route { parents: all } => format!("{object}\n{}", parents(all)),
+        Status::Policy { ancestors } => format!("{object}\n{}", parents(ancestors)),
+        Status::Ingress { addresses } => format!("{object} {addresses:?}\n"),
+    }
+}
+
+fn conditions(all: &[Condition]) -> String {
+    let one = |it: &Condition| {
+        let sign = if it.is_true { "" } else { "=False" };
+        let reason = if it.is_true && it.reason == it.kind { String::new() } else { format!("/{}", it.reason) };
+        let message = if it.message.is_empty() { String::new() } else { format!(" ({})", it.message) };
+        format!(" {}{sign}{reason}{message}", it.kind)
+    };
+    all.iter().map(one).collect()
 }
 
 /// Lines that are in one text and not in the other.

@@ -1,12 +1,14 @@
 //! Which routes attach to which listeners, and what each route's parents say of that.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::ObjectMeta;
 
 use super::{
-    Work, condition, created, generation, key_of,
+    Work, condition, created, generation,
+    infrastructure::Infrastructure,
+    key_of,
     listener::{Fault, Standing, carried},
     listener_set::SetOf,
     object_name,
@@ -20,17 +22,13 @@ use crate::{
 
 /// A Gateway of ours, with its listeners: its own, then those of its ListenerSets in the order of precedence.
 pub(super) struct Door<'a> {
-    pub(super) gateway: &'a Gateway,
+    pub(super) gateway: &'a Arc<Gateway>,
     pub(super) source: Arc<ObjectName>,
-    pub(super) addresses: Vec<IpAddr>,
     /// What it shows to backends that ask for one.
     pub(super) client_certificate: Option<Arc<Certificate>>,
-    /// Why nothing of it is served.
-    pub(super) refusal: Option<Fault>,
     /// Why a reference of its own leads nowhere.
     pub(super) unresolved: Option<Fault>,
-    /// Why clients do not reach it.
-    pub(super) unaddressed: Option<Fault>,
+    pub(super) infrastructure: Infrastructure<'a>,
     pub(super) listeners: Vec<Standing<'a>>,
     pub(super) sets: Vec<SetOf<'a>>,
 }

@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{Work, certificate, ingress, ingress_class};
+use super::{Work, certificate, generation, ingress, ingress_class, object_name};
 use crate::{
     config::{EntryPointConfig, PortConfig},
     model::{Attachment, Certificate, EntryPoint, Listener, ListenerProtocol, ObjectName},
+    status::{Desired, Status},
 };
 
 pub(super) fn from_config(work: &mut Work<'_>) -> Vec<EntryPoint> {
@@ -15,6 +16,15 @@ pub(super) fn from_config(work: &mut Work<'_>) -> Vec<EntryPoint> {
         certificate::find(work, &key, &name.namespace, &name.name)
     });
     let config = work.config;
+    for one in &owned {
+        let found = config.entry_points.iter().find(|entry| entry.name == one.entry_point);
+        let addresses = found.map(|entry| entry.addresses.clone()).unwrap_or_default();
+        work.statuses.push(Desired {
+            object: object_name("Ingress", &one.ingress.metadata),
+            generation: generation(&one.ingress.metadata),
+            status: Status::Ingress { addresses },
+        });
+    }
     config
         .entry_points
         .iter()

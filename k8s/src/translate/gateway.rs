@@ -1,14 +1,14 @@
 //! Gateways to entry points, and what their status says.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Work,
     attachment::{Claimant, Door, attach},
-    certificate, condition,
-    filter::invalid,
-    generation, grpc_route, http_route, key_of,
-    listener::{self, Common, Fault, Sockets, Taken, certificate_of},
+    certificate, condition, generation, grpc_route, http_route,
+    infrastructure::{self, GatewayPorts},
+    key_of,
+    listener::{self, Taken, certificate_of},
     listener_set, object_name, stream_route,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     model::{EntryPoint, ListenerProtocol, Trust, ValidationMode},
     problem::Reason,
     snapshot::Snapshot,
-    status::{Address, Condition, Desired, Status},
+    status::{Condition, Desired, Status},
 };
 
 /// One entry point for each Gateway of our classes, oldest first. `before` have their sockets already.
@@ -54,15 +54,17 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
     for door in &doors {
         let sets = door.sets.iter().map(|set| set.status(door));
         work.statuses.extend(sets.chain([status(door)]));
+        let listeners = door.listeners.iter().map(|standing| standing.spec);
+        work.gateway_ports.push(GatewayPorts::new(Arc::clone(door.gateway), listeners));
     }
-    doors.into_iter().filter(|door| door.refusal.is_none()).map(entry_point).collect()
+    doors.into_iter().filter(|door| door.infrastructure.accepted.is_true).map(entry_point).collect()
 }
 
 fn entry_point(door: Door<'_>) -> EntryPoint {
-    let Door { source, addresses, client_certificate, listeners, .. } = door;
+    let Door { source, infrastructure, client_certificate, listeners, .. } = door;
     EntryPoint {
         name: format!("{}/{}", source.namespace, source.name).into(),
-        addresses,
+        addresses: infrastructure.ips(),
         trust: Trust::default(),
         client_certificate,
         listeners: listeners
@@ -92,7 +94,7 @@ pub(super) fn class_of<'a>(snapshot: &'a Snapshot, config: &Config, gateway: &Ga
     }
 }
 
-fn door<'a>(work: &mut Work<'a>, gateway: &'a Gateway, taken: &mut Taken) -> Door<'a> {
+fn door<'a>(work: &mut Work<'a>, gateway: &'a Arc<Gateway>, taken: &mut Taken) -> Door<'a> {
     let source = Arc::new(object_name("Gateway", &gateway.metadata));
     let backend_tls = gateway.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
     let reference = backend_tls.and_then(|backend| backend.client_certificate_ref.as_ref());
@@ -100,25 +102,25 @@ fn door<'a>(work: &mut Work<'a>, gateway: &'a Gateway, taken: &mut Taken) -> Doo
     let client_certificate =
         reference.and_then(|it| certificate_of(work, &source, it, "tls.backend.clientCertificateRef"));
     let unresolved = work.problems.get(before..).and_then(condition::of_client_certificate);
-    let addresses = addresses(work, gateway);
-    let unaddressed = addresses.is_empty().then(|| Fault::new("AddressNotAssigned", Reason::NoAddress.to_string()));
+    let found = infrastructure::of(&work.config.gateway_api, &work.snapshot.services, gateway);
+    for reason in &found.problems {
+        work.problem(&source, reason.clone());
+    }
     let mut door = Door {
         gateway,
         source,
-        addresses: addresses.clone(),
         client_certificate,
-        refusal: None,
         unresolved,
-        unaddressed,
+        infrastructure: found,
         listeners: Vec::new(),
         sets: Vec::new(),
     };
-    let common = Common { gateway, sockets: Sockets::Bind(&addresses) };
     for spec in &gateway.spec.listeners {
-        let standing = listener::judge(work, &common, &door.source, spec, &gateway.spec.listeners, &[], taken);
+        let source = Arc::clone(&door.source);
+        let standing = listener::judge(work, &door, &source, spec, &gateway.spec.listeners, taken);
         door.listeners.push(standing);
     }
-    listener_set::add(work, &common, &mut door, taken);
+    listener_set::add(work, &mut door, taken);
     door
 }
 
@@ -151,54 +153,22 @@ fn attach_all(work: &mut Work<'_>, doors: &mut [Door<'_>]) {
     }
 }
 
-fn addresses(work: &mut Work<'_>, gateway: &Gateway) -> Vec<IpAddr> {
-    let source = object_name("Gateway", &gateway.metadata);
-    let mut found = Vec::new();
-    let before = work.problems.len();
-    for address in &gateway.spec.addresses {
-        let value = address.value.as_deref().unwrap_or_default();
-        match (address.type_.as_deref().unwrap_or("IPAddress"), value.parse::<IpAddr>()) {
-            // Every address is some other door's too.
-            ("IPAddress", Ok(ip)) if ip.is_unspecified() => {
-                work.problem(&source, invalid("addresses.value", value, "an address that clients can reach"));
-            }
-            ("IPAddress", Ok(ip)) if found.contains(&ip) => {}
-            ("IPAddress", Ok(ip)) => found.push(ip),
-            ("IPAddress", Err(_)) if value.is_empty() => {
-                found.extend(work.config.gateway_api.address.filter(|ip| !found.contains(ip)));
-            }
-            ("IPAddress", Err(_)) => work.problem(&source, invalid("addresses.value", value, "an IP address")),
-            (other, _) => {
-                work.problem(&source, Reason::Unsupported { field: "address type".to_owned(), value: other.to_owned() })
-            }
-        }
-    }
-    if gateway.spec.addresses.is_empty() {
-        found.extend(work.config.gateway_api.address);
-    }
-    // Where one was wrong, that has been said.
-    if found.is_empty() && work.problems.len() == before {
-        work.problem(&source, Reason::NoAddress);
-    }
-    found
-}
-
 fn status(door: &Door<'_>) -> Desired {
     let own: Vec<_> = door.listeners.iter().filter(|it| it.owner == door.source).collect();
-    let accepted = match &door.refusal {
-        Some(Fault { reason, message }) => Condition::fails("Accepted", reason, message),
-        None if own.iter().all(|it| it.is_valid()) => Condition::holds("Accepted"),
-        None if own.iter().any(|it| it.is_accepted()) => Condition {
+    let accepted = match &door.infrastructure.accepted {
+        refused if !refused.is_true => refused.clone(),
+        _ if own.iter().all(|it| it.is_valid()) => Condition::holds("Accepted"),
+        _ if own.iter().any(|it| it.is_accepted()) => Condition {
             reason: "ListenersNotValid",
             message: "some of its listeners are not valid".to_owned(),
             ..Condition::holds("Accepted")
         },
-        None => Condition::fails("Accepted", "ListenersNotValid", "none of its listeners is valid"),
+        _ => Condition::fails("Accepted", "ListenersNotValid", "none of its listeners is valid"),
     };
     let programmed = if !accepted.is_true {
         Condition::fails("Programmed", "Invalid", accepted.message.clone())
-    } else if let Some(Fault { reason, message }) = &door.unaddressed {
-        Condition::fails("Programmed", reason, message)
+    } else if !door.infrastructure.programmed.is_true {
+        door.infrastructure.programmed.clone()
     } else if door.listeners.iter().any(|it| it.is_programmed()) {
         Condition::holds("Programmed")
     } else {
@@ -227,7 +197,7 @@ fn status(door: &Door<'_>) -> Desired {
         generation: generation(&door.gateway.metadata),
         status: Status::Gateway {
             conditions,
-            addresses: door.addresses.iter().copied().map(Address::Ip).collect(),
+            addresses: door.infrastructure.addresses.clone(),
             listeners: own.iter().map(|it| it.status()).collect(),
             listener_sets: door.sets.iter().filter(|set| set.is_accepted(door)).count(),
         },

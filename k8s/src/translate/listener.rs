@@ -1,19 +1,18 @@
 //! One listener of a Gateway or a ListenerSet: what it carries, and what is wrong with it.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use super::{
-    Work, certificate, client_validation, condition,
+    Work,
+    attachment::Door,
+    certificate, client_validation, condition,
     filter::invalid,
+    infrastructure::Transport,
     reference_grant::{From, To, granted},
 };
 use crate::{
     config,
-    gateway_api::{self, GROUP, Gateway},
+    gateway_api::{self, GROUP},
     model::{Certificate, HostPattern, Labels, Listener, ListenerProtocol, ObjectName},
     problem::Reason,
     status::{Condition, ListenerStatus},
@@ -104,19 +103,6 @@ impl Standing<'_> {
     }
 }
 
-/// What all listeners of a Gateway and its ListenerSets have in common.
-pub(super) struct Common<'a> {
-    pub(super) gateway: &'a Gateway,
-    /// By what is wrong or missing with its address, that sockets are not opened.
-    pub(super) sockets: Sockets<'a>,
-}
-
-/// Where listeners are opened.
-pub(super) enum Sockets<'a> {
-    /// At the Gateway's own addresses.
-    Bind(&'a [IpAddr]),
-}
-
 /// Sockets that are taken, and by whom; those of datagrams are others than those of connections.
 #[derive(Default)]
 pub(super) struct Taken {
@@ -124,14 +110,13 @@ pub(super) struct Taken {
     pub(super) datagrams: BTreeMap<SocketAddr, String>,
 }
 
-/// `rivals`: those of the same object, all of which lose; `winners`: accepted ones that come before.
+/// Those of the door come before it, and win. `rivals`: those of the same object, all of which lose.
 pub(super) fn judge<'a>(
     work: &mut Work<'a>,
-    common: &Common<'_>,
+    door: &Door<'a>,
     owner: &Arc<ObjectName>,
     spec: &'a gateway_api::Listener,
     rivals: &'a [gateway_api::Listener],
-    winners: &[Standing<'a>],
     taken: &mut Taken,
 ) -> Standing<'a> {
     let mut standing = Standing {
@@ -142,17 +127,16 @@ pub(super) fn judge<'a>(
         listener: None,
         attached: 0,
     };
-    standing.listener = listener(work, common, &mut standing, rivals, winners, taken);
+    standing.listener = listener(work, door, &mut standing, rivals, taken);
     standing
 }
 
 /// None where nothing can be served, with a fault in the verdict that says why.
 fn listener<'a>(
     work: &mut Work<'a>,
-    common: &Common<'_>,
+    door: &Door<'a>,
     standing: &mut Standing<'a>,
     rivals: &'a [gateway_api::Listener],
-    winners: &[Standing<'a>],
     taken: &mut Taken,
 ) -> Option<Listener> {
     let (spec, owner) = (standing.spec, Arc::clone(&standing.owner));
@@ -190,7 +174,7 @@ fn listener<'a>(
         Some((conflict(spec, other).or(alike)?, format!("listener {}", other.name)))
     });
     let winner = || {
-        let mut winners = winners.iter().filter(|winner| winner.is_accepted() && winner.owner != owner);
+        let mut winners = door.listeners.iter().filter(|winner| winner.is_accepted() && winner.owner != owner);
         winners.find_map(|winner| {
             Some((conflict(spec, winner.spec)?, format!("listener {} of {}", winner.spec.name, winner.owner)))
         })
@@ -203,7 +187,7 @@ fn listener<'a>(
         work.problem(&owner, reason);
         return None;
     }
-    let sockets = match sockets(common, &owner, spec, protocol, taken) {
+    let sockets = match sockets(door, spec, protocol, taken) {
         Ok(sockets) => sockets,
         Err(reason) => {
             refuse(work, "PortUnavailable", reason);
@@ -217,7 +201,7 @@ fn listener<'a>(
         _ => Vec::new(),
     };
     let client_validation = match protocol {
-        ListenerProtocol::Https => client_validation::for_port(work, &owner, common.gateway, spec.port),
+        ListenerProtocol::Https => client_validation::for_port(work, &door.source, door.gateway, spec.port),
         _ => None,
     };
     if spec.tls.as_ref().is_some_and(|tls| tls.frontend_validation.is_some()) {
@@ -232,6 +216,8 @@ fn listener<'a>(
     let needs_certificate = matches!(protocol, ListenerProtocol::Https | ListenerProtocol::TlsTerminate);
     if needs_certificate && certificates.is_empty() && work.certificates.are_watched() {
         standing.verdict.programmed = Some(Fault::new("Invalid", "it has no certificate"));
+    } else if sockets.as_ref().is_none_or(Vec::is_empty) {
+        standing.verdict.programmed = Some(Fault::new("Pending", "its Gateway has no place for it yet"));
     }
     let default_certificate = certificates.first().cloned();
     let name = match owner.kind {
@@ -242,7 +228,7 @@ fn listener<'a>(
     Some(Listener {
         name,
         port: spec.port,
-        sockets,
+        sockets: sockets.unwrap_or_default(),
         protocol,
         hostname: hostname.filter(|_| protocol.is_http() || protocol.is_tls()),
         certificates,
@@ -337,25 +323,21 @@ fn told_by(listener: &gateway_api::Listener) -> ToldBy {
     }
 }
 
-/// Listeners of one Gateway share sockets; two entry points never do.
+/// Listeners of one Gateway share sockets; two entry points never do. None: there is no place for them yet.
 fn sockets(
-    common: &Common<'_>,
-    owner: &ObjectName,
+    door: &Door<'_>,
     spec: &gateway_api::Listener,
     protocol: ListenerProtocol,
     taken: &mut Taken,
-) -> Result<Vec<SocketAddr>, Reason> {
-    let Sockets::Bind(addresses) = &common.sockets;
-    let sockets: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(*address, spec.port)).collect();
-    let (namespace, name) = super::key_of(&common.gateway.metadata);
-    let door = format!("Gateway {namespace}/{name}");
-    let taken = match protocol {
-        ListenerProtocol::Udp => &mut taken.datagrams,
-        _ => &mut taken.connections,
+) -> Result<Option<Vec<SocketAddr>>, Reason> {
+    let (transport, taken) = match protocol {
+        ListenerProtocol::Udp => (Transport::Udp, &mut taken.datagrams),
+        _ => (Transport::Tcp, &mut taken.connections),
     };
-    let _ = owner;
+    let Some(sockets) = door.infrastructure.sockets(spec.port, transport) else { return Ok(None) };
+    let name = door.source.to_string();
     for socket in &sockets {
-        let holder = taken.iter().find(|(other, winner)| **winner != door && config::clash(**other, *socket));
+        let holder = taken.iter().find(|(other, winner)| **winner != name && config::clash(**other, *socket));
         if let Some((_, winner)) = holder {
             return Err(Reason::SocketTaken {
                 listener: format!("listener {}", spec.name),
@@ -364,8 +346,8 @@ fn sockets(
             });
         }
     }
-    taken.extend(sockets.iter().map(|socket| (*socket, door.clone())));
-    Ok(sockets)
+    taken.extend(sockets.iter().map(|socket| (*socket, name.clone())));
+    Ok(Some(sockets))
 }
 
 fn certificates(work: &mut Work<'_>, owner: &ObjectName, spec: &gateway_api::Listener) -> Vec<Arc<Certificate>> {

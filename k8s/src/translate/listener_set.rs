@@ -6,7 +6,7 @@ use super::{
     Work,
     attachment::{Door, gateway_of, takes_namespace},
     generation,
-    listener::{Common, Fault, Taken, judge},
+    listener::{Fault, Taken, judge},
     object_name,
 };
 use crate::{
@@ -25,7 +25,7 @@ pub(super) struct SetOf<'a> {
 }
 
 /// Adds the ListenerSets of a Gateway, and the listeners of those that it takes: the oldest first.
-pub(super) fn add<'a>(work: &mut Work<'a>, common: &Common<'_>, door: &mut Door<'a>, taken: &mut Taken) {
+pub(super) fn add<'a>(work: &mut Work<'a>, door: &mut Door<'a>, taken: &mut Taken) {
     let snapshot = work.snapshot;
     let from = door.gateway.spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
     for set in &snapshot.listener_sets {
@@ -43,7 +43,7 @@ pub(super) fn add<'a>(work: &mut Work<'a>, common: &Common<'_>, door: &mut Door<
         });
         if is_taken {
             for spec in &set.spec.listeners {
-                let standing = judge(work, common, &source, spec, &set.spec.listeners, &door.listeners, taken);
+                let standing = judge(work, door, &source, spec, &set.spec.listeners, taken);
                 door.listeners.push(standing);
             }
         }
@@ -61,7 +61,7 @@ impl SetOf<'_> {
         self.refusal
             .clone()
             .or_else(|| {
-                let refusal = door.refusal.as_ref()?;
+                let refusal = Some(&door.infrastructure.accepted).filter(|accepted| !accepted.is_true)?;
                 Some(Fault::new("ParentNotAccepted", format!("{}: {}", door.source, refusal.message)))
             })
             .or_else(|| {

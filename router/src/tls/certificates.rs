@@ -151,6 +151,7 @@ mod tests {
             name: "lan".into(),
             addresses: Vec::new(),
             trust: Trust::default(),
+            client_certificate: None,
             listeners: listeners.iter().copied().cloned().collect(),
         };
         let model = Model { entry_points: vec![entry_point], ..Model::default() };

@@ -86,7 +86,8 @@ mod tests {
             routes: Vec::new(),
         };
         let (addresses, trust) = (Vec::new(), Trust::default());
-        let entry_point = EntryPoint { name: "lan".into(), addresses, trust, listeners: vec![listener] };
+        let entry_point =
+            EntryPoint { name: "lan".into(), addresses, trust, client_certificate: None, listeners: vec![listener] };
         Model { entry_points: vec![entry_point], ..Model::default() }
     }
 

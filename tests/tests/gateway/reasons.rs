@@ -172,7 +172,7 @@ fn every_reason_is_told() {
         ("orphan.home.example", "NXDOMAIN", "its Gateway network/egde does not exist"),
         ("mismatch.home.example", "NXDOMAIN", "none of its hostnames meets *.lab.example of listener http"),
         ("intruder.home.example", "NXDOMAIN", "listener https does not take routes from namespace media"),
-        ("unsectioned.home.example", "NXDOMAIN", "it has no working listener web"),
+        ("unsectioned.home.example", "NXDOMAIN", "it has no listener web"),
         (
             "passed.home.example",
             "NXDOMAIN",

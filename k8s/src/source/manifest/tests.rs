@@ -78,6 +78,7 @@ fn a_watched_kind_in_another_version_is_read_where_it_has_the_same_shape_and_oth
         ("apps/v1", "Service", "Service of v1"),
         ("gateway.networking.k8s.io/v1alpha2", "GRPCRoute", "GRPCRoute of gateway.networking.k8s.io/v1"),
         ("gateway.networking.k8s.io/v1alpha3", "TLSRoute", "TLSRoute of gateway.networking.k8s.io/v1"),
+        ("gateway.networking.k8s.io/v1alpha2", "TCPRoute", "TCPRoute of gateway.networking.k8s.io/v1"),
         ("externaldns.k8s.io/v1beta1", "DNSEndpoint", "DNSEndpoint of externaldns.k8s.io/v1alpha1"),
     ] {
         let error = read(api, kind).expect_err(api);
@@ -86,7 +87,7 @@ fn a_watched_kind_in_another_version_is_read_where_it_has_the_same_shape_and_oth
     for (api, kind) in [
         ("networking.istio.io/v1", "Gateway"),
         ("serving.knative.dev/v1", "Service"),
-        ("gateway.networking.k8s.io/v1alpha2", "TCPRoute"),
+        ("gateway.networking.x-k8s.io/v1alpha1", "XBackend"),
         ("traefik.io/v1alpha1", "IngressRoute"),
     ] {
         assert_eq!(read(api, kind), Ok(0), "{kind} of {api}");

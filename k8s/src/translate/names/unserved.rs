@@ -11,7 +11,10 @@ use crate::{
     gateway_api::{Gateway, ParentReference},
     model::{HostPattern, ObjectName},
     problem::Reason,
-    translate::{attachment::gateway_of, gateway, ingress_class, key_of},
+    translate::{
+        attachment::{gateway_of, listener_set_of},
+        gateway, ingress_class, key_of,
+    },
 };
 
 /// What a reason is looked up in.
@@ -82,8 +85,16 @@ fn by_parents(work: &Work<'_>, known: &Known<'_>, source: &ObjectName, parents: 
 
 fn by_parent(work: &Work<'_>, known: &Known<'_>, source: &ObjectName, parent: &ParentReference) -> String {
     use gateway::Class;
+    if let Some((namespace, name)) = listener_set_of(parent, source) {
+        let target = format!("ListenerSet {namespace}/{name}");
+        return match known.not_attached.get(&(source, target.as_str())) {
+            Some(reason) => format!("it {reason}"),
+            None => format!("its {target} does not exist, or belongs to no Gateway of this controller"),
+        };
+    }
     let Some((namespace, name)) = gateway_of(parent, source) else {
-        return format!("its parent {} {} is no Gateway", parent.kind.as_deref().unwrap_or_default(), parent.name);
+        let kind = parent.kind.as_deref().unwrap_or_default();
+        return format!("its parent {kind} {} is no Gateway and no ListenerSet", parent.name);
     };
     let target = format!("Gateway {namespace}/{name}");
     let Some(gateway) = known.gateways.get(&(namespace, name)) else {
