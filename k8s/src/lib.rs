@@ -12,6 +12,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod cluster_trust_bundle;
 pub mod config;
 pub mod config_map;
 pub mod external_dns;

@@ -9,6 +9,7 @@ use k8s_openapi::api::{
 };
 
 use crate::{
+    cluster_trust_bundle::ClusterTrustBundle,
     config_map::ConfigMap,
     external_dns::DnsEndpoint,
     gateway_api::{
@@ -39,8 +40,9 @@ pub struct Snapshot {
     pub services: Vec<Arc<Service>>,
     /// Empty where they are not watched.
     pub dns_endpoints: Vec<Arc<DnsEndpoint>>,
-    /// Empty where they are not watched, like the ConfigMaps.
+    /// Empty where they are not watched, like the bundles.
     pub backend_tls_policies: Vec<Arc<BackendTlsPolicy>>,
+    pub cluster_trust_bundles: Vec<Arc<ClusterTrustBundle>>,
     pub config_maps: Vec<Arc<ConfigMap>>,
     /// Only Secrets of type `kubernetes.io/tls`. None where Secrets are not watched at all.
     pub secrets: Option<Vec<Arc<Secret>>>,

@@ -118,7 +118,7 @@ impl<'a> Work<'a> {
             services,
             namespaces,
             certificates: certificate::Certificates::new(snapshot.secrets.as_deref(), last_good),
-            bundles: authorities::Bundles::new(&snapshot.config_maps),
+            bundles: authorities::Bundles::new(snapshot),
             policies: backend_tls_policy::Policies::new(&snapshot.backend_tls_policies),
             backends: BTreeMap::new(),
             statuses: Vec::new(),

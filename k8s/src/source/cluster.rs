@@ -22,6 +22,7 @@ use super::{
     object::{Key, Kind, Object, Store, object_name},
 };
 use crate::{
+    cluster_trust_bundle::ClusterTrustBundle,
     config_map::ConfigMap,
     external_dns::DnsEndpoint,
     gateway_api::{
@@ -110,6 +111,7 @@ pub(super) async fn follow(
     follow!(TlsRoute, Kind::TlsRoute, all.clone());
     if kinds.tls {
         follow!(BackendTlsPolicy, Kind::BackendTlsPolicy, all.clone());
+        follow!(ClusterTrustBundle, Kind::ClusterTrustBundle, all.clone());
         follow!(ConfigMap, Kind::ConfigMap, all.clone());
         follow!(Secret, Kind::Secret, all.clone().fields("type=kubernetes.io/tls"));
     }

@@ -17,6 +17,7 @@ use serde_saphyr::{Error, UserMessageFormatter, budget::BudgetBreach};
 
 use super::object::{Kind, Object};
 use crate::{
+    cluster_trust_bundle::ClusterTrustBundle,
     config_map::{AUTHORITIES, ConfigMap},
     external_dns::DnsEndpoint,
     gateway_api::{
@@ -177,6 +178,7 @@ const V1BETA1: &[&str] = &["gateway.networking.k8s.io/v1beta1"];
 #[rustfmt::skip]
 const WATCHED: &[Watched] = &[
     Watched { kind: "BackendTLSPolicy", version: "gateway.networking.k8s.io/v1", also: V1ALPHA3, namespaced: true, decode: one::<BackendTlsPolicy> },
+    Watched { kind: "ClusterTrustBundle", version: "certificates.k8s.io/v1beta1", also: &["certificates.k8s.io/v1", "certificates.k8s.io/v1alpha1"], namespaced: false, decode: one::<ClusterTrustBundle> },
     Watched { kind: "ConfigMap", version: "v1", also: &[], namespaced: true, decode: config_map },
     Watched { kind: "DNSEndpoint", version: "externaldns.k8s.io/v1alpha1", also: &[], namespaced: true, decode: one::<DnsEndpoint> },
     Watched { kind: "Endpoints", version: "v1", also: &[], namespaced: true, decode: endpoints },

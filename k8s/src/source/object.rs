@@ -15,6 +15,7 @@ use kube::{Resource, core::ObjectMeta};
 
 use super::Kinds;
 use crate::{
+    cluster_trust_bundle::ClusterTrustBundle,
     config_map::ConfigMap,
     external_dns::DnsEndpoint,
     gateway_api::{
@@ -64,6 +65,7 @@ macro_rules! kinds {
 
 kinds! {
     BackendTlsPolicy BackendTlsPolicy, "BackendTLSPolicy";
+    ClusterTrustBundle ClusterTrustBundle, "ClusterTrustBundle";
     ConfigMap ConfigMap, "ConfigMap";
     DnsEndpoint DnsEndpoint, "DNSEndpoint";
     EndpointSlice EndpointSlice, "EndpointSlice";
@@ -227,6 +229,11 @@ impl Store {
                 Object::BackendTlsPolicy(it) => {
                     if kinds.tls {
                         snapshot.backend_tls_policies.push(Arc::clone(it));
+                    }
+                }
+                Object::ClusterTrustBundle(it) => {
+                    if kinds.tls {
+                        snapshot.cluster_trust_bundles.push(Arc::clone(it));
                     }
                 }
                 Object::ConfigMap(it) => {

@@ -8,33 +8,38 @@ use x509_parser::prelude::parse_x509_certificate;
 
 use super::{Work, condition, key_of};
 use crate::{
+    cluster_trust_bundle::{self, ClusterTrustBundle},
     config_map::{AUTHORITIES, ConfigMap},
     model::Authorities,
     problem::Reason,
+    snapshot::Snapshot,
 };
 
-/// Of ConfigMaps and TLS Secrets by namespace and name, each parsed when it is first asked for: many policies may
+/// Of ConfigMaps, TLS Secrets and ClusterTrustBundles by namespace and name, each parsed when it is first asked for: many policies may
 /// refer to one of them, and each of the many certificates in it takes its time.
 pub(super) struct Bundles<'a> {
     config_maps: HashMap<(&'a str, &'a str), &'a ConfigMap>,
+    cluster_trust_bundles: &'a [Arc<ClusterTrustBundle>],
     parsed: HashMap<(Holder, String, String), Result<Arc<Authorities>, Reason>>,
 }
 
 /// What they are in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Holder {
+    ClusterTrustBundle,
     ConfigMap,
     Secret,
 }
 
 impl<'a> Bundles<'a> {
-    pub(super) fn new(config_maps: &'a [Arc<ConfigMap>]) -> Self {
-        let config_maps = config_maps.iter().map(|it| (key_of(&it.metadata), &**it)).collect();
-        Self { config_maps, parsed: HashMap::new() }
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+        let config_maps = snapshot.config_maps.iter().map(|it| (key_of(&it.metadata), &**it)).collect();
+        Self { config_maps, cluster_trust_bundles: &snapshot.cluster_trust_bundles, parsed: HashMap::new() }
     }
 }
 
-/// The authorities in `ca.crt` of a ConfigMap, or of a TLS Secret, where cert-manager puts them.
+/// The authorities in `ca.crt` of a ConfigMap, or of a TLS Secret, where cert-manager puts them; or of a
+/// ClusterTrustBundle, which is in no namespace.
 pub(super) fn find(
     work: &mut Work<'_>,
     (group, kind): (&str, &str),
@@ -42,6 +47,7 @@ pub(super) fn find(
     name: &str,
 ) -> Result<Arc<Authorities>, Reason> {
     let holder = match (group, kind) {
+        (cluster_trust_bundle::GROUP, "ClusterTrustBundle") => Holder::ClusterTrustBundle,
         ("", "ConfigMap") => Holder::ConfigMap,
         ("", "Secret") => Holder::Secret,
         (group, kind) => {
@@ -60,6 +66,15 @@ pub(super) fn find(
 
 fn read(work: &Work<'_>, holder: Holder, namespace: &str, name: &str) -> Result<Authorities, Reason> {
     let (kind, pem) = match holder {
+        Holder::ClusterTrustBundle => {
+            let mut all = work.bundles.cluster_trust_bundles.iter();
+            let Some(found) = all.find(|it| key_of(&it.metadata).1 == name) else {
+                let target = format!("ClusterTrustBundle {name}");
+                return Err(Reason::AuthoritiesInvalid { target, error: "does not exist".to_owned() });
+            };
+            return parse(found.spec.trust_bundle.as_bytes(), "trustBundle")
+                .map_err(|error| Reason::AuthoritiesInvalid { target: format!("ClusterTrustBundle {name}"), error });
+        }
         Holder::ConfigMap => {
             let found = work.bundles.config_maps.get(&(namespace, name)).copied();
             let Some(found) = found else {
@@ -79,24 +94,24 @@ fn read(work: &Work<'_>, holder: Holder, namespace: &str, name: &str) -> Result<
         }
     };
     let pem = pem.filter(|pem| !pem.is_empty());
-    let parsed = pem.ok_or_else(|| format!("has no {AUTHORITIES}")).and_then(parse);
+    let parsed = pem.ok_or_else(|| format!("has no {AUTHORITIES}")).and_then(|pem| parse(pem, AUTHORITIES));
     parsed.map_err(|error| Reason::AuthoritiesInvalid { target: format!("{kind} {namespace}/{name}"), error })
 }
 
-/// The error continues "ConfigMap a/b, which …".
-fn parse(pem: &[u8]) -> Result<Authorities, String> {
+/// `field`: what the text is in. The error continues "ConfigMap a/b, which …".
+fn parse(pem: &[u8], field: &str) -> Result<Authorities, String> {
     let found = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("has a {AUTHORITIES} that is not PEM: {error}"))?;
+        .map_err(|error| format!("has a {field} that is not PEM: {error}"))?;
     if found.is_empty() {
-        return Err(format!("has no certificate in PEM form in its {AUTHORITIES}"));
+        return Err(format!("has no certificate in PEM form in its {field}"));
     }
     let mut anchors = RootCertStore::empty();
     for (index, certificate) in found.iter().enumerate() {
         // Both parsers will be asked again where nothing may fail.
         let is_certificate = parse_x509_certificate(certificate).is_ok() && anchors.add(certificate.clone()).is_ok();
         if !is_certificate {
-            return Err(format!("has a {AUTHORITIES} whose certificate number {} is no X.509 certificate", index + 1));
+            return Err(format!("has a {field} whose certificate number {} is no X.509 certificate", index + 1));
         }
     }
     Ok(Authorities(found))
@@ -105,7 +120,7 @@ fn parse(pem: &[u8]) -> Result<Authorities, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config, config_map::Data, snapshot::Snapshot, translate::LastGood};
+    use crate::{config, config_map::Data, translate::LastGood};
 
     const CONFIG: &str = "{zones: [home.example], entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}}";
 

@@ -226,10 +226,11 @@ fn is_an_answer(error: &watcher::Error) -> bool {
 
 /// Whether a cluster may be without it: the CRDs of the Gateway API and of external-dns are somebody's to install,
 /// and of an older release than is read here the routes have other versions, which is the same answer. Without a
-/// right to ConfigMaps nobody's authorities are known, and all that needs none is served.
+/// right to ConfigMaps, or ClusterTrustBundles, nobody's authorities are known, and all that needs none is served.
 fn may_be_missing(kind: Kind) -> bool {
     match kind {
         Kind::BackendTlsPolicy
+        | Kind::ClusterTrustBundle
         | Kind::ConfigMap
         | Kind::DnsEndpoint
         | Kind::Gateway

@@ -101,6 +101,7 @@ pub(super) fn objects(snapshot: &Snapshot, kinds: Kinds) -> serde_json::Result<V
         udp_routes,
         dns_endpoints,
         backend_tls_policies,
+        cluster_trust_bundles,
         config_maps,
         reference_grants,
         namespaces,
@@ -124,6 +125,7 @@ pub(super) fn objects(snapshot: &Snapshot, kinds: Kinds) -> serde_json::Result<V
     write_lines(udp_routes, kinds, &mut lines)?;
     write_lines(dns_endpoints, kinds, &mut lines)?;
     write_lines(backend_tls_policies, kinds, &mut lines)?;
+    write_lines(cluster_trust_bundles, kinds, &mut lines)?;
     write_lines(config_maps, kinds, &mut lines)?;
     write_lines(reference_grants, kinds, &mut lines)?;
     write_lines(namespaces, kinds, &mut lines)?;
