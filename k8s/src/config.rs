@@ -2,6 +2,7 @@
 
 mod check;
 mod check_dns;
+mod check_gateway_api;
 mod file;
 mod label_selector;
 

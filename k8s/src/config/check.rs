@@ -10,8 +10,11 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    AdminConfig, Config, DrainConfig, EntryPointConfig, GatewayApiConfig, IngressConfig, PortConfig, SecretName,
-    ZoneConfig, both_families, check_dns::check_dns, clash, file,
+    AdminConfig, Config, DrainConfig, EntryPointConfig, IngressConfig, PortConfig, SecretName, ZoneConfig,
+    both_families,
+    check_dns::check_dns,
+    check_gateway_api::{check_container_ports, check_gateway_api},
+    clash, file,
 };
 use crate::model::{HostName, Trust};
 
@@ -46,11 +49,7 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
                 .map(|(class, entry)| (class.as_str().into(), entry.as_str().into()))
                 .collect(),
         },
-        gateway_api: GatewayApiConfig {
-            controller: gateway_api.controller.as_deref().unwrap_or("doorward.dev/gateway").into(),
-            address: check_gateway_address(gateway_api.address, &mut refusals),
-            service: None,
-        },
+        gateway_api: check_gateway_api(gateway_api, &mut refusals),
         default_certificate: default_certificate.and_then(|text| check_secret_name(&text, &mut refusals)),
         external_name_services,
         dns,
@@ -64,6 +63,7 @@ pub(super) fn check(file: file::File) -> Result<Config, Refusals> {
     check_classes(&config, &mut refusals);
     check_sockets(&config, &mut refusals);
     check_published(&config, &mut refusals);
+    check_container_ports(&config, &mut refusals);
     if refusals.is_empty() { Ok(config) } else { Err(refusals) }
 }
 
@@ -215,23 +215,23 @@ pub(super) fn check_networks(path: &str, texts: &[String], refusals: &mut Refusa
     networks
 }
 
-fn check_gateway_address(address: Option<IpAddr>, refusals: &mut Refusals) -> Option<IpAddr> {
-    if let Some(address) = address.filter(IpAddr::is_unspecified) {
-        refusals.push(format!("gatewayApi.address: found {address}, expected an address that clients can reach"));
-    }
-    address
+fn check_secret_name(text: &str, refusals: &mut Refusals) -> Option<SecretName> {
+    let (namespace, name) = namespaced("defaultCertificate", text, "a TLS Secret", refusals)?;
+    Some(SecretName { namespace: namespace.into(), name: name.into() })
 }
 
-fn check_secret_name(text: &str, refusals: &mut Refusals) -> Option<SecretName> {
-    match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Some(SecretName { namespace: namespace.into(), name: name.into() })
-        }
-        _ => {
-            refusals.push(format!("defaultCertificate: found {text:?}, expected namespace/name of a TLS Secret"));
-            None
-        }
+pub(super) fn namespaced<'a>(
+    path: &str,
+    text: &'a str,
+    what: &str,
+    refusals: &mut Refusals,
+) -> Option<(&'a str, &'a str)> {
+    let parts = text.split_once('/');
+    let parts = parts.filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'));
+    if parts.is_none() {
+        refusals.push(format!("{path}: found {text:?}, expected namespace/name of {what}"));
     }
+    parts
 }
 
 /// A relative one would be another directory wherever the program is started.
@@ -312,7 +312,7 @@ fn check_published(config: &Config, refusals: &mut Refusals) {
 }
 
 /// Every port of every door, with its path in the file.
-fn ports(config: &Config) -> impl Iterator<Item = (String, &EntryPointConfig, PortConfig)> {
+pub(super) fn ports(config: &Config) -> impl Iterator<Item = (String, &EntryPointConfig, PortConfig)> {
     config.entry_points.iter().flat_map(|entry| {
         let ports = [("http", entry.http), ("https", entry.https)];
         ports
@@ -331,7 +331,7 @@ pub(super) fn published(path: &str, addresses: Vec<IpAddr>, refusals: &mut Refus
     each_once(path, addresses, refusals)
 }
 
-fn each_once(path: &str, addresses: Vec<IpAddr>, refusals: &mut Refusals) -> Vec<IpAddr> {
+pub(super) fn each_once(path: &str, addresses: Vec<IpAddr>, refusals: &mut Refusals) -> Vec<IpAddr> {
     let mut kept = Vec::new();
     for (index, address) in addresses.into_iter().enumerate() {
         if kept.contains(&address) {

@@ -89,6 +89,16 @@ pub(super) struct Ingress {
 pub(super) struct GatewayApi {
     pub(super) controller: Option<String>,
     pub(super) address: Option<IpAddr>,
+    pub(super) service: Option<GatewayService>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct GatewayService {
+    pub(super) router: String,
+    pub(super) ports: Option<String>,
+    pub(super) listen: Option<Vec<IpAddr>>,
+    pub(super) external_traffic_policy: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,6 +1,8 @@
 //! What a file may say, what it need not, and what is said of what is wrong.
 
-use crate::config::parse;
+use std::net::IpAddr;
+
+use crate::{config::parse, model::ServiceName};
 
 /// A file that is right, with the given lines in place of or after its own.
 fn refusals(more: &str) -> Vec<String> {
@@ -39,6 +41,22 @@ fn the_example_is_right() {
 }
 
 #[test]
+fn services_for_gateways_are_wanted_by_naming_the_routers_own() {
+    let config = |more: &str| {
+        let text = format!("entryPoints: {{lan: {{addresses: [192.168.8.21], http: 80}}}}\n{more}");
+        parse(&text).unwrap_or_else(|error| panic!("{error}")).gateway_api.service
+    };
+    assert_eq!(config(""), None);
+    let least = config("gatewayApi: {service: {router: network/router}}").expect("it is there");
+    assert_eq!(least.router, ServiceName::new("network", "router"));
+    assert_eq!((least.ports, least.external_traffic_policy.name()), (20_000..=29_999, "Local"));
+    assert_eq!(least.listen, ["0.0.0.0".parse::<IpAddr>().expect("an address")]);
+    let most = "{router: a/b, ports: 7-9, listen: [0.0.0.0, '::'], externalTrafficPolicy: Cluster}";
+    let most = config(&format!("gatewayApi: {{service: {most}}}")).expect("it is there");
+    assert_eq!((most.ports, most.listen.len(), most.external_traffic_policy.name()), (7..=9, 2, "Cluster"));
+}
+
+#[test]
 fn every_refusal_names_its_path_and_what_was_expected() {
     for (more, expected) in [
         ("zones: [a..b]", "zones[0]: found \"a..b\", expected a domain such as home.example"),
@@ -59,6 +77,39 @@ fn every_refusal_names_its_path_and_what_was_expected() {
         (
             "gatewayApi: {address: 0.0.0.0}",
             "gatewayApi.address: found 0.0.0.0, expected an address that clients can reach",
+        ),
+        (
+            "gatewayApi: {service: {router: router}}",
+            "gatewayApi.service.router: found \"router\", expected namespace/name of the Service that selects the router's pods",
+        ),
+        ("gatewayApi: {service: {}}", "gatewayApi.service: missing field `router` at line 3, column 23"),
+        (
+            "gatewayApi: {service: {router: a/b, port: 1-2}}",
+            "gatewayApi.service.port: unknown field `port`, expected one of router, ports, listen, externalTrafficPolicy at line 3, column 37; did you mean `ports`?",
+        ),
+        (
+            "gatewayApi: {service: {router: a/b, ports: 9-8}}",
+            "gatewayApi.service.ports: found \"9-8\", expected ports such as 20000-29999",
+        ),
+        (
+            "gatewayApi: {service: {router: a/b, ports: 400-500}}",
+            "gatewayApi.service.ports: 443 is taken by entryPoints.lan.https; choose ports that nothing else has",
+        ),
+        (
+            "gatewayApi: {service: {router: a/b, ports: 9154-9154}}",
+            "gatewayApi.service.ports: 9154 is taken by admin.router; choose ports that nothing else has",
+        ),
+        (
+            "gatewayApi: {service: {router: a/b, listen: []}}",
+            "gatewayApi.service.listen: is empty, expected what the router binds, such as 0.0.0.0",
+        ),
+        (
+            "gatewayApi: {service: {router: a/b, externalTrafficPolicy: local}}",
+            "gatewayApi.service.externalTrafficPolicy: found \"local\", expected Local or Cluster",
+        ),
+        (
+            "gatewayApi: {address: 10.0.0.1, service: {router: a/b}}",
+            "gatewayApi.address: is for a router that binds it; with gatewayApi.service the load balancer gives addresses: remove one of the two",
         ),
         ("gatewayApi: {address: '::'}", "gatewayApi.address: found ::, expected an address that clients can reach"),
         (
