@@ -3,6 +3,8 @@
 //! Translation computes [`Desired`] for every object of ours; whoever leads compares it with what stands there and
 //! patches what differs.
 
+pub mod services;
+
 use std::net::IpAddr;
 
 use crate::{gateway_api::ParentReference, model::ObjectName};

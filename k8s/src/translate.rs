@@ -16,7 +16,7 @@ mod gateway;
 mod gateway_class;
 mod grpc_route;
 mod http_route;
-mod infrastructure;
+pub(crate) mod infrastructure;
 mod ingress;
 mod ingress_class;
 mod listener;
@@ -133,7 +133,7 @@ impl<'a> Work<'a> {
 }
 
 /// Namespace and name; empty where not set.
-fn key_of(metadata: &kube::core::ObjectMeta) -> (&str, &str) {
+pub(crate) fn key_of(metadata: &kube::core::ObjectMeta) -> (&str, &str) {
     (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 

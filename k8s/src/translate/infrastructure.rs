@@ -17,12 +17,17 @@ use k8s_openapi::{
 };
 use ring::digest::{SHA256, digest};
 
-use super::{filter::invalid, key_of};
+use super::{
+    filter::invalid,
+    gateway::{Class, class_of},
+    key_of,
+};
 use crate::{
-    config::{GatewayApiConfig, GatewayServiceConfig},
+    config::{Config, GatewayApiConfig, GatewayServiceConfig},
     gateway_api::{GROUP, Gateway, GatewayAddress, Listener},
     model::ServiceName,
     problem::Reason,
+    snapshot::Snapshot,
     status::{Address, Condition},
 };
 
@@ -66,7 +71,7 @@ pub struct GatewayPorts {
 }
 
 impl GatewayPorts {
-    pub(super) fn new<'a>(gateway: Arc<Gateway>, listeners: impl Iterator<Item = &'a Listener>) -> Self {
+    pub(crate) fn new<'a>(gateway: Arc<Gateway>, listeners: impl Iterator<Item = &'a Listener>) -> Self {
         let port = |listener: &Listener| Some((listener.port, Transport::of(&listener.protocol)?));
         let ports = listeners.filter_map(port).filter(|(port, _)| *port != 0).collect();
         Self { gateway, ports }
@@ -264,6 +269,11 @@ pub(crate) fn owner_of(service: &Service) -> Option<&str> {
             && owner.api_version.split_once('/').is_some_and(|(group, _)| group == GROUP)
     });
     owners.next().map(|owner| owner.uid.as_str()).filter(|_| is_ours)
+}
+
+/// Whether a Gateway is another controller's by its class. One without a class is nobody's.
+pub(crate) fn is_foreign(snapshot: &Snapshot, config: &Config, gateway: &Gateway) -> bool {
+    matches!(class_of(snapshot, config, gateway), Class::Foreign { .. })
 }
 
 /// The container ports that a Service of ours records. Those that are not ours to give are none.

@@ -1,0 +1,205 @@
+//! Writes what is planned, while this replica leads.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+use tracing::{info, warn};
+
+use super::{Action, AllWritten, Seen, Written, forget, name_of, plan};
+use crate::{
+    config::GatewayServiceConfig,
+    translate::{
+        infrastructure::{MANAGED_BY, container_ports, owner_of},
+        key_of,
+    },
+};
+
+/// The API server knows by it which fields are ours.
+const FIELD_MANAGER: &str = "doorward";
+/// An answer that takes longer does not come.
+const PATIENCE: Duration = Duration::from_secs(10);
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(30);
+
+/// Keeps the Services and EndpointSlices of Gateways as they should be, while `leads`. Ends when either sender is gone.
+pub async fn keep(
+    client: Client,
+    config: GatewayServiceConfig,
+    mut seen: watch::Receiver<Seen>,
+    mut leads: watch::Receiver<bool>,
+) {
+    while leads.wait_for(|leads| *leads).await.is_ok() {
+        let reign = lead(&client, &config, &mut seen);
+        tokio::select! {
+            () = reign => return,
+            ended = leads.wait_for(|leads| !*leads) => {
+                if ended.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Ends when nothing more is seen.
+async fn lead(client: &Client, config: &GatewayServiceConfig, seen: &mut watch::Receiver<Seen>) {
+    let mut failing = Failing::default();
+    let mut wait = RETRY_FIRST;
+    // What another leader has written need not have come here yet.
+    let mut written = loop {
+        match live(client, config).await {
+            Ok(written) => break written,
+            Err(error) => failing.failed("the Services of Gateways", &error),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RETRY_MOST);
+    };
+    failing.done("the Services of Gateways");
+    wait = RETRY_FIRST;
+    loop {
+        let now = seen.borrow_and_update().clone();
+        forget(&mut written, &now, config, Instant::now());
+        let mut is_well = true;
+        for action in plan(&now, &written, config) {
+            let what = action.to_string();
+            match perform(client, config, action).await {
+                Ok(record) => {
+                    failing.done(&what);
+                    written.extend(record);
+                }
+                Err(error) => {
+                    is_well = false;
+                    failing.failed(&what, &error);
+                }
+            }
+        }
+        let retry = Instant::now() + wait;
+        wait = if is_well { RETRY_FIRST } else { (wait * 2).min(RETRY_MOST) };
+        tokio::select! {
+            changed = seen.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = sleep_until(retry), if !is_well => {}
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Apply { service, .. } => write!(f, "Service {}", name_of(service)),
+            Self::ApplySlice(slice) => {
+                let (namespace, name) = key_of(&slice.metadata);
+                write!(f, "EndpointSlice {namespace}/{name}")
+            }
+            Self::Delete { service, .. } => write!(f, "Service {service}"),
+        }
+    }
+}
+
+/// What could not be written, and why: each is said once, and that it is over.
+#[derive(Default)]
+struct Failing(BTreeMap<String, String>);
+
+impl Failing {
+    fn failed(&mut self, what: &str, error: &Failure) {
+        let text = error.to_string();
+        if self.0.get(what) != Some(&text) {
+            warn!(what, error = text, "cannot be written; trying again");
+            self.0.insert(what.to_owned(), text);
+        }
+    }
+
+    fn done(&mut self, what: &str) {
+        if self.0.remove(what).is_some() {
+            info!(what, "is written again");
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Refused(#[from] kube::Error),
+    #[error("the API server does not answer")]
+    Silent,
+    #[error("there is one of that name that is not this Gateway's own: rename one of them")]
+    Foreign,
+}
+
+async fn answered<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+    Ok(timeout(PATIENCE, answer).await.map_err(|_| Failure::Silent)??)
+}
+
+/// What the Services record in the API server itself.
+async fn live(client: &Client, config: &GatewayServiceConfig) -> Result<AllWritten, Failure> {
+    let labels = ListParams::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}"));
+    let services = answered(Api::<Service>::all(client.clone()).list(&labels)).await?;
+    Ok(services.items.iter().filter_map(|service| record(service, config)).collect())
+}
+
+fn record(service: &Service, config: &GatewayServiceConfig) -> Option<(String, Written)> {
+    let written = Written { numbers: container_ports(service, config), at: Instant::now() };
+    Some((owner_of(service)?.to_owned(), written))
+}
+
+/// What the API server has of a Gateway's container ports after that, where it is known.
+async fn perform(
+    client: &Client,
+    config: &GatewayServiceConfig,
+    action: Action,
+) -> Result<Option<(String, Written)>, Failure> {
+    match action {
+        Action::Apply { gateway, service } => {
+            let (namespace, name) = key_of(&service.metadata);
+            let api = Api::<Service>::namespaced(client.clone(), namespace);
+            // To apply is to take over. One that is there by now is seen before long, where it is this Gateway's.
+            if service.metadata.uid.is_none()
+                && let Some(there) = answered(api.get_opt(name)).await?
+            {
+                return if owner_of(&there) == Some(&gateway) {
+                    Ok(record(&there, config))
+                } else {
+                    Err(Failure::Foreign)
+                };
+            }
+            let there = apply(&api, &*service).await?;
+            info!(service = %name_of(&there), "the Service of a Gateway was written");
+            Ok(record(&there, config))
+        }
+        Action::ApplySlice(slice) => {
+            let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
+            apply(&Api::<EndpointSlice>::namespaced(client.clone(), namespace), &*slice).await?;
+            Ok(None)
+        }
+        Action::Delete { service, uid } => {
+            let api = Api::<Service>::namespaced(client.clone(), &service.namespace);
+            let preconditions = Preconditions { uid: Some(uid), resource_version: None };
+            let only_that = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            match answered(api.delete(&service.name, &only_that)).await {
+                Err(Failure::Refused(kube::Error::Api(status))) if status.code == 404 => Ok(None),
+                deleted => deleted.map(|_| None),
+            }
+        }
+    }
+}
+
+/// With the uid in it another object of that name is refused.
+async fn apply<K>(api: &Api<K>, object: &K) -> Result<K, Failure>
+where
+    K: Resource + Clone + fmt::Debug + DeserializeOwned + Serialize,
+{
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    answered(api.patch(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object))).await
+}
