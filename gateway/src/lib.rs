@@ -63,7 +63,7 @@ pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {
         warn!(zone = %zone.name, "ttl or negativeTtl below 5: Pi-hole's cache makes nothing faster by it, and asks far more often");
     }
     let state = config.state_directory.as_ref().map(|directory| directory.join("gateway.state"));
-    let Source { updates, keeper } = source::open(args.origin(), KINDS, state).await?;
+    let Source { updates, keeper, .. } = source::open(args.origin(), KINDS, state, None).await?;
     let follow = follow(updates, &config, &views, &admin, &metrics);
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;

@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub secrets: Option<Vec<Arc<Secret>>>,
     /// By the Service they belong to (label `kubernetes.io/service-name`).
     pub endpoint_slices: BTreeMap<ServiceName, Vec<Arc<EndpointSlice>>>,
+    /// Which release the Gateway API's CRDs are of: `v1.7.0`. None where it is not known, or not asked for.
+    pub bundle_version: Option<String>,
     /// Objects and files that could not be read; whatever was last read of them is above.
     pub problems: Vec<Problem>,
     /// When the cluster was like this, where this is the last known state of one that is not listed yet.

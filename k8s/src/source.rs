@@ -22,7 +22,7 @@ pub use self::{
     last_known::Keeper,
     object::{Kind, Object},
 };
-use crate::{model::ServiceName, snapshot::Snapshot};
+use crate::{model::ServiceName, snapshot::Snapshot, status::observed::Observed};
 
 /// What a source tells its one reader, in order, over a bounded channel.
 ///
@@ -93,19 +93,27 @@ pub struct Source {
     /// Ends when the source has died, which is fatal and logged.
     pub updates: mpsc::Receiver<Update>,
     pub keeper: Keeper,
+    /// The cluster's, if it is one.
+    pub client: Option<kube::Client>,
 }
 
 /// Starts to follow a source. In the file `state` the last known state of a cluster is kept, and found at the next
-/// start; None keeps and finds nothing. A directory is its own state.
+/// start; None keeps and finds nothing. A directory is its own state. `observed`: where the statuses of a cluster's objects
+/// go, if anybody reads them.
 ///
 /// # Errors
 /// When there are no credentials for a cluster. A cluster that does not answer is waited for.
-pub async fn open(origin: Origin, kinds: Kinds, state: Option<PathBuf>) -> anyhow::Result<Source> {
+pub async fn open(
+    origin: Origin,
+    kinds: Kinds,
+    state: Option<PathBuf>,
+    observed: Option<Observed>,
+) -> anyhow::Result<Source> {
     // Short, so that a busy reader holds the source back instead of collecting stale snapshots.
     let (sender, updates) = mpsc::channel(16);
     let (found, source) = mpsc::channel(1);
     let followed = Followed::default();
-    let keeper = match origin {
+    let (keeper, client) = match origin {
         Origin::Cluster => {
             let client = cluster::client().await?;
             let mut restored = match &state {
@@ -113,16 +121,16 @@ pub async fn open(origin: Origin, kinds: Kinds, state: Option<PathBuf>) -> anyho
                 None => None,
             };
             let known = restored.as_mut().map(|restored| std::mem::take(&mut restored.known)).unwrap_or_default();
-            let watched = followed.clone();
-            tokio::spawn(async move { said(cluster::follow(client, kinds, known, watched, found).await) });
-            last_known::keep(state, kinds, restored, followed, source, sender)
+            let (watched, watching) = (followed.clone(), client.clone());
+            tokio::spawn(async move { said(cluster::follow(watching, kinds, known, watched, observed, found).await) });
+            (last_known::keep(state, kinds, restored, followed, source, sender), Some(client))
         }
         Origin::Directory(root) => {
             tokio::spawn(async move { said(directory::follow(root, kinds, found).await) });
-            last_known::keep(None, kinds, None, followed, source, sender)
+            (last_known::keep(None, kinds, None, followed, source, sender), None)
         }
     };
-    Ok(Source { updates, keeper })
+    Ok(Source { updates, keeper, client })
 }
 
 /// What a source that holds just these objects would say first. Where an object comes twice the later one counts.

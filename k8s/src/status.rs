@@ -3,6 +3,7 @@
 //! Translation computes [`Desired`] for every object of ours; whoever leads compares it with what stands there and
 //! patches what differs.
 
+pub mod observed;
 pub mod services;
 
 use std::net::IpAddr;

@@ -64,7 +64,7 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool, data: Handl
     let mut listeners = Listeners::new(data, app, refuse, Arc::clone(&dataplane), Limits::default(), config.drain);
     // The last known state has no Secrets: with it HTTPS would be opened without certificates. Until they are kept
     // in another way, a router that starts while the API server is away waits for it.
-    let Source { mut updates, .. } = source::open(args.origin(), KINDS, None).await?;
+    let Source { mut updates, .. } = source::open(args.origin(), KINDS, None, None).await?;
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;

@@ -1,5 +1,7 @@
 //! Watches a cluster: one task per kind, one collector that keeps order.
 
+mod bundle;
+mod seen;
 mod watch;
 
 use std::{
@@ -14,9 +16,10 @@ use k8s_openapi::api::{
     discovery::v1::EndpointSlice,
     networking::v1::{Ingress, IngressClass},
 };
-use kube::{Api, Client, core::DeserializeGuard, runtime::watcher};
+use kube::{Api, Client, runtime::watcher};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
+use self::seen::Seen;
 use super::{
     Followed, Kinds, Update,
     object::{Key, Kind, Object, Store, object_name},
@@ -31,6 +34,7 @@ use crate::{
     },
     model::{ObjectName, ServiceName},
     problem::{Problem, Reason},
+    status::observed::Observed,
 };
 
 /// Set when a kind was listed or changed; in seconds since 1970, by kind.
@@ -59,6 +63,8 @@ enum What {
     Failing(Option<String>),
     /// The cluster does not have the kind, or does not let us read an optional one.
     Absent,
+    /// Of the Gateway API's CRDs, whatever the kind.
+    BundleVersion(Option<String>),
 }
 
 /// A list comes in pieces of so many objects. Each is held whole, with all that nobody reads of it, and what was
@@ -73,12 +79,14 @@ pub(super) type Known = BTreeMap<Kind, Vec<Object>>;
 
 /// From the cluster this runs in, or the one KUBECONFIG names. Ends when the receiver is gone.
 ///
-/// `known`: what the cluster had when its last known state was written.
+/// `known`: what the cluster had when its last known state was written. `observed`: where statuses go, if anybody reads
+/// them.
 pub(super) async fn follow(
     client: Client,
     kinds: Kinds,
     known: Known,
     followed: Followed,
+    observed: Option<Observed>,
     updates: mpsc::Sender<Update>,
 ) -> anyhow::Result<()> {
     let (sender, reports) = mpsc::channel(256);
@@ -89,11 +97,12 @@ pub(super) async fn follow(
         ($type:ty, $kind:expr, $config:expr) => {
             expected.insert($kind);
             watches.spawn(watch::watch(
-                Api::<DeserializeGuard<$type>>::all(client.clone()),
+                Api::<Seen<$type>>::all(client.clone()),
                 $kind,
                 known.contains_key(&$kind),
                 $config,
                 followed.clone(),
+                observed.clone(),
                 sender.clone(),
             ));
         };
@@ -122,6 +131,9 @@ pub(super) async fn follow(
         follow!(TcpRoute, Kind::TcpRoute, all.clone());
         follow!(UdpRoute, Kind::UdpRoute, all.clone());
         follow!(EndpointSlice, Kind::EndpointSlice, all);
+    }
+    if observed.is_some() {
+        watches.spawn(bundle::follow(client.clone(), sender.clone()));
     }
     drop(sender);
     tokio::select! {
@@ -264,6 +276,12 @@ async fn collect(
                         waiting.failed(kind, error);
                         continue;
                     }
+                    What::BundleVersion(version) => {
+                        store.bundle_version = version;
+                        let now = Instant::now();
+                        pending = Some((pending.map_or(now, |(first, _)| first), now));
+                        continue;
+                    }
                     what => what,
                 };
                 metrics::gauge!(LAST_EVENT, "kind" => kind.name()).set(seconds_since_1970());
@@ -326,7 +344,7 @@ fn apply(store: &mut Store, kind: Kind, what: What) -> Change {
         }
         What::Applied(listed) => put(store, kind, listed, &mut change),
         What::Deleted(key) => delete(store, kind, &key, &mut change),
-        What::Failing(_) => {}
+        What::Failing(_) | What::BundleVersion(_) => {}
         What::Absent => return apply(store, kind, What::Listed(Vec::new())),
     }
     change

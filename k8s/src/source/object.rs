@@ -28,7 +28,7 @@ use crate::{
 };
 
 macro_rules! kinds {
-    ($($kind:ident $type:ty, $name:literal;)*) => {
+    ($($kind:ident $type:ty, $name:literal $(without $field:ident)?;)*) => {
         /// Every kind that is watched.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $($kind,)* }
@@ -57,6 +57,7 @@ macro_rules! kinds {
         $(impl From<$type> for Object {
             fn from(mut object: $type) -> Self {
                 drop_what_nobody_reads(Kind::$kind, object.meta_mut());
+                $(object.$field = None;)?
                 Self::$kind(Arc::new(object))
             }
         })*
@@ -73,7 +74,7 @@ kinds! {
     GatewayClass GatewayClass, "GatewayClass";
     GrpcRoute GrpcRoute, "GRPCRoute";
     HttpRoute HttpRoute, "HTTPRoute";
-    Ingress Ingress, "Ingress";
+    Ingress Ingress, "Ingress" without status;
     IngressClass IngressClass, "IngressClass";
     ListenerSet ListenerSet, "ListenerSet";
     Namespace Namespace, "Namespace";
@@ -144,6 +145,8 @@ fn service_label(slice: &EndpointSlice) -> Option<&str> {
 pub(super) struct Store {
     objects: BTreeMap<Kind, BTreeMap<Key, Object>>,
     pub(super) problems: BTreeMap<ObjectName, Problem>,
+    /// Of the Gateway API's CRDs.
+    pub(super) bundle_version: Option<String>,
 }
 
 impl Store {
@@ -217,6 +220,7 @@ impl Store {
         let mut snapshot = Snapshot {
             secrets: kinds.tls.then(Vec::new),
             problems: self.problems.values().cloned().collect(),
+            bundle_version: self.bundle_version.clone(),
             ..Snapshot::default()
         };
         let mut objects: Vec<&Object> = self.objects.values().flat_map(BTreeMap::values).collect();

@@ -5,17 +5,20 @@ use std::time::Duration;
 use futures::StreamExt;
 use kube::{
     Api, Resource,
-    core::DeserializeGuard,
     runtime::watcher::{self, Event},
 };
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{info, warn};
 
-use super::{Listed, Report, What};
-use crate::source::{
-    Followed,
-    object::{Kind, Object, key},
+use super::{Listed, Report, What, seen::Seen};
+use crate::{
+    model::ObjectName,
+    source::{
+        Followed,
+        object::{Kind, Object, key, object_name},
+    },
+    status::observed::{Observation, Observed},
 };
 
 /// 1 while a kind's watch stands, 0 while the API server does not answer or refuses, by kind.
@@ -34,13 +37,15 @@ const WATCH_SECONDS: u32 = 30;
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(5);
 
-/// Lists and watches one kind for ever. `was_known`: the cluster had the kind when it was last seen.
+/// Lists and watches one kind for ever. `was_known`: the cluster had the kind when it was last seen. `observed`: where
+/// the statuses go, which are no part of the objects.
 pub(super) async fn watch<K>(
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Seen<K>>,
     kind: Kind,
     was_known: bool,
     config: watcher::Config,
     followed: Followed,
+    observed: Option<Observed>,
     reports: mpsc::Sender<Report>,
 ) where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Into<Object> + Send + 'static,
@@ -48,7 +53,8 @@ pub(super) async fn watch<K>(
 {
     let follow = || watcher::watcher(api.clone(), config.clone().timeout(WATCH_SECONDS)).boxed();
     let mut stream = follow();
-    let mut list = Vec::new();
+    let observed = observed.filter(|_| Observed::is_of(kind));
+    let (mut list, mut observations) = (Vec::new(), Vec::new());
     let mut standing = Standing { was_known, ..Standing::default() };
     // When the last list was complete, and with that the watch began.
     let mut since: Option<Instant> = None;
@@ -75,19 +81,36 @@ pub(super) async fn watch<K>(
                 continue;
             }
             Ok(Event::Init) => {
-                list.clear();
+                (list, observations) = (Vec::new(), Vec::new());
                 None
             }
             Ok(Event::InitApply(object)) => {
+                observations.extend(observed.as_ref().and_then(|_| observation(kind, &object)));
                 list.push(listed(object));
                 None
             }
             Ok(Event::InitDone) => {
                 since = Some(Instant::now());
+                if let Some(observed) = &observed {
+                    observed.set_all(kind.name(), std::mem::take(&mut observations));
+                }
                 Some(What::Listed(std::mem::take(&mut list)))
             }
-            Ok(Event::Apply(object)) => Some(What::Applied(listed(object))),
-            Ok(Event::Delete(object)) => Some(What::Deleted(key(object.meta()))),
+            Ok(Event::Apply(object)) => {
+                if let Some(observed) = &observed
+                    && let Some((name, observation)) = observation(kind, &object)
+                {
+                    observed.set(name, observation);
+                }
+                Some(What::Applied(listed(object)))
+            }
+            Ok(Event::Delete(object)) => {
+                let key = key(object.meta());
+                if let Some(observed) = &observed {
+                    observed.remove(&object_name(kind, &key));
+                }
+                Some(What::Deleted(key))
+            }
         };
         let Some(what) = what else { continue };
         connected.set(1.0);
@@ -254,22 +277,58 @@ pub(super) fn is_optional(kind: Kind) -> bool {
     may_be_missing(kind) && kind != Kind::BackendTlsPolicy
 }
 
-/// Managed fields are often half of an object, and nobody here reads them.
-fn listed<K: Resource + Into<Object>>(object: DeserializeGuard<K>) -> Listed {
-    match object.0 {
-        Ok(mut object) => {
-            object.meta_mut().managed_fields = None;
-            Ok(object.into())
-        }
-        Err(invalid) => Err((key(&invalid.metadata), invalid.error)),
-    }
+fn listed<K: Into<Object>>(seen: Seen<K>) -> Listed {
+    seen.object.map(Into::into).map_err(|unreadable| (key(&unreadable.metadata), unreadable.error))
+}
+
+/// None of an object that cannot be decoded: nothing is said of it.
+fn observation<K: Resource>(kind: Kind, seen: &Seen<K>) -> Option<(ObjectName, Observation)> {
+    let metadata = seen.object.as_ref().ok()?.meta();
+    // The uid of a Service is all that anybody asks for.
+    let status = if kind == Kind::Service { &serde_json::Value::Null } else { &seen.status };
+    Some((object_name(kind, &key(metadata)), Observation::new(metadata, status)))
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::networking::v1::Ingress;
     use kube::core::Status;
+    use serde_json::json;
 
     use super::*;
+    use crate::gateway_api::HttpRoute;
+
+    /// The object, and what is observed of it.
+    fn read<K>(kind: Kind, generation: i64, version: &str, status: &serde_json::Value) -> (Object, Observation)
+    where
+        K: Resource + DeserializeOwned + Into<Object>,
+    {
+        let metadata = json!({
+            "name": "app",
+            "generation": generation,
+            "resourceVersion": version,
+            "managedFields": [{"manager": version}],
+        });
+        let seen = json!({"metadata": metadata, "spec": {"rules": []}, "status": status});
+        let seen: Seen<K> = serde_json::from_value(seen).expect("an object");
+        let observation = observation(kind, &seen).expect("it can be decoded").1;
+        (listed(seen).expect("it can be decoded"), observation)
+    }
+
+    #[test]
+    fn a_status_is_observed_and_changes_no_object_and_a_generation_does() {
+        let reads = [read::<HttpRoute>, read::<Ingress>];
+        for (read, kind) in reads.into_iter().zip([Kind::HttpRoute, Kind::Ingress]) {
+            let (before, nothing) = read(kind, 1, "1", &json!(null));
+            let (after, observation) =
+                read(kind, 1, "2", &json!({"loadBalancer": {"ingress": [{"ip": "192.168.8.21"}]}}));
+            assert!(before == after, "{before:?}");
+            assert_eq!((&*nothing.resource_version, &*nothing.status, nothing.generation), ("1", "", 1));
+            let status = r#"{"loadBalancer":{"ingress":[{"ip":"192.168.8.21"}]}}"#;
+            assert_eq!((&*observation.resource_version, &*observation.status), ("2", status));
+            assert!(read(kind, 2, "3", &json!(null)).0 != after, "{before:?}");
+        }
+    }
 
     fn refused(code: u16) -> watcher::Error {
         let status = Status::failure("no", "Refused").with_code(code);

@@ -111,6 +111,8 @@ pub(super) fn objects(snapshot: &Snapshot, kinds: Kinds) -> serde_json::Result<V
         endpoint_slices,
         problems: _,
         as_of: _,
+        // Of the API server, which is asked again.
+        bundle_version: _,
     } = snapshot;
     let mut lines = Vec::new();
     write_lines(ingress_classes, kinds, &mut lines)?;
