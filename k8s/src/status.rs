@@ -1,14 +1,70 @@
 //! What is written back to the cluster: what the status of each object should say.
 //!
 //! Translation computes [`Desired`] for every object of ours; whoever leads compares it with what stands there and
-//! patches what differs.
+//! patches what differs. Whatever happens here, requests are served.
 
+pub mod leader;
 pub mod observed;
+mod patch;
 pub mod services;
+mod target;
+pub mod writer;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use crate::{gateway_api::ParentReference, model::ObjectName};
+use kube::Client;
+use tokio::{sync::watch, task::JoinSet};
+
+use self::{leader::Campaign, observed::Observed, target::Cluster};
+use crate::{config::Config, gateway_api::ParentReference, model::ObjectName, problem::Problem};
+
+/// What is to be said of all objects, at one instant.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// By object, each once.
+    statuses: Vec<Desired>,
+    /// Sorted.
+    pub problems: Vec<Problem>,
+}
+
+impl Findings {
+    pub fn new(mut statuses: Vec<Desired>, problems: Vec<Problem>) -> Self {
+        statuses.sort_by(|a, b| a.object.cmp(&b.object));
+        Self { statuses, problems }
+    }
+
+    fn of(&self, object: &ObjectName) -> Option<&Desired> {
+        let place = self.statuses.binary_search_by(|it| it.object.cmp(object)).ok()?;
+        self.statuses.get(place)
+    }
+}
+
+/// Where the newest of it goes. None until there was a first translation.
+pub type Newest = watch::Sender<Option<Arc<Findings>>>;
+
+/// What runs beside everything else, and writes to the cluster while this replica leads.
+#[must_use]
+pub struct Writing {
+    campaign: Campaign,
+    _tasks: JoinSet<()>,
+}
+
+/// Begins to write what comes by `newest`.
+pub fn start(client: Client, observed: Observed, config: &Config, newest: &Newest) -> Writing {
+    let controller = Arc::clone(&config.gateway_api.controller);
+    let campaign = Campaign::start(client.clone(), leader::lease_name(&controller), leader::identity());
+    let mut tasks = JoinSet::new();
+    let leadership = campaign.leadership.clone();
+    tasks.spawn(writer::write(Cluster(client), observed, newest.subscribe(), leadership, controller));
+    Writing { campaign, _tasks: tasks }
+}
+
+impl Writing {
+    /// Writes no more, and lets another replica begin at once.
+    pub async fn leave(self) {
+        self.campaign.leave().await;
+    }
+}
 
 /// What the status of one object should say, the parts that are ours.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
