@@ -16,6 +16,7 @@ use k8s::{
     problem::Problem,
     snapshot::Snapshot,
     source::Update,
+    status::{Findings, Newest},
     telemetry,
     translate::{LastGood, endpoints, translate_after},
 };
@@ -40,7 +41,8 @@ const RETRY: Duration = Duration::from_secs(5);
 /// By the identity under which routes refer to them.
 pub type Cells = HashMap<BackendId, Arc<BackendCell>>;
 
-/// Applies every update in the order in which it comes; ends only with an error.
+/// Applies every update in the order in which it comes; ends only with an error. What is to be said of the objects
+/// goes to `statuses` when it has come true.
 pub async fn follow<A>(
     updates: &mut Receiver<Update>,
     config: &Config,
@@ -48,6 +50,7 @@ pub async fn follow<A>(
     series: &Series,
     listeners: &mut Listeners<A>,
     admin: &Admin,
+    statuses: &Newest,
 ) -> anyhow::Result<()>
 where
     A: App,
@@ -81,19 +84,19 @@ where
                 telemetry::report_problems(&problems, &translation.problems);
                 admin.set_problems(translation.problems.clone());
                 problems = translation.problems;
-                if model.as_ref() == Some(&translation.model) {
-                    continue;
+                if model.as_ref() != Some(&translation.model) {
+                    let kept = keep_cells(&cells, &translation.model, &snapshot);
+                    retire(&cells, &kept);
+                    cells = kept;
+                    keys = keys.after(&translation.model);
+                    let compiled = compile(&translation.model, &cells, &keys, series);
+                    let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().len()).sum();
+                    info!(sockets = compiled.sockets.len(), rules = routes, backends = cells.len(), "routes changed");
+                    dataplane.store(Arc::new(compiled));
+                    model = Some(translation.model);
+                    retry = open(dataplane, listeners, admin).await;
                 }
-                let kept = keep_cells(&cells, &translation.model, &snapshot);
-                retire(&cells, &kept);
-                cells = kept;
-                keys = keys.after(&translation.model);
-                let compiled = compile(&translation.model, &cells, &keys, series);
-                let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().len()).sum();
-                info!(sockets = compiled.sockets.len(), rules = routes, backends = cells.len(), "routes changed");
-                dataplane.store(Arc::new(compiled));
-                model = Some(translation.model);
-                retry = open(dataplane, listeners, admin).await;
+                statuses.send_replace(Some(Arc::new(Findings::new(translation.statuses, problems.clone()))));
             }
         }
     }

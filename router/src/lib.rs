@@ -26,6 +26,7 @@ use k8s::{
     cli::CommonArgs,
     config::Config,
     source::{self, Kinds, Source},
+    status::{self, Newest, observed::Observed},
     telemetry,
 };
 use tokio::{
@@ -64,7 +65,9 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool, data: Handl
     let mut listeners = Listeners::new(data, app, refuse, Arc::clone(&dataplane), Limits::default(), config.drain);
     // The last known state has no Secrets: with it HTTPS would be opened without certificates. Until they are kept
     // in another way, a router that starts while the API server is away waits for it.
-    let Source { mut updates, .. } = source::open(args.origin(), KINDS, None, None).await?;
+    let (observed, statuses) = (Observed::default(), Newest::default());
+    let Source { mut updates, client, .. } = source::open(args.origin(), KINDS, None, Some(observed.clone())).await?;
+    let writing = client.map(|client| status::start(client, observed, &config, &statuses));
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
@@ -85,12 +88,17 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool, data: Handl
     };
     // While the delay runs, changes are still followed.
     tokio::select! {
-        ended = control::follow(&mut updates, &config, &dataplane, &series, &mut listeners, &admin) => return ended,
+        ended = control::follow(&mut updates, &config, &dataplane, &series, &mut listeners, &admin, &statuses) => return ended,
         () = leave => {}
     }
+    let writing = tokio::spawn(async move {
+        if let Some(writing) = writing {
+            writing.leave().await;
+        }
+    });
     // Each Ctrl-C ends what is waited for: it is a person's. SIGTERM comes again from a kubelet that was restarted.
     tokio::select! {
-        () = listeners.leave() => {}
+        () = async { tokio::join!(listeners.leave(), writing).0 } => {}
         _ = interrupt.recv() => info!("not waiting for what still runs"),
     }
     log.iter().for_each(AccessLog::flush);
