@@ -39,8 +39,13 @@ impl Findings {
     }
 }
 
-/// Where the newest of it goes. None until there was a first translation.
-pub type Newest = watch::Sender<Option<Arc<Findings>>>;
+/// Where the newest of it goes.
+#[derive(Default)]
+pub struct Newest {
+    /// None until there was a first translation.
+    pub findings: watch::Sender<Option<Arc<Findings>>>,
+    pub services: watch::Sender<services::Seen>,
+}
 
 /// What runs beside everything else, and writes to the cluster while this replica leads.
 #[must_use]
@@ -55,7 +60,10 @@ pub fn start(client: Client, observed: Observed, config: &Config, newest: &Newes
     let campaign = Campaign::start(client.clone(), leader::lease_name(&controller), leader::identity());
     let mut tasks = JoinSet::new();
     let leadership = campaign.leadership.clone();
-    tasks.spawn(writer::write(Cluster(client), observed, newest.subscribe(), leadership, controller));
+    if let Some(own) = &config.gateway_api.service {
+        tasks.spawn(services::keep(client.clone(), own.clone(), newest.services.subscribe(), leadership.clone()));
+    }
+    tasks.spawn(writer::write(Cluster(client), observed, newest.findings.subscribe(), leadership, controller));
     Writing { campaign, _tasks: tasks }
 }
 

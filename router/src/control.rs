@@ -16,7 +16,7 @@ use k8s::{
     problem::Problem,
     snapshot::Snapshot,
     source::Update,
-    status::{Findings, Newest},
+    status::{Findings, Newest, services},
     telemetry,
     translate::{LastGood, endpoints, translate_after},
 };
@@ -42,7 +42,7 @@ const RETRY: Duration = Duration::from_secs(5);
 pub type Cells = HashMap<BackendId, Arc<BackendCell>>;
 
 /// Applies every update in the order in which it comes; ends only with an error. What is to be said of the objects
-/// goes to `statuses` when it has come true.
+/// goes to `newest` when it has come true.
 pub async fn follow<A>(
     updates: &mut Receiver<Update>,
     config: &Config,
@@ -50,7 +50,7 @@ pub async fn follow<A>(
     series: &Series,
     listeners: &mut Listeners<A>,
     admin: &Admin,
-    statuses: &Newest,
+    newest: &Newest,
 ) -> anyhow::Result<()>
 where
     A: App,
@@ -77,6 +77,7 @@ where
                         cell.set_endpoints(&endpoints(&slices, port_name));
                     }
                 }
+                newest.services.send_if_modified(|seen| seen.set_slices(&service, &slices));
             }
             Some(Update::Snapshot(snapshot)) => {
                 let translation = translate_after(&snapshot, config, &last_good);
@@ -96,7 +97,8 @@ where
                     model = Some(translation.model);
                     retry = open(dataplane, listeners, admin).await;
                 }
-                statuses.send_replace(Some(Arc::new(Findings::new(translation.statuses, problems.clone()))));
+                newest.services.send_replace(services::Seen::new(&snapshot, config, translation.gateway_ports));
+                newest.findings.send_replace(Some(Arc::new(Findings::new(translation.statuses, problems.clone()))));
             }
         }
     }

@@ -65,9 +65,9 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool, data: Handl
     let mut listeners = Listeners::new(data, app, refuse, Arc::clone(&dataplane), Limits::default(), config.drain);
     // The last known state has no Secrets: with it HTTPS would be opened without certificates. Until they are kept
     // in another way, a router that starts while the API server is away waits for it.
-    let (observed, statuses) = (Observed::default(), Newest::default());
+    let (observed, newest) = (Observed::default(), Newest::default());
     let Source { mut updates, client, .. } = source::open(args.origin(), KINDS, None, Some(observed.clone())).await?;
-    let writing = client.map(|client| status::start(client, observed, &config, &statuses));
+    let writing = client.map(|client| status::start(client, observed, &config, &newest));
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
@@ -88,7 +88,7 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool, data: Handl
     };
     // While the delay runs, changes are still followed.
     tokio::select! {
-        ended = control::follow(&mut updates, &config, &dataplane, &series, &mut listeners, &admin, &statuses) => return ended,
+        ended = control::follow(&mut updates, &config, &dataplane, &series, &mut listeners, &admin, &newest) => return ended,
         () = leave => {}
     }
     let writing = tokio::spawn(async move {

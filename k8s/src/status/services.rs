@@ -18,7 +18,7 @@ use std::{
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use tokio::time::Instant;
 
-pub use self::write::keep;
+pub(super) use self::write::keep;
 use crate::{
     config::{Config, GatewayServiceConfig},
     gateway_api::Gateway,

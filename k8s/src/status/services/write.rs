@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::{Action, AllWritten, Seen, Written, forget, name_of, plan};
 use crate::{
     config::GatewayServiceConfig,
+    status::leader::Leadership,
     translate::{
         infrastructure::{MANAGED_BY, container_ports, owner_of},
         key_of,
@@ -30,22 +31,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 
-/// Keeps the Services and EndpointSlices of Gateways as they should be, while `leads`. Ends when either sender is gone.
-pub async fn keep(
+/// Keeps the Services and EndpointSlices of Gateways as they should be, while this replica leads. Ends when nothing more
+/// is seen.
+pub(in crate::status) async fn keep(
     client: Client,
     config: GatewayServiceConfig,
     mut seen: watch::Receiver<Seen>,
-    mut leads: watch::Receiver<bool>,
+    mut leadership: Leadership,
 ) {
-    while leads.wait_for(|leads| *leads).await.is_ok() {
-        let reign = lead(&client, &config, &mut seen);
-        tokio::select! {
-            () = reign => return,
-            ended = leads.wait_for(|leads| !*leads) => {
-                if ended.is_err() {
-                    return;
-                }
+    loop {
+        while !leadership.is_ours() {
+            leadership.changed().await;
+        }
+        let lost = async {
+            while leadership.is_ours() {
+                leadership.changed().await;
             }
+        };
+        tokio::select! {
+            () = lead(&client, &config, &mut seen) => return,
+            () = lost => {}
         }
     }
 }
