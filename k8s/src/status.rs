@@ -3,6 +3,7 @@
 //! Translation computes [`Desired`] for every object of ours; whoever leads compares it with what stands there and
 //! patches what differs. Whatever happens here, requests are served.
 
+mod events;
 pub mod leader;
 pub mod observed;
 mod patch;
@@ -57,13 +58,22 @@ pub struct Writing {
 /// Begins to write what comes by `newest`.
 pub fn start(client: Client, observed: Observed, config: &Config, newest: &Newest) -> Writing {
     let controller = Arc::clone(&config.gateway_api.controller);
-    let campaign = Campaign::start(client.clone(), leader::lease_name(&controller), leader::identity());
+    let me = leader::identity();
+    let campaign = Campaign::start(client.clone(), leader::lease_name(&controller), me.clone());
     let mut tasks = JoinSet::new();
-    let leadership = campaign.leadership.clone();
+    let leadership = || campaign.leadership.clone();
     if let Some(own) = &config.gateway_api.service {
-        tasks.spawn(services::keep(client.clone(), own.clone(), newest.services.subscribe(), leadership.clone()));
+        tasks.spawn(services::keep(client.clone(), own.clone(), newest.services.subscribe(), leadership()));
     }
-    tasks.spawn(writer::write(Cluster(client), observed, newest.findings.subscribe(), leadership, controller));
+    tasks.spawn(events::publish(
+        client.clone(),
+        observed.clone(),
+        newest.findings.subscribe(),
+        leadership(),
+        Arc::clone(&controller),
+        me,
+    ));
+    tasks.spawn(writer::write(Cluster(client), observed, newest.findings.subscribe(), leadership(), controller));
     Writing { campaign, _tasks: tasks }
 }
 
