@@ -78,7 +78,8 @@ impl Observed {
             | Kind::TcpRoute
             | Kind::TlsRoute
             | Kind::UdpRoute => true,
-            Kind::ConfigMap
+            Kind::ClusterTrustBundle
+            | Kind::ConfigMap
             | Kind::DnsEndpoint
             | Kind::EndpointSlice
             | Kind::IngressClass
