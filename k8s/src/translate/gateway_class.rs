@@ -67,16 +67,41 @@ pub(super) fn add_statuses(work: &mut Work<'_>) {
             object: object_name("GatewayClass", &class.metadata),
             generation: generation(&class.metadata),
             status: Status::GatewayClass {
-                conditions: vec![Condition::holds("Accepted")],
+                conditions: vec![Condition::holds("Accepted"), supported_version(snapshot.bundle_version.as_deref())],
                 features: FEATURES.to_vec(),
             },
         });
     }
 }
 
+/// Of CRDs whose release is not known it is supposed that they are read as they are meant.
+fn supported_version(bundle: Option<&str>) -> Condition {
+    match bundle {
+        Some(version) if !version.starts_with("v1.7.") => {
+            let message = format!("the CRDs are of Gateway API {version}; v1.7 is read");
+            Condition::fails("SupportedVersion", "UnsupportedVersion", message)
+        }
+        _ => Condition::holds("SupportedVersion"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_patch_release_of_the_crds_is_supported() {
+        for (bundle, is_supported) in [
+            (None, true),
+            (Some("v1.7.0"), true),
+            (Some("v1.7.3-rc.1"), true),
+            (Some("v1.6.1"), false),
+            (Some("v1.70.0"), false),
+            (Some(""), false),
+        ] {
+            assert_eq!(supported_version(bundle).is_true, is_supported, "{bundle:?}");
+        }
+    }
 
     #[test]
     fn features_are_sorted_and_there_once() {

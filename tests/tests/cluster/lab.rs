@@ -11,6 +11,8 @@ mod late_crds;
 
 #[path = "lab/pods.rs"]
 mod pods;
+#[path = "lab/statuses.rs"]
+mod statuses;
 
 use std::process::Command;
 
