@@ -7,6 +7,7 @@
 //!   └─ snapshot::Snapshot        all watched objects at one instant
 //!        └─ translate()          pure: references resolved, problems found
 //!             ├─ model::Model    plain data that `gateway` and `router` compile
+//!             ├─ status::Desired   what is written back, beside all that, by one `router`
 //!             └─ translate::names()   pure: what DNS is asked for, and what becomes of it
 //! ```
 

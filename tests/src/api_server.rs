@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::{Request, Response, StatusCode, body::Frame, body::Incoming, header, service::service_fn};
+use hyper::{Method, Request, Response, StatusCode, body::Frame, body::Incoming, header, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -152,6 +152,11 @@ fn answer(request: &Request<Incoming>, objects: &Arc<Mutex<Objects>>) -> Respons
     if objects.lock().expect("nobody panics with it").forbidden.contains(resource) {
         return forbidden(resource);
     }
+    // It knows lists alone: no object by its name, and nothing is written.
+    let of_one = ["/leases/", "/customresourcedefinitions/"];
+    if request.method() != Method::GET || of_one.iter().any(|resource| path.contains(resource)) {
+        return not_found();
+    }
     let body = if parameter("watch") == Some("true") {
         let number = |name| parameter(name).and_then(|text| text.parse().ok());
         let since = number("resourceVersion").unwrap_or_default();
@@ -167,10 +172,17 @@ fn answer(request: &Request<Incoming>, objects: &Arc<Mutex<Objects>>) -> Respons
 }
 
 fn forbidden(resource: &str) -> Response<Body> {
-    let message = format!("{resource} is forbidden: nobody may read it");
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": "Forbidden", "code": 403});
+    failure(StatusCode::FORBIDDEN, "Forbidden", &format!("{resource} is forbidden: nobody may read it"))
+}
+
+fn not_found() -> Response<Body> {
+    failure(StatusCode::NOT_FOUND, "NotFound", "there are lists, and nothing else")
+}
+
+fn failure(code: StatusCode, reason: &str, message: &str) -> Response<Body> {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code.as_u16()});
     let mut response = Response::new(Full::from(status.to_string()).boxed());
-    *response.status_mut() = StatusCode::FORBIDDEN;
+    *response.status_mut() = code;
     response
 }
 

@@ -15,6 +15,7 @@ struct Border {
 
 const PURE: &[&str] = &[
     "k8s/src/model",
+    "k8s/src/status/patch",
     "k8s/src/translate",
     "router/src/table",
     "router/src/framing",

@@ -25,7 +25,13 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Findings, leader::Leadership, observed::Observed, patch::shortened, target::resource};
+use super::{
+    Findings,
+    leader::Leadership,
+    observed::Observed,
+    patch::shortened,
+    target::{resource, said},
+};
 use crate::problem::Problem;
 
 /// Two Events are this far apart: somebody may break a thousand objects at once.
@@ -157,7 +163,7 @@ async fn create(client: &Client, event: Event) -> Result<(), String> {
             }
             _ => Err(status.message.clone()),
         },
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(said(&error)),
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }

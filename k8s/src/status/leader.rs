@@ -24,6 +24,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::target::said;
+
 /// 1 while this replica writes statuses.
 pub const LEADER: &str = "doorward_leader";
 
@@ -34,6 +36,8 @@ const COUNTED_ON: Duration = Duration::from_secs(10);
 const RENEW: Duration = Duration::from_secs(5);
 /// How soon one looks again who waits, or who could not renew.
 const LOOK: Duration = Duration::from_secs(2);
+/// How soon one looks again who was not the first.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// How soon one looks again who has no right to.
 const REFUSED: Duration = Duration::from_secs(30);
 /// For one answer.
@@ -184,9 +188,14 @@ async fn campaign(
                 LOOK
             }
             // Somebody was faster; what stands there now is read anew.
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
                 held = None;
-                Duration::ZERO
+                AT_ONCE
+            }
+            // Somebody has deleted it.
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 && held.is_some() => {
+                held = None;
+                AT_ONCE
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
                 let error = status.message.clone();
@@ -198,7 +207,7 @@ async fn campaign(
                 REFUSED
             }
             Ok(Err(error)) => {
-                complain(&mut complaint, error.to_string(), "the lease cannot be had now");
+                complain(&mut complaint, said(&error), "the lease cannot be had now");
                 LOOK
             }
             Err(_) => {
@@ -206,7 +215,7 @@ async fn campaign(
                 LOOK
             }
         };
-        let next = Instant::now() + wait.max(Duration::from_millis(100));
+        let next = Instant::now() + wait;
         loop {
             let ends = *until.borrow();
             tokio::select! {
@@ -254,7 +263,12 @@ async fn give_back(leases: &Api<Lease>, name: &str, held: Option<Lease>) {
     let Some(lease) = held else { return };
     match leases.replace(name, &PostParams::default(), &released(lease, Timestamp::now())).await {
         Ok(_) => info!(lease = name, "given back"),
-        Err(error) => warn!(lease = name, %error, "not given back; another replica takes it in {} s", LEASE.as_secs()),
+        Err(error) => warn!(
+            lease = name,
+            error = said(&error),
+            "not given back; another replica takes it in {} s",
+            LEASE.as_secs()
+        ),
     }
 }
 

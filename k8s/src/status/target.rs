@@ -46,9 +46,17 @@ impl Target for Cluster {
                 409 => Failure::Conflict,
                 _ => Failure::Other(status.message.clone()),
             }),
-            Ok(Err(error)) => Err(Failure::Other(error.to_string())),
+            Ok(Err(error)) => Err(Failure::Other(said(&error))),
             Err(_) => Err(Failure::Other(format!("no answer within {} s", PATIENCE.as_secs()))),
         }
+    }
+}
+
+/// What the API server has said itself, where it has.
+pub(super) fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
     }
 }
 
