@@ -93,7 +93,9 @@ fn differing(observation: &Observation, current: &Value, wanted: Vec<(&str, Valu
 }
 
 fn body(observation: &Observation, status: Value) -> Value {
-    json!({"metadata": {"resourceVersion": observation.resource_version}, "status": status})
+    let mut body = json!({"metadata": {"resourceVersion": observation.resource_version}});
+    body["status"] = status;
+    body
 }
 
 impl Writer<'_> {

@@ -67,7 +67,9 @@ fn foreign_entry(reference: &str) -> Value {
 }
 
 fn entry(reference: &str, name: &str, conditions: Value) -> Value {
-    json!({reference: {"group": GROUP, "kind": "Gateway", "name": name}, "controllerName": CONTROLLER, "conditions": conditions})
+    let mut entry = json!({reference: {"group": GROUP, "kind": "Gateway", "name": name}, "controllerName": CONTROLLER});
+    entry["conditions"] = conditions;
+    entry
 }
 
 fn parent_status(name: &str, conditions: Vec<Condition>) -> ParentStatus {

@@ -37,8 +37,8 @@ impl Table {
     fn set(&self, object: &ObjectName, status: Value) {
         let mut objects = self.0.objects.lock().expect("nobody panics with it");
         let version = objects.get(object).map_or(1, |(version, _)| version + 1);
-        objects.insert(object.clone(), (version, status.clone()));
         self.0.observed.set(object.clone(), observation(version, &status));
+        objects.insert(object.clone(), (version, status));
     }
 
     fn status(&self, object: &ObjectName) -> Value {
@@ -65,7 +65,8 @@ impl Target for Table {
         }
         let mut objects = self.0.objects.lock().expect("nobody panics with it");
         let (version, status) = objects.get_mut(object).ok_or(Failure::Gone)?;
-        if body["metadata"]["resourceVersion"] != version.to_string() {
+        let read = body["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok());
+        if read != Some(*version) {
             return Err(Failure::Conflict);
         }
         *version += 1;
