@@ -53,22 +53,8 @@ impl Termination {
         let certificates = Arc::new(CertificateStore::new(listeners, keys));
         // The same for all of them, as it goes by port.
         let client_validation = listeners.iter().find_map(|listener| listener.client_validation.clone());
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
-        let config = match &client_validation {
-            None => config.with_no_client_auth(),
-            Some(validation) => config.with_client_cert_verifier(Arc::new(Clients::new(validation))),
-        };
-        let mut config = config.with_cert_resolver(Arc::clone(&certificates) as _);
+        let mut config = server_config(&certificates, client_validation.as_ref())?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        if client_validation.is_none() {
-            config.ticketer = ticketer()?;
-        } else {
-            // A session that resumes, and is given a new ticket for the next time, would never be verified again.
-            config.send_tls13_tickets = 0;
-        }
-        // What is kept here would end with the dataplane. Clients without tickets shake hands in full.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
         let when_open =
             WhenOpen { certificates: Arc::clone(&certificates), client_validation: client_validation.clone() };
         // pingora takes a configuration or a callback; put into its place afterwards, the configuration has both.
@@ -97,6 +83,32 @@ impl fmt::Debug for Termination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Termination").field("certificates", &self.certificates).finish_non_exhaustive()
     }
+}
+
+/// TLS with these certificates for these clients, and no protocol (ALPN) in it.
+///
+/// # Errors
+/// When there are no random numbers for session tickets.
+pub(crate) fn server_config(
+    certificates: &Arc<CertificateStore>,
+    client_validation: Option<&Arc<ClientValidation>>,
+) -> anyhow::Result<ServerConfig> {
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let config = match client_validation {
+        None => config.with_no_client_auth(),
+        Some(validation) => config.with_client_cert_verifier(Arc::new(Clients::new(validation))),
+    };
+    let mut config = config.with_cert_resolver(Arc::clone(certificates) as _);
+    if client_validation.is_none() {
+        config.ticketer = ticketer()?;
+    } else {
+        // A session that resumes, and is given a new ticket for the next time, would never be verified again.
+        config.send_tls13_tickets = 0;
+    }
+    // What is kept here would end with the dataplane. Clients without tickets shake hands in full.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
 }
 
 /// One for the process, with a new key every six hours, which is taken for twelve: a session may resume on any

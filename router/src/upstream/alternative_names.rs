@@ -22,6 +22,36 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_parser::{extensions::GeneralName, prelude::parse_x509_certificate};
 
+/// A client that verifies a backend as it is to be verified, and offers no protocol yet.
+///
+/// # Errors
+/// When the machine's authorities cannot be read.
+pub(super) fn config(validation: &ServerValidation) -> anyhow::Result<ClientConfig> {
+    let mut anchors = RootCertStore::empty();
+    match &validation.authorities {
+        // The translation has had each of them parsed.
+        TrustedBy::These(these) => anchors.add_parsable_certificates(these.0.iter().cloned()),
+        TrustedBy::System => anchors.add_parsable_certificates(rustls_native_certs::load_native_certs()?),
+    };
+    let provider = Arc::new(ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let config = if validation.alternative_names.is_empty() {
+        config.with_root_certificates(anchors)
+    } else {
+        let verifier = Verifier { anchors, names: validation.alternative_names.clone(), algorithms };
+        config.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    };
+    Ok(config.with_no_client_auth())
+}
+
+/// # Errors
+/// When rustls cannot use it.
+pub(super) fn hostname(validation: &ServerValidation) -> anyhow::Result<ServerName<'static>> {
+    Ok(ServerName::try_from(validation.hostname.as_str().to_owned())?)
+}
+
 /// Verified TLS for one protocol.
 pub(super) struct Tls {
     connector: TlsConnector,
@@ -33,23 +63,9 @@ impl Tls {
     /// For HTTP/1.1, and for HTTP/2.
     ///
     /// # Errors
-    /// When rustls cannot use the hostname, or the machine's authorities cannot be read.
+    /// As [`config`] and [`hostname`] have them.
     pub(super) fn both(validation: &ServerValidation) -> anyhow::Result<[Arc<Self>; 2]> {
-        let hostname = ServerName::try_from(validation.hostname.as_str().to_owned())?;
-        let mut anchors = RootCertStore::empty();
-        match &validation.authorities {
-            // The translation has had each of them parsed.
-            TrustedBy::These(these) => anchors.add_parsable_certificates(these.0.iter().cloned()),
-            TrustedBy::System => anchors.add_parsable_certificates(rustls_native_certs::load_native_certs()?),
-        };
-        let provider = Arc::new(ring::default_provider());
-        let algorithms = provider.signature_verification_algorithms;
-        let verifier = Verifier { anchors, names: validation.alternative_names.clone(), algorithms };
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+        let (config, hostname) = (config(validation)?, hostname(validation)?);
         let [h1, h2]: [&'static [u8]; 2] = [b"http/1.1", b"h2"];
         Ok([h1, h2].map(|protocol| {
             let mut config = config.clone();
