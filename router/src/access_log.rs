@@ -1,4 +1,4 @@
-//! One JSON line per request on standard output, written by a thread of its own.
+//! One JSON line per request, and per connection that is not HTTP, on standard output, written by a thread of its own.
 
 use std::{
     io::{self, Write},
@@ -50,6 +50,37 @@ pub struct Line<'a> {
     #[serde(skip_serializing_if = "str::is_empty", serialize_with = "at_most::<160, _>")]
     pub http_referrer: &'a str,
     /// Why the router itself answered.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_at_most::<256, _>")]
+    pub error: Option<&'a str>,
+}
+
+/// What is said of a connection that is not HTTP, or of a client's datagrams, in less than 1 KiB.
+#[derive(Debug, Default, Serialize)]
+pub struct StreamLine<'a> {
+    /// RFC 3339, UTC, when it began.
+    pub time: &'a str,
+    pub entry_point: &'a str,
+    pub listener: &'a str,
+    /// `tcp`, `udp`, `tls` that ends here, and `tls passthrough`.
+    pub protocol: &'static str,
+    pub remote_addr: String,
+    /// What the client asked for (SNI).
+    #[serde(skip_serializing_if = "str::is_empty", serialize_with = "at_most::<256, _>")]
+    pub server_name: &'a str,
+    /// `TLSRoute media/jellyfin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The Service and its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// From the client, and to it; without TLS where that ends here.
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    /// Seconds.
+    pub duration: f64,
+    /// Why it was refused, or broke off.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_at_most::<256, _>")]
     pub error: Option<&'a str>,
 }
@@ -107,7 +138,14 @@ impl AccessLog {
         Ok(Self { to_write, lost: counter!(LOG_LINES_LOST) })
     }
 
-    pub fn write(&self, line: &Line<'_>) {
+    /// One whose lines are read by a test.
+    #[cfg(test)]
+    pub(crate) fn kept() -> (Self, Kept) {
+        let (to_write, waiting) = sync_channel(WAITING);
+        (Self { to_write, lost: Counter::noop() }, Kept(waiting))
+    }
+
+    pub fn write(&self, line: &impl Serialize) {
         let Ok(mut bytes) = serde_json::to_vec(line) else { return };
         bytes.push(b'\n');
         if self.to_write.try_send(ToWrite::Line(bytes)).is_err() {
@@ -127,6 +165,21 @@ impl AccessLog {
             std::thread::sleep(Duration::from_millis(5));
         }
         let _ = written.recv_timeout(until.saturating_duration_since(Instant::now()));
+    }
+}
+
+#[cfg(test)]
+pub(crate) struct Kept(Receiver<ToWrite>);
+
+#[cfg(test)]
+impl Kept {
+    /// Those that were written and not taken yet.
+    pub(crate) fn take(&self) -> Vec<serde_json::Value> {
+        let lines = self.0.try_iter().filter_map(|it| match it {
+            ToWrite::Line(line) => Some(serde_json::from_slice(&line).expect("JSON")),
+            ToWrite::Flush(_) => None,
+        });
+        lines.collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    mem::discriminant,
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -27,9 +28,10 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    dataplane::{Action, CellTarget, Dataplane, Edge, SharedDataplane, Socket, WeightedCell},
-    listen::{App, Listeners, Wanted},
+    dataplane::{Action, CellTarget, DatagramSocket, Dataplane, Edge, SharedDataplane, Socket, WeightedCell},
+    listen::{App, Listeners},
     metrics::Series,
+    stream::{OnlyRoute, Streams},
     table::RouteTable,
     tls::{Keys, Termination},
     upstream::{BackendCell, external_name, health_check},
@@ -92,7 +94,7 @@ where
                     keys = keys.after(&translation.model);
                     let compiled = compile(&translation.model, &cells, &keys, series);
                     let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().len()).sum();
-                    info!(sockets = compiled.sockets.len(), rules = routes, backends = cells.len(), "routes changed");
+                    info!(sockets = compiled.wanted().len(), rules = routes, backends = cells.len(), "routes changed");
                     dataplane.store(Arc::new(compiled));
                     model = Some(translation.model);
                     retry = open(dataplane, listeners, admin).await;
@@ -106,12 +108,7 @@ where
 
 /// Opens what the dataplane serves. Some when something could not be opened: when to try again.
 async fn open<A: App>(dataplane: &SharedDataplane, listeners: &mut Listeners<A>, admin: &Admin) -> Option<Instant> {
-    let wanted: Vec<Wanted> = dataplane
-        .load()
-        .sockets
-        .iter()
-        .map(|(address, socket)| Wanted { address: *address, tls: socket.edge.is_tls })
-        .collect();
+    let wanted = dataplane.load().wanted();
     let failures = listeners.apply(&wanted).await;
     for (address, error) in &failures {
         error!(%address, %error, "cannot listen; trying again every {} s", RETRY.as_secs());
@@ -157,10 +154,19 @@ pub fn compile(model: &Model, cells: &Cells, keys: &Keys, series: &Series) -> Da
     let mut dataplane = Dataplane::default();
     for entry_point in &model.entry_points {
         let mut by_socket: BTreeMap<SocketAddr, Vec<&Listener>> = BTreeMap::new();
-        let served = entry_point.listeners.iter().filter(|listener| listener.protocol.is_http());
-        for listener in served {
+        let (datagrams, streams): (Vec<_>, Vec<_>) =
+            entry_point.listeners.iter().partition(|listener| listener.protocol == ListenerProtocol::Udp);
+        for listener in streams {
             for socket in &listener.sockets {
                 by_socket.entry(*socket).or_default().push(listener);
+            }
+        }
+        for listener in datagrams.into_iter().filter(|listener| !listener.sockets.is_empty()) {
+            let make = |route: &Route| Arc::new(action(&entry_point.name, route, 0, cells, series));
+            let only = OnlyRoute::compile(listener, make);
+            let socket = Arc::new(DatagramSocket { edge: edge(entry_point, listener, false, series), only });
+            for address in &listener.sockets {
+                dataplane.datagrams.entry(*address).or_insert_with(|| Arc::clone(&socket));
             }
         }
         // Addresses of both families serve the same listeners, and so share a table.
@@ -180,7 +186,8 @@ pub fn compile(model: &Model, cells: &Cells, keys: &Keys, series: &Series) -> Da
     dataplane
 }
 
-/// None for no listeners that are served.
+/// None where TLS cannot end. Listeners that share a socket all begin with TLS, or all with a request in the clear, as
+/// the first one does; TCP has its socket for itself.
 fn compile_socket(
     entry_point: &EntryPoint,
     listeners: &[&Listener],
@@ -189,26 +196,42 @@ fn compile_socket(
     series: &Series,
 ) -> Option<Socket> {
     let first = listeners.first()?;
-    let (redirect_to_https, tls) = match first.protocol {
-        ListenerProtocol::Http { redirect_to_https } => (redirect_to_https.map(to_https), None),
-        ListenerProtocol::Https => match Termination::new(listeners, keys) {
-            Ok(tls) => (None, Some(tls)),
-            Err(error) => {
-                error!(port = first.port, entry_point = %entry_point.name, "cannot end TLS: {error:#}");
-                return None;
-            }
-        },
-        _ => return None,
+    let shares_with_first = |listener: &&Listener| match first.protocol {
+        protocol if protocol.is_tls() => listener.protocol.is_tls(),
+        protocol => discriminant(&protocol) == discriminant(&listener.protocol),
+    };
+    let listeners: Vec<&Listener> = listeners.iter().copied().filter(shares_with_first).collect();
+    let is_https = |listener: &&Listener| listener.protocol == ListenerProtocol::Https;
+    let http: Vec<&Listener> = listeners.iter().copied().filter(|listener| listener.protocol.is_http()).collect();
+    let redirect_to_https = match first.protocol {
+        ListenerProtocol::Http { redirect_to_https } => redirect_to_https.map(to_https),
+        _ => None,
+    };
+    let tls = match http.first().filter(|first| is_https(first)).map(|_| Termination::new(&http, keys)).transpose() {
+        Ok(tls) => tls,
+        Err(error) => {
+            error!(port = first.port, entry_point = %entry_point.name, "cannot end TLS: {error:#}");
+            return None;
+        }
     };
     let make = |route: &Route, rule: usize| Arc::new(action(&entry_point.name, route, rule, cells, series));
-    let edge = Edge {
+    Some(Socket {
+        edge: edge(entry_point, first, first.protocol.is_tls(), series),
+        redirect_to_https,
+        tls,
+        table: RouteTable::compile(&http, make),
+        streams: Streams::compile(&listeners, keys, |route| make(route, 0)),
+    })
+}
+
+fn edge(entry_point: &EntryPoint, listener: &Listener, is_tls: bool, series: &Series) -> Arc<Edge> {
+    Arc::new(Edge {
         entry_point: Arc::clone(&entry_point.name),
         trust: entry_point.trust.clone(),
-        port: first.port,
-        is_tls: tls.is_some(),
+        port: listener.port,
+        is_tls,
         unrouted: series.of(&entry_point.name, String::new()),
-    };
-    Some(Socket { edge: Arc::new(edge), redirect_to_https, tls, table: RouteTable::compile(listeners, make) })
+    })
 }
 
 /// 308 keeps the method and the body, where 301 lets browsers turn a POST into a GET.
@@ -250,6 +273,7 @@ mod tests {
     use k8s::model::{HealthCheck, Protocol, ServiceName, Trust};
 
     use super::*;
+    use crate::listen::Kind;
 
     fn listener(protocol: ListenerProtocol, port: u16) -> Listener {
         Listener {
@@ -266,11 +290,14 @@ mod tests {
     }
 
     #[test]
-    fn a_tls_listener_opens_nothing_and_leaves_its_socket_to_the_https_listener_there() {
+    fn listeners_open_sockets_of_their_kinds_and_those_with_tls_share_theirs() {
         let listeners = [
             (ListenerProtocol::TlsPassthrough, 443),
             (ListenerProtocol::Https, 443),
             (ListenerProtocol::TlsTerminate, 8443),
+            (ListenerProtocol::Http { redirect_to_https: None }, 80),
+            (ListenerProtocol::Tcp, 53),
+            (ListenerProtocol::Udp, 53),
         ];
         let listeners = listeners.map(|(protocol, port)| listener(protocol, port)).into();
         let entry_point = EntryPoint {
@@ -282,8 +309,12 @@ mod tests {
         };
         let model = Model { entry_points: vec![entry_point], ..Model::default() };
         let compiled = compile(&model, &Cells::new(), &Keys::default(), &Series::default());
-        let sockets: Vec<_> = compiled.sockets.iter().map(|(address, it)| (address.port(), it.edge.is_tls)).collect();
-        assert_eq!(sockets, [(443, true)]);
+        let mut wanted: Vec<_> = compiled.wanted().iter().map(|it| (it.address.port(), it.kind)).collect();
+        wanted.sort();
+        let expected = [(53, Kind::Tcp), (53, Kind::Udp), (80, Kind::Http), (443, Kind::Tls), (8443, Kind::Tls)];
+        assert_eq!(wanted, expected);
+        let tls = |port: u16| compiled.sockets[&SocketAddr::from(([192, 168, 8, 24], port))].tls.is_some();
+        assert!(tls(443) && !tls(8443), "HTTP in TLS only where a listener wants it");
     }
 
     #[tokio::test]

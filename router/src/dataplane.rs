@@ -6,7 +6,14 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use k8s::model::{Affinity, Filter, ObjectName, Redirect, Timeouts, Trust};
 
-use crate::{metrics::RouteMetrics, table::RouteTable, tls::Termination, upstream::BackendCell};
+use crate::{
+    listen::{Kind, Wanted},
+    metrics::RouteMetrics,
+    stream::{OnlyRoute, Streams},
+    table::RouteTable,
+    tls::Termination,
+    upstream::BackendCell,
+};
 
 /// The one shared state. `control` stores, everybody else loads: once per request, once per handshake.
 /// A handshake comes before its requests, so the two may see different dataplanes.
@@ -16,9 +23,11 @@ pub type SharedDataplane = Arc<ArcSwap<Dataplane>>;
 pub struct Dataplane {
     /// By the address that was bound (not the one a connection came to, which differs under a wildcard).
     pub sockets: HashMap<SocketAddr, Arc<Socket>, RandomState>,
+    /// Those that take datagrams; UDP has ports of its own.
+    pub datagrams: HashMap<SocketAddr, Arc<DatagramSocket>, RandomState>,
 }
 
-/// Everything one listening socket serves.
+/// Everything one listening socket of TCP serves: HTTP, unless `streams` says otherwise.
 #[derive(Debug)]
 pub struct Socket {
     pub edge: Arc<Edge>,
@@ -27,6 +36,13 @@ pub struct Socket {
     /// None is plain HTTP.
     pub tls: Option<Termination>,
     pub table: RouteTable<Arc<Action>>,
+    pub streams: Option<Streams>,
+}
+
+#[derive(Debug)]
+pub struct DatagramSocket {
+    pub edge: Arc<Edge>,
+    pub only: OnlyRoute,
 }
 
 /// What a request keeps of its socket while it runs. A WebSocket of days must not hold a table of days ago.
@@ -68,6 +84,26 @@ pub enum CellTarget {
     Cell(Arc<BackendCell>),
     /// Answers 500, and why.
     Invalid(Arc<str>),
+}
+
+impl Dataplane {
+    /// The sockets that have to be open for it.
+    pub fn wanted(&self) -> Vec<Wanted> {
+        let streams = self.sockets.iter().map(|(address, socket)| Wanted { address: *address, kind: socket.kind() });
+        let datagrams = self.datagrams.keys().map(|address| Wanted { address: *address, kind: Kind::Udp });
+        streams.chain(datagrams).collect()
+    }
+}
+
+impl Socket {
+    fn kind(&self) -> Kind {
+        match &self.streams {
+            Some(Streams::Tcp(_)) => Kind::Tcp,
+            Some(Streams::Tls(_)) => Kind::Tls,
+            None if self.edge.is_tls => Kind::Tls,
+            None => Kind::Http,
+        }
+    }
 }
 
 impl Action {

@@ -2,17 +2,21 @@
 //!
 //! A request's way: `listen` accepts → `tls` (SNI) → `framing` checks → one load of the
 //! [`dataplane`] → `table::RouteTable::find` → `filter` → `upstream` picks an endpoint → `proxy`
-//! streams both ways → `access_log` and `metrics`.
+//! streams both ways → `access_log` and `metrics`. What is not HTTP goes from `listen` to [`stream`] and [`datagram`].
 
 pub mod access_log;
 pub mod control;
+pub mod datagram;
 pub mod dataplane;
 pub mod explain;
 pub mod filter;
+#[cfg(test)]
+mod fixture;
 pub mod framing;
 pub mod listen;
 pub mod metrics;
 pub mod proxy;
+pub mod stream;
 pub mod table;
 pub mod tls;
 pub mod unwind;
@@ -38,7 +42,7 @@ use tracing::info;
 use crate::{
     access_log::AccessLog,
     dataplane::SharedDataplane,
-    listen::{Limits, Listeners},
+    listen::{Apps, Limits, Listeners, Requests},
     metrics::Series,
 };
 
@@ -60,9 +64,14 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool, data: Handl
 
     let log = access_log.then(AccessLog::to_stdout).transpose().context("cannot start the access log")?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let app = Arc::new(proxy::Caught::new(proxy::app(Arc::clone(&dataplane), log.clone(), threads)));
-    let refuse = proxy::refuse(Arc::clone(&dataplane), log.clone());
-    let mut listeners = Listeners::new(data, app, refuse, Arc::clone(&dataplane), Limits::default(), config.drain);
+    let requests = Arc::new(Requests::for_process(proxy::KEPT_CONNECTIONS));
+    let app = proxy::app(Arc::clone(&dataplane), log.clone(), Arc::clone(&requests), threads);
+    let apps = Apps {
+        http: Arc::new(proxy::Caught::new(app)),
+        refuse: proxy::refuse(Arc::clone(&dataplane), log.clone()),
+        streams: stream::Shared { log: log.clone(), requests },
+    };
+    let mut listeners = Listeners::new(data, apps, Arc::clone(&dataplane), Limits::default(), config.drain);
     // The last known state has no Secrets: with it HTTPS would be opened without certificates. Until they are kept
     // in another way, a router that starts while the API server is away waits for it.
     let (observed, newest) = (Observed::default(), Newest::default());

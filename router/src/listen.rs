@@ -1,7 +1,8 @@
 //! Listening sockets: opened, changed and closed at run time, each without touching the others.
 //!
 //! A connection's way: accept → [`admission`] → PROXY header where the peer sends one → [`edge_io`] → TLS, or a
-//! look for the HTTP/2 preface → [`h1`] or [`h2`], which check what comes → pingora.
+//! look for the HTTP/2 preface → [`h1`] or [`h2`], which check what comes → pingora. What is not HTTP leaves it before
+//! TLS ([`streams`]); datagrams have nothing of it.
 
 mod admission;
 mod door;
@@ -13,6 +14,7 @@ mod metrics;
 pub mod phase;
 mod plan;
 mod signals;
+mod streams;
 mod through;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -34,14 +36,15 @@ use self::{
     admission::Room,
     door::{Door, accept, accept_waiting},
     metrics::Metrics,
+    plan::Bound,
     signals::Signals,
 };
 pub use self::{
     admission::{OneRequest, Requests},
-    plan::Wanted,
+    plan::{Kind, Wanted},
     signals::Leaving,
 };
-use crate::{dataplane::SharedDataplane, framing::Refusal, tls};
+use crate::{dataplane::SharedDataplane, framing::Refusal, stream, tls};
 
 /// A client that was sent something this recently may have its next request on the way.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
@@ -60,6 +63,7 @@ pub struct Limits {
     /// For a whole HTTP/1 request head, from its first byte, and for the first bytes of a connection: in the clear, and
     /// of HTTP/2.
     pub head: Duration,
+    /// For a TLS handshake, and before it for its first message where other listeners than HTTPS are asked for, too.
     pub handshake: Duration,
     /// Until the first request of HTTP/1 over TLS. Browsers open connections that they may need.
     pub unused: Duration,
@@ -93,25 +97,31 @@ pub trait App: HttpServerApp + Send + Sync + 'static {}
 
 impl<A: HttpServerApp + Send + Sync + 'static> App for A {}
 
+/// Who serves what comes.
+pub struct Apps<A> {
+    pub http: Arc<A>,
+    pub refuse: Arc<Refuse>,
+    pub streams: stream::Shared,
+}
+
 /// All open sockets of the router.
 pub struct Listeners<A> {
     runtime: Handle,
-    app: Arc<A>,
-    refuse: Arc<Refuse>,
+    apps: Arc<Apps<A>>,
     /// For the connections of all sockets.
     room: Arc<Semaphore>,
     dataplane: SharedDataplane,
     limits: Limits,
     drain: DrainConfig,
     leaving: Leaving,
-    open: BTreeMap<SocketAddr, Open>,
+    open: BTreeMap<Bound, Open>,
     /// Sockets that are closed, and whose requests are not.
     draining: TaskTracker,
 }
 
 /// One listening socket and its connections.
 struct Open {
-    tls: bool,
+    kind: Kind,
     accepting: JoinHandle<()>,
     stop_accepting: CancellationToken,
     connections: Connections,
@@ -127,18 +137,10 @@ struct Connections {
 
 impl<A: App> Listeners<A> {
     /// Connections are served on `runtime`.
-    pub fn new(
-        runtime: Handle,
-        app: Arc<A>,
-        refuse: Arc<Refuse>,
-        dataplane: SharedDataplane,
-        limits: Limits,
-        drain: DrainConfig,
-    ) -> Self {
+    pub fn new(runtime: Handle, apps: Apps<A>, dataplane: SharedDataplane, limits: Limits, drain: DrainConfig) -> Self {
         Self {
             runtime,
-            app,
-            refuse,
+            apps: Arc::new(apps),
             room: admission::for_process(),
             dataplane,
             limits,
@@ -158,11 +160,11 @@ impl<A: App> Listeners<A> {
     /// tried again by the next call.
     pub async fn apply(&mut self, wanted: &[Wanted]) -> Vec<(SocketAddr, io::Error)> {
         let open: Vec<Wanted> =
-            self.open.iter().map(|(address, open)| Wanted { address: *address, tls: open.tls }).collect();
+            self.open.iter().map(|((address, _), open)| Wanted { address: *address, kind: open.kind }).collect();
         let plan = plan::plan(&open, wanted);
-        for address in plan.close {
-            if let Some(open) = self.open.remove(&address) {
-                info!(%address, "closing");
+        for bound in plan.close {
+            if let Some(open) = self.open.remove(&bound) {
+                info!(address = %bound.0, kind = ?open.kind, "closing");
                 self.drain(open).await;
             }
         }
@@ -170,8 +172,8 @@ impl<A: App> Listeners<A> {
         for wanted in plan.open {
             match self.listen(wanted) {
                 Ok(open) => {
-                    info!(address = %wanted.address, tls = wanted.tls, "open");
-                    self.open.insert(wanted.address, open);
+                    info!(address = %wanted.address, kind = ?wanted.kind, "open");
+                    self.open.insert(wanted.bound(), open);
                 }
                 Err(error) => failures.push((wanted.address, error)),
             }
@@ -194,23 +196,23 @@ impl<A: App> Listeners<A> {
         self.draining.spawn(connections.finish(Duration::from_secs(self.drain.timeout)));
     }
 
-    fn listen(&self, Wanted { address, tls }: Wanted) -> io::Result<Open> {
+    fn listen(&self, Wanted { address, kind }: Wanted) -> io::Result<Open> {
         // Sockets and tasks belong to the runtime in which they are made.
         let _in = self.runtime.enter();
         let listener = bind(address)?;
-        let acceptor = tls.then(|| tls::Acceptor { dataplane: Arc::clone(&self.dataplane), socket: address });
+        let acceptor = || tls::Acceptor { dataplane: Arc::clone(&self.dataplane), socket: address };
         let connections =
             Connections { tracker: TaskTracker::new(), finish: watch::Sender::new(false), signals: Arc::default() };
         let stop_accepting = CancellationToken::new();
         let door = Door {
-            app: Arc::clone(&self.app),
-            refuse: Arc::clone(&self.refuse),
+            apps: Arc::clone(&self.apps),
             dataplane: Arc::clone(&self.dataplane),
             room: Room::new(Arc::clone(&self.room), self.limits.connections, self.limits.of_one_client),
             address,
-            acceptor,
+            kind,
+            acceptor: (kind == Kind::Tls).then(acceptor),
             limits: self.limits,
-            metrics: Metrics::new(address),
+            metrics: Metrics::new(address.to_string()),
             leaving: self.leaving.clone(),
             connections: connections.clone(),
         };
@@ -222,7 +224,7 @@ impl<A: App> Listeners<A> {
             }
             accept_waiting(listener, &door);
         });
-        Ok(Open { tls, accepting, stop_accepting, connections })
+        Ok(Open { kind, accepting, stop_accepting, connections })
     }
 }
 

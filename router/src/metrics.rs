@@ -22,6 +22,10 @@ pub const REQUESTS: &str = "doorward_http_requests_total";
 pub const DURATION: &str = "doorward_http_request_duration_seconds";
 /// Tries at an endpoint that failed, by entry point and route.
 pub const UPSTREAM_FAILURES: &str = "doorward_http_upstream_failures_total";
+/// Connections that are not HTTP, and clients' datagrams, that have ended, by entry point, route and whether well.
+pub const STREAMS: &str = "doorward_streams_total";
+/// What they carried, by entry point, route and sender.
+pub const STREAM_BYTES: &str = "doorward_stream_bytes_total";
 /// How often an endpoint was left alone because it failed, by Service.
 pub const UPSTREAM_EJECTIONS: &str = "doorward_upstream_ejections_total";
 /// Access log lines that nobody took in time.
@@ -37,6 +41,15 @@ pub struct RouteMetrics {
     buckets: [AtomicU64; SECONDS_BUCKETS.len() + 1],
     microseconds: AtomicU64,
     upstream_failures: AtomicU64,
+    streams: Streams,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    ended: AtomicU64,
+    failed: AtomicU64,
+    bytes_of_clients: AtomicU64,
+    bytes_of_backends: AtomicU64,
 }
 
 /// Entry point and route.
@@ -72,6 +85,14 @@ impl RouteMetrics {
 
     pub fn upstream_failed(&self) {
         self.upstream_failures.fetch_add(1, Relaxed);
+    }
+
+    /// It has failed where it was refused, or broke off.
+    pub fn stream_ended(&self, bytes_of_client: u64, bytes_of_backend: u64, has_failed: bool) {
+        let Streams { ended, failed, bytes_of_clients, bytes_of_backends } = &self.streams;
+        if has_failed { failed } else { ended }.fetch_add(1, Relaxed);
+        bytes_of_clients.fetch_add(bytes_of_client, Relaxed);
+        bytes_of_backends.fetch_add(bytes_of_backend, Relaxed);
     }
 }
 
@@ -146,6 +167,23 @@ fn render(series: &[(String, Arc<RouteMetrics>)], out: &mut String) -> std::fmt:
             writeln!(out, "{UPSTREAM_FAILURES}{{{labels}}} {count}")?;
         }
     }
+    let pairs = [
+        (STREAMS, "Connections that are not HTTP, and UDP sessions, that have ended", "result", ["ended", "failed"]),
+        (STREAM_BYTES, "Bytes in connections that are not HTTP, and in UDP sessions", "from", ["client", "backend"]),
+    ];
+    for (name, help, label, values) in pairs {
+        head(out, name, "counter", help)?;
+        for (labels, metrics) in series {
+            let Streams { ended, failed, bytes_of_clients, bytes_of_backends } = &metrics.streams;
+            let counts = if name == STREAMS { [ended, failed] } else { [bytes_of_clients, bytes_of_backends] };
+            for (value, count) in values.iter().zip(counts) {
+                let count = count.load(Relaxed);
+                if count > 0 {
+                    writeln!(out, "{name}{{{labels},{label}=\"{value}\"}} {count}")?;
+                }
+            }
+        }
+    }
     Ok(())
 }
 
@@ -163,6 +201,8 @@ mod tests {
         app.answered(502, Duration::from_secs(300));
         app.answered(0, Duration::from_secs(1));
         app.upstream_failed();
+        app.stream_ended(5, 7, false);
+        app.stream_ended(1, 0, true);
         let quiet = series.of(&lan, "default/quiet".to_owned());
         let text = series.render();
         let labels = "entry_point=\"lan\",route=\"default/app\"";
@@ -176,6 +216,10 @@ mod tests {
             format!("{DURATION}_sum{{{labels}}} 300.0024"),
             format!("{DURATION}_count{{{labels}}} 3"),
             format!("{UPSTREAM_FAILURES}{{{labels}}} 1"),
+            format!("{STREAMS}{{{labels},result=\"ended\"}} 1"),
+            format!("{STREAMS}{{{labels},result=\"failed\"}} 1"),
+            format!("{STREAM_BYTES}{{{labels},from=\"client\"}} 6"),
+            format!("{STREAM_BYTES}{{{labels},from=\"backend\"}} 7"),
         ] {
             assert!(text.lines().any(|it| it == line), "{line}\n{text}");
         }

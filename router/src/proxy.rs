@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// Connections to backends that wait for their next request, in all.
-const KEPT_CONNECTIONS: usize = 256;
+pub const KEPT_CONNECTIONS: usize = 256;
 /// A client that takes nothing for this long is gone.
 const CLIENT_WRITE: Duration = Duration::from_secs(60);
 /// What each HTTP/2 stream may hold for a client that does not read, in bytes. h2's own 400 KiB are 40 MiB for the
@@ -55,19 +55,23 @@ const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 pub struct Proxy {
     dataplane: SharedDataplane,
     log: Option<AccessLog>,
-    requests: Requests,
+    requests: Arc<Requests>,
 }
 
 /// The proxy as listeners take it. `log` is None where nobody wants an access log.
-pub fn app(dataplane: SharedDataplane, log: Option<AccessLog>, threads: usize) -> HttpProxy<Proxy> {
+pub fn app(
+    dataplane: SharedDataplane,
+    log: Option<AccessLog>,
+    requests: Arc<Requests>,
+    threads: usize,
+) -> HttpProxy<Proxy> {
     let conf = ServerConf {
         threads,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
         max_retries: tries::MOST,
         ..ServerConf::default()
     };
-    let mut proxy =
-        http_proxy(&Arc::new(conf), Proxy { dataplane, log, requests: Requests::for_process(KEPT_CONNECTIONS) });
+    let mut proxy = http_proxy(&Arc::new(conf), Proxy { dataplane, log, requests });
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(IDLE);

@@ -8,6 +8,7 @@ mod endpoint;
 pub mod external_name;
 pub mod health_check;
 mod peer;
+pub mod raw;
 pub mod retry;
 mod websocket;
 

@@ -21,7 +21,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    App, Connections, IDLE, Limits, ON_ITS_WAY, Refuse,
+    App, Apps, Connections, IDLE, Kind, Limits, ON_ITS_WAY,
     admission::{Counted, Place, Room},
     edge_io::EdgeIo,
     first,
@@ -38,11 +38,11 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// What every connection of a socket shares.
 pub(super) struct Door<A> {
-    pub(super) app: Arc<A>,
-    pub(super) refuse: Arc<Refuse>,
+    pub(super) apps: Arc<Apps<A>>,
     pub(super) dataplane: SharedDataplane,
     pub(super) room: Room,
     pub(super) address: SocketAddr,
+    pub(super) kind: Kind,
     pub(super) acceptor: Option<tls::Acceptor>,
     pub(super) limits: Limits,
     pub(super) metrics: Metrics,
@@ -115,15 +115,23 @@ async fn until_cancelled(signals: &Signals, serve: impl Future<Output = ()>) {
 /// What it waits for is in boxes, which are gone when that has come: a connection that is idle has none of it.
 async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, peer: SocketAddr) {
     let Some((peer, _counted)) = Box::pin(door.admit(&mut stream, peer)).await else { return };
+    let (stream, first) = match door.kind {
+        Kind::Tcp => return Box::pin(door.serve_tcp(stream, peer)).await,
+        Kind::Tls if door.has_streams() => match Box::pin(door.serve_tls(stream, peer)).await {
+            Some(https) => https,
+            None => return,
+        },
+        Kind::Http | Kind::Tls | Kind::Udp => (stream, Vec::new()),
+    };
     let phase = Arc::new(Phase::new(door.leaving.clone()));
-    let Some((stream, is_h2)) = Box::pin(door.open(stream, peer, &phase)).await else { return };
+    let Some((stream, is_h2)) = Box::pin(door.open(stream, first, peer, &phase)).await else { return };
     if is_h2 {
         let mut finish: ShutdownWatch = door.connections.finish.subscribe();
         if *finish.borrow() {
             // Of what was said before it began to listen, pingora's HTTP/2 would hear nothing.
             finish.mark_changed();
         }
-        door.app.process_new(stream, &finish).await;
+        door.apps.http.process_new(stream, &finish).await;
     } else {
         phase::scope(phase, Box::pin(door.serve_h1(stream))).await;
     }
@@ -135,9 +143,10 @@ impl<A: App> Door<A> {
         dataplane.sockets.get(&self.address).map(|socket| socket.edge.trust.clone()).unwrap_or_default()
     }
 
-    fn edge(&self, stream: TcpStream, peer: SocketAddr, phase: &Arc<Phase>) -> EdgeIo {
+    fn edge(&self, stream: TcpStream, first: Vec<u8>, peer: SocketAddr, phase: &Arc<Phase>) -> EdgeIo {
         EdgeIo::new(
             stream,
+            first,
             peer,
             self.address,
             Arc::clone(phase),
@@ -147,7 +156,7 @@ impl<A: App> Door<A> {
     }
 
     /// That a connection which has said nothing is to end, and had the time to.
-    async fn idle_close(&self) {
+    pub(super) async fn idle_close(&self) {
         let mut changed = self.connections.signals.subscribe();
         let told = self.connections.signals.told();
         while !told.idle_close() {
@@ -180,8 +189,14 @@ impl<A: App> Door<A> {
         Some((peer, counted))
     }
 
-    /// The stream that HTTP is spoken on, and whether that is HTTP/2.
-    async fn open(&self, mut stream: TcpStream, peer: SocketAddr, phase: &Arc<Phase>) -> Option<(Stream, bool)> {
+    /// The stream that HTTP is spoken on, and whether that is HTTP/2. `first` was read before, and is of a handshake.
+    async fn open(
+        &self,
+        mut stream: TcpStream,
+        first: Vec<u8>,
+        peer: SocketAddr,
+        phase: &Arc<Phase>,
+    ) -> Option<(Stream, bool)> {
         let Some(acceptor) = &self.acceptor else {
             let looked = tokio::select! {
                 looked = timeout(self.limits.head, first::look_for_preface(&mut stream)) => looked,
@@ -191,11 +206,11 @@ impl<A: App> Door<A> {
                 self.metrics.silent.increment(1);
                 return None;
             };
-            return Some(self.http(self.edge(stream, peer, phase), first, is_h2, peer, phase));
+            return Some(self.http(self.edge(stream, Vec::new(), peer, phase), first, is_h2, peer, phase));
         };
         // Its own deadline bounds the handshake; the one for heads begins after it.
         phase.free();
-        let edge = self.edge(stream, peer, phase);
+        let edge = self.edge(stream, first, peer, phase);
         match timeout(self.limits.handshake, acceptor.tls_handshake(edge)).await {
             Ok(Ok(stream)) => {
                 let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
@@ -222,7 +237,7 @@ impl<A: App> Door<A> {
             phase.free();
             Box::new(H2::new(stream, first, self.limits.head, &self.metrics))
         } else {
-            let (refuse, phase) = (Arc::clone(&self.refuse), Arc::clone(phase));
+            let (refuse, phase) = (Arc::clone(&self.apps.refuse), Arc::clone(phase));
             Box::new(H1::new(stream, &first, (self.address, peer), refuse, phase, self.limits.head))
         };
         (stream, is_h2)
@@ -243,7 +258,7 @@ impl<A: App> Door<A> {
                 Some(settings) => HttpPersistentSettings::apply_to_session(settings, &mut session),
                 None => session.set_keepalive(Some(IDLE.as_secs())),
             }
-            let Some(reused) = self.app.process_new_http(session, &finish).await else { return };
+            let Some(reused) = self.apps.http.process_new_http(session, &finish).await else { return };
             (stream, settings) = reused.consume();
             limit = self.limits.idle;
         }

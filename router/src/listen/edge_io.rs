@@ -31,6 +31,8 @@ use super::{ON_ITS_WAY, phase::Phase, signals::Told};
 
 pub(super) struct EdgeIo {
     stream: TcpStream,
+    /// What was read of it before, and is yet to be read here.
+    first: Vec<u8>,
     digest: Arc<SocketDigest>,
     phase: Arc<Phase>,
     /// How long a client that has closed its sending side waits for the next byte of its answer.
@@ -49,6 +51,7 @@ impl EdgeIo {
     /// connection's own local address: the dataplane knows sockets by it.
     pub(super) fn new(
         stream: TcpStream,
+        first: Vec<u8>,
         peer: SocketAddr,
         bound: SocketAddr,
         phase: Arc<Phase>,
@@ -61,7 +64,7 @@ impl EdgeIo {
         let _ = digest.local_addr.set(Some(bound.into()));
         let (half_closed, last_request) = (None, None);
         let active = Instant::now();
-        Self { stream, digest: Arc::new(digest), phase, limit, told, half_closed, active, last_request }
+        Self { stream, first, digest: Arc::new(digest), phase, limit, told, half_closed, active, last_request }
     }
 
     /// The end of the stream, but not before the client had time to take its answer: a client that has
@@ -100,6 +103,13 @@ impl AsyncRead for EdgeIo {
     ) -> Poll<io::Result<()>> {
         if self.half_closed.is_some() {
             return self.poll_half_closed(context);
+        }
+        if !self.first.is_empty() {
+            let count = buffer.remaining().min(self.first.len());
+            buffer.put_slice(self.first.get(..count).unwrap_or_default());
+            // Nothing is kept of it when all is read.
+            self.first = self.first.split_off(count);
+            return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
@@ -209,7 +219,7 @@ mod tests {
         let (stream, peer) = listener.accept().await.expect("accepted");
         let (phase, signals) = (Arc::new(Phase::default()), Signals::default());
         phase.answer();
-        let edge = EdgeIo::new(stream, peer, bound, phase, half_closed, signals.told());
+        let edge = EdgeIo::new(stream, Vec::new(), peer, bound, phase, half_closed, signals.told());
         (client, edge, signals)
     }
 

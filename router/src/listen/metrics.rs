@@ -1,6 +1,4 @@
-//! What listeners count, by the address that was bound.
-
-use std::net::SocketAddr;
+//! What listeners count, by the address that was bound: `127.0.0.1:443`, and `127.0.0.1:53/udp`.
 
 use metrics::{Counter, Gauge, counter, gauge};
 
@@ -9,7 +7,7 @@ pub(super) const OPEN: &str = "doorward_connections_open";
 /// Connections that ended before a request: by why.
 pub(super) const REFUSED: &str = "doorward_connections_refused_total";
 
-pub(super) struct Metrics {
+pub(crate) struct Metrics {
     pub(super) accepted: Counter,
     pub(super) open: Gauge,
     pub(super) accept_errors: Counter,
@@ -19,11 +17,12 @@ pub(super) struct Metrics {
     pub(super) no_proxy_header: Counter,
     pub(super) too_many: Counter,
     pub(super) flood: Counter,
+    pub(super) no_hello: Counter,
+    pub(super) no_listener: Counter,
 }
 
 impl Metrics {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        let address = address.to_string();
+    pub(crate) fn new(address: String) -> Self {
         let refused = |why: &'static str| counter!(REFUSED, "address" => address.clone(), "why" => why);
         Self {
             accepted: counter!(ACCEPTED, "address" => address.clone()),
@@ -35,6 +34,8 @@ impl Metrics {
             no_proxy_header: refused("no_proxy_header"),
             too_many: refused("too_many_of_one_client"),
             flood: refused("http2_flood"),
+            no_hello: refused("no_tls_handshake"),
+            no_listener: refused("unknown_server_name"),
         }
     }
 }

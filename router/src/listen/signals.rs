@@ -64,6 +64,12 @@ impl Signals {
         Told(Arc::clone(&self.said))
     }
 
+    pub(super) async fn cancelled(&self) {
+        let mut changed = self.subscribe();
+        // It cannot fail: the sender is here.
+        while !self.told().is_cancelled() && changed.changed().await.is_ok() {}
+    }
+
     /// Wakes whoever has to ask again.
     pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()

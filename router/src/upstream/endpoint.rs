@@ -126,6 +126,11 @@ impl Picked {
         self.endpoint.set_idle(keep_alive.and_then(timeout).map_or(IDLE, closes_after));
     }
 
+    /// It takes connections, which is all that can be known where nobody knows what is said on them.
+    pub fn connected(&self) {
+        self.endpoint.ejection.succeeded();
+    }
+
     /// Returns whether the endpoint is ejected by this.
     pub fn failed(&self, failure: Failure, now: u64) -> bool {
         self.endpoint.ejection.failed(failure, self.is_probe, now)

@@ -23,6 +23,7 @@ use tracing::error;
 
 use super::{
     alternative_names::Tls,
+    raw::RawTls,
     websocket::{self, Upgraded},
 };
 
@@ -31,7 +32,7 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// Where no other endpoint is left, a SYN that was lost is sent once more: after 1 s.
 const LAST_CONNECT: Duration = Duration::from_secs(3);
 /// A small machine that has just started has more to do than this one handshake, and is not gone.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Both together.
 const CONNECT_ALL: Duration = Duration::from_secs(10);
 /// pingora's default of one stream per connection is no multiplexing at all.
@@ -156,6 +157,7 @@ pub struct Verified {
     how: How,
     /// Differs where anything of the validation does.
     identity: u64,
+    pub(super) raw: RawTls,
 }
 
 #[derive(Debug)]
@@ -187,7 +189,7 @@ impl Verified {
             }
             TrustedBy::System => by_hostname(None),
         };
-        Self { how, identity }
+        Self { how, identity, raw: RawTls::default() }
     }
 }
 

@@ -1,0 +1,158 @@
+//! Connections to backends that carry anything, where no HTTP is known of that pingora could speak.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use k8s::model::ServerValidation;
+use rustls::{ClientConfig, pki_types::ServerName};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tracing::error;
+
+use super::{
+    BackendCell, Choice, Failure, Picked, Wish, alternative_names, clock,
+    peer::{HANDSHAKE, connect_limit},
+};
+
+/// Tries at endpoints for one connection, the first one included.
+const MOST: usize = 3;
+pub const NO_ENDPOINT: &str = "no ready endpoint";
+/// A backend whose node has lost its power says nothing; a stream to it ends after about a minute. One that takes
+/// nothing is waited for.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// A connection to an endpoint, which it is counted for as long as `picked` is kept.
+#[derive(Debug)]
+pub struct Reached {
+    pub picked: Picked,
+    pub connection: Connection,
+}
+
+#[derive(Debug)]
+pub enum Connection {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// How a connection is to be had.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Whether a backend that is to be verified is spoken to in TLS. Not where the client's own TLS goes there.
+    pub in_tls: bool,
+    /// Offered in that TLS (ALPN).
+    pub protocol: Option<&'a [u8]>,
+    /// Anything that differs from connection to connection.
+    pub random: u64,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotReached {
+    /// The last one that was tried.
+    pub endpoint: Option<SocketAddr>,
+    pub why: &'static str,
+}
+
+/// One try that came to nothing.
+struct Missed {
+    /// None is what this machine lacks, and not the endpoint's fault.
+    failure: Option<Failure>,
+    why: &'static str,
+}
+
+/// Tries other endpoints where one takes no connection: nothing was sent.
+///
+/// # Errors
+/// When none takes one, or there is none.
+pub async fn reach(cell: &BackendCell, wanted: Wanted<'_>) -> Result<Reached, NotReached> {
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    loop {
+        let choice = Choice { wish: Wish::Any, tried: &tried, random: wanted.random, now: clock::now() };
+        let Some(picked) = cell.pick(&choice) else {
+            return Err(NotReached { endpoint: tried.last().copied(), why: NO_ENDPOINT });
+        };
+        tried.push(picked.address());
+        let Missed { failure, why } = match connect(cell, &tried, wanted).await {
+            Ok(connection) => {
+                picked.connected();
+                return Ok(Reached { picked, connection });
+            }
+            Err(missed) => missed,
+        };
+        if let Some(failure) = failure {
+            cell.failed(&picked, failure);
+        }
+        if tried.len() == MOST || !cell.has_other(&tried) {
+            return Err(NotReached { endpoint: Some(picked.address()), why });
+        }
+    }
+}
+
+/// To the last one of `tried`.
+async fn connect(cell: &BackendCell, tried: &[SocketAddr], wanted: Wanted<'_>) -> Result<Connection, Missed> {
+    let ours = |_| Missed { failure: None, why: "the router has no socket for it" };
+    let address = tried.last().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(ours)?;
+    prepare(&socket).map_err(ours)?;
+    let late = |failure| Missed { failure: Some(failure), why: "the backend does not accept a connection in time" };
+    let connected = timeout(connect_limit(cell.has_other(tried)), socket.connect(address)).await;
+    let stream = connected.map_err(|_| late(Failure::NoConnection))?.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrNotAvailable => ours(error),
+        io::ErrorKind::ConnectionRefused => {
+            Missed { failure: Some(Failure::NoConnection), why: "the backend refuses the connection" }
+        }
+        _ => Missed { failure: Some(Failure::NoConnection), why: "the backend cannot be reached" },
+    })?;
+    let (Some(verified), Some(validation), true) = (&cell.verified, &cell.backend.validation, wanted.in_tls) else {
+        return Ok(Connection::Plain(stream));
+    };
+    let failed = Missed { failure: Some(Failure::NoConnection), why: "the backend's TLS handshake fails" };
+    let Some((config, hostname)) = verified.raw.get(validation) else { return Err(failed) };
+    let mut config = Arc::clone(config);
+    if let Some(protocol) = wanted.protocol {
+        Arc::make_mut(&mut config).alpn_protocols = vec![protocol.to_vec()];
+    }
+    let handshake = TlsConnector::from(config).connect(hostname.clone(), stream);
+    match timeout(HANDSHAKE, handshake).await {
+        Ok(Ok(stream)) => Ok(Connection::Tls(Box::new(stream))),
+        Ok(Err(_)) => Err(failed),
+        Err(_) => Err(late(Failure::NoAnswer)),
+    }
+}
+
+fn prepare(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))
+}
+
+/// Verified TLS that offers no protocol, made where it is asked for first.
+#[derive(Debug, Default)]
+pub(super) struct RawTls(OnceLock<Option<(Arc<ClientConfig>, ServerName<'static>)>>);
+
+impl RawTls {
+    /// None where nobody could be verified.
+    fn get(&self, validation: &ServerValidation) -> Option<&(Arc<ClientConfig>, ServerName<'static>)> {
+        let make = || {
+            let config = alternative_names::config(validation)?;
+            anyhow::Ok((Arc::new(config), alternative_names::hostname(validation)?))
+        };
+        let made = self.0.get_or_init(|| {
+            let failed = |error| {
+                error!(hostname = %validation.hostname, "cannot verify a backend, and so reaches it never: {error:#}");
+            };
+            make().map_err(failed).ok()
+        });
+        made.as_ref()
+    }
+}
