@@ -32,19 +32,21 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::{
-    admission::Room,
-    door::{Door, accept, accept_waiting},
+pub(crate) use self::{
+    admission::{Counted, Place, Room, one_client},
     metrics::Metrics,
-    plan::Bound,
-    signals::Signals,
 };
 pub use self::{
     admission::{OneRequest, Requests},
     plan::{Kind, Wanted},
     signals::Leaving,
 };
-use crate::{dataplane::SharedDataplane, framing::Refusal, stream, tls};
+use self::{
+    door::{Door, accept, accept_waiting},
+    plan::{Bound, Transport},
+    signals::Signals,
+};
+use crate::{datagram, dataplane::SharedDataplane, framing::Refusal, stream, tls};
 
 /// A client that was sent something this recently may have its next request on the way.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
@@ -71,6 +73,7 @@ pub struct Limits {
     pub idle: Duration,
     /// How long an HTTP/1 client that has closed its sending side waits for the next byte of its answer.
     pub half_closed: Duration,
+    pub datagrams: datagram::Limits,
 }
 
 impl Default for Limits {
@@ -84,6 +87,7 @@ impl Default for Limits {
             unused: Duration::from_secs(60),
             idle: IDLE,
             half_closed: Duration::from_secs(30),
+            datagrams: datagram::Limits::default(),
         }
     }
 }
@@ -119,12 +123,21 @@ pub struct Listeners<A> {
     draining: TaskTracker,
 }
 
-/// One listening socket and its connections.
+/// One listening socket.
 struct Open {
     kind: Kind,
-    accepting: JoinHandle<()>,
-    stop_accepting: CancellationToken,
-    connections: Connections,
+    /// Owns the socket.
+    serving: JoinHandle<()>,
+    stop: CancellationToken,
+    then: Then,
+}
+
+/// What becomes of clients when a socket closes.
+enum Then {
+    /// They go on without it.
+    Connections(Connections),
+    /// They are answered on it, as long as the router leaves, until this is cancelled or they are silent.
+    Datagrams(CancellationToken),
 }
 
 #[derive(Clone)]
@@ -184,26 +197,51 @@ impl<A: App> Listeners<A> {
     /// Closes all sockets, lets requests finish, and ends what is left after the drain timeout.
     pub async fn leave(mut self) {
         for open in std::mem::take(&mut self.open).into_values() {
-            self.drain(open).await;
+            match open.then {
+                Then::Connections(_) => self.drain(open).await,
+                Then::Datagrams(ref finish) => {
+                    finish.cancel();
+                    let limit = Duration::from_secs(self.drain.timeout);
+                    self.draining.spawn(async move {
+                        let Open { mut serving, stop, .. } = open;
+                        if timeout(limit, &mut serving).await.is_err() {
+                            stop.cancel();
+                            let _ = serving.await;
+                        }
+                    });
+                }
+            }
         }
         self.draining.close();
         self.draining.wait().await;
     }
 
-    /// Returns when the address can be bound again; requests may go on until the drain timeout.
+    /// Returns when the address can be bound again; requests may go on until the drain timeout. Who has sent a datagram
+    /// is not answered any more, as that would take the address.
     async fn drain(&self, open: Open) {
-        let connections = open.stop().await;
-        self.draining.spawn(connections.finish(Duration::from_secs(self.drain.timeout)));
+        open.stop.cancel();
+        // The task owns the socket; it cannot fail, only end.
+        let _ = open.serving.await;
+        if let Then::Connections(connections) = open.then {
+            self.draining.spawn(connections.finish(Duration::from_secs(self.drain.timeout)));
+        }
     }
 
-    fn listen(&self, Wanted { address, kind }: Wanted) -> io::Result<Open> {
+    fn listen(&self, wanted: Wanted) -> io::Result<Open> {
         // Sockets and tasks belong to the runtime in which they are made.
         let _in = self.runtime.enter();
+        match wanted.bound() {
+            (_, Transport::Tcp) => self.listen_for_connections(wanted),
+            (address, Transport::Udp) => self.listen_for_datagrams(address),
+        }
+    }
+
+    fn listen_for_connections(&self, Wanted { address, kind }: Wanted) -> io::Result<Open> {
         let listener = bind(address)?;
         let acceptor = || tls::Acceptor { dataplane: Arc::clone(&self.dataplane), socket: address };
         let connections =
             Connections { tracker: TaskTracker::new(), finish: watch::Sender::new(false), signals: Arc::default() };
-        let stop_accepting = CancellationToken::new();
+        let stop = CancellationToken::new();
         let door = Door {
             apps: Arc::clone(&self.apps),
             dataplane: Arc::clone(&self.dataplane),
@@ -216,25 +254,32 @@ impl<A: App> Listeners<A> {
             leaving: self.leaving.clone(),
             connections: connections.clone(),
         };
-        let (door, stop) = (Arc::new(door), stop_accepting.clone());
-        let accepting = tokio::spawn(async move {
+        let (door, stopped) = (Arc::new(door), stop.clone());
+        let serving = tokio::spawn(async move {
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = stopped.cancelled() => {}
                 () = accept(&listener, &door) => {}
             }
             accept_waiting(listener, &door);
         });
-        Ok(Open { kind, accepting, stop_accepting, connections })
+        Ok(Open { kind, serving, stop, then: Then::Connections(connections) })
     }
-}
 
-impl Open {
-    /// Afterwards the address can be bound again.
-    async fn stop(self) -> Connections {
-        self.stop_accepting.cancel();
-        // The task owns the socket; it cannot fail, only end.
-        let _ = self.accepting.await;
-        self.connections
+    fn listen_for_datagrams(&self, address: SocketAddr) -> io::Result<Open> {
+        let limits = self.limits.datagrams;
+        let server = datagram::Server {
+            socket: Arc::new(datagram::Socket::bind(address)?),
+            address,
+            dataplane: Arc::clone(&self.dataplane),
+            room: Room::new(Arc::clone(&self.room), limits.sessions, limits.of_one_client),
+            limits,
+            metrics: Metrics::new(format!("{address}/udp")),
+            log: self.apps.streams.log.clone(),
+            told_of_refused: None,
+        };
+        let (stop, finish) = (CancellationToken::new(), CancellationToken::new());
+        let serving = tokio::spawn(datagram::serve(server, finish.clone(), stop.clone()));
+        Ok(Open { kind: Kind::Udp, serving, stop, then: Then::Datagrams(finish) })
     }
 }
 

@@ -23,7 +23,7 @@ const REQUESTS: usize = 24 << 10;
 
 /// Room for connections.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     /// Of the process.
     all: Arc<Semaphore>,
     /// Of one socket.
@@ -34,14 +34,14 @@ pub(super) struct Room {
 
 /// A connection's place; free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     _all: OwnedSemaphorePermit,
     _here: OwnedSemaphorePermit,
 }
 
 /// That a client has one connection more, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     client: IpAddr,
     clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
@@ -128,14 +128,14 @@ impl Room {
     }
 
     /// None where there is none now.
-    pub(super) fn free_place(&self) -> Option<Place> {
+    pub(crate) fn free_place(&self) -> Option<Place> {
         let here = Arc::clone(&self.here).try_acquire_owned().ok()?;
         let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
         Some(Place { _all: all, _here: here })
     }
 
     /// None where the client has too many.
-    pub(super) fn count(&self, client: IpAddr) -> Option<Counted> {
+    pub(crate) fn count(&self, client: IpAddr) -> Option<Counted> {
         let client = one_client(client);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let count = clients.entry(client).or_default();
@@ -160,7 +160,7 @@ impl Drop for Counted {
 }
 
 /// Every machine has a network of IPv6 to itself (RFC 6177).
-fn one_client(address: IpAddr) -> IpAddr {
+pub(crate) fn one_client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 @ IpAddr::V4(_) => v4,

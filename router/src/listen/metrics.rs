@@ -8,14 +8,14 @@ pub(super) const OPEN: &str = "doorward_connections_open";
 pub(super) const REFUSED: &str = "doorward_connections_refused_total";
 
 pub(crate) struct Metrics {
-    pub(super) accepted: Counter,
-    pub(super) open: Gauge,
+    pub(crate) accepted: Counter,
+    pub(crate) open: Gauge,
     pub(super) accept_errors: Counter,
     pub(super) handshake_failed: Counter,
     pub(super) handshake_timeout: Counter,
     pub(super) silent: Counter,
     pub(super) no_proxy_header: Counter,
-    pub(super) too_many: Counter,
+    pub(crate) too_many: Counter,
     pub(super) flood: Counter,
     pub(super) no_hello: Counter,
     pub(super) no_listener: Counter,

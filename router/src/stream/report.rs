@@ -43,6 +43,11 @@ impl Report {
     pub fn new(about: About, log: Option<AccessLog>) -> Self {
         Self { about, backend: None, upstream: None, carried: Carried::default(), error: None, log }
     }
+
+    /// It is counted, and not written.
+    pub fn silence(&mut self) {
+        self.log = None;
+    }
 }
 
 impl Drop for Report {
