@@ -166,11 +166,11 @@ impl Server {
             Ok(cell) => Session::new(peer, cell, random(), report, self.metrics.open.clone(), (place, counted)),
             Err(why) => {
                 report.error = Some(why);
-                Err(report)
+                Err(Box::new(report))
             }
         };
         // Each datagram of a client would be one more of these.
-        let tell = |mut report: Report| {
+        let tell = |mut report: Box<Report>| {
             if !now_and_then(&mut self.told_of_refused) {
                 report.silence();
             }

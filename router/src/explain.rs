@@ -6,9 +6,10 @@ use k8s::admin::{Admin, Content, OwnPages, Parameters};
 use serde_json::{Value, json};
 
 use crate::{
-    dataplane::{CellTarget, Dataplane, SharedDataplane, Socket},
+    dataplane::{Action, CellTarget, Dataplane, SharedDataplane, Socket, WeightedCell},
     framing,
     metrics::Series,
+    stream::{Mode, Streams},
     table::{Headers, Request},
     upstream::{BackendCell, Endpoint, balance, clock},
 };
@@ -59,7 +60,8 @@ fn explain(dataplane: &Dataplane, query: &Parameters, now: u64) -> Result<Value,
     let answers: Vec<Value> = sockets
         .into_iter()
         .map(|(address, socket)| {
-            let mut answer = at_socket(socket, &request, now);
+            let handed_on = socket.streams.as_ref().and_then(|streams| at_streams(streams, &host, now));
+            let mut answer = handed_on.unwrap_or_else(|| at_socket(socket, &request, now));
             answer["entryPoint"] = json!(socket.edge.entry_point);
             answer["listensOn"] = json!(address);
             if let Some(tls) = &socket.tls {
@@ -92,25 +94,47 @@ fn of_endpoints(cell: &BackendCell, now: u64) -> Vec<Value> {
     cell.endpoints().iter().map(of_one).collect()
 }
 
+/// What becomes of a TLS connection that is opened with this name; None is HTTPS. TCP has no names.
+fn at_streams(streams: &Streams, host: &str, now: u64) -> Option<Value> {
+    let Streams::Tls(names) = streams else {
+        return Some(json!({"because": "this socket takes TCP, and asks for no name"}));
+    };
+    let Some(listener) = names.listener(Some(host)) else {
+        return Some(json!({"because": "no TLS listener of this entry point has the name: the connection is reset"}));
+    };
+    let mode = match listener.mode {
+        Mode::Https => return None,
+        Mode::Passthrough => "passthrough",
+        Mode::Terminate(_) => "terminate",
+    };
+    let Some(action) = listener.route(Some(host)) else {
+        let because = "no route of this listener has the name: the connection is reset";
+        return Some(json!({"listener": listener.name, "tls": mode, "because": because}));
+    };
+    let (route, backends) = (action.route.to_string(), of_backends(action, now));
+    Some(json!({"listener": listener.name, "tls": mode, "route": route, "backends": backends}))
+}
+
+fn of_backends(action: &Action, now: u64) -> Vec<Value> {
+    let of_one = |backend: &WeightedCell| match &backend.target {
+        CellTarget::Cell(cell) => {
+            let endpoints = of_endpoints(cell, now);
+            json!({
+                "weight": backend.weight, "service": cell.backend.id.to_string(),
+                "status": if endpoints.is_empty() { json!(503) } else { Value::Null }, "endpoints": endpoints,
+            })
+        }
+        CellTarget::Invalid(why) => json!({"weight": backend.weight, "status": 500, "because": why}),
+    };
+    action.backends.iter().map(of_one).collect()
+}
+
 fn at_socket(socket: &Socket, request: &Request<'_, Fields>, now: u64) -> Value {
     let Some(found) = socket.table.find(request) else {
         return json!({"status": 404, "because": "no route of this entry point matches host and path"});
     };
     let action = found.value;
-    let backends: Vec<Value> = action
-        .backends
-        .iter()
-        .map(|backend| match &backend.target {
-            CellTarget::Cell(cell) => {
-                let endpoints = of_endpoints(cell, now);
-                json!({
-                    "weight": backend.weight, "service": cell.backend.id.to_string(),
-                    "status": if endpoints.is_empty() { json!(503) } else { Value::Null }, "endpoints": endpoints,
-                })
-            }
-            CellTarget::Invalid(why) => json!({"weight": backend.weight, "status": 500, "because": why}),
-        })
-        .collect();
+    let backends = of_backends(action, now);
     json!({
         "route": action.route.to_string(), "rule": action.rule, "backends": backends,
         "matchedPrefix": found.prefix.map(|length| request.path.get(..length)),

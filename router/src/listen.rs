@@ -250,7 +250,7 @@ impl<A: App> Listeners<A> {
             kind,
             acceptor: (kind == Kind::Tls).then(acceptor),
             limits: self.limits,
-            metrics: Metrics::new(address.to_string()),
+            metrics: Metrics::new(&address.to_string()),
             leaving: self.leaving.clone(),
             connections: connections.clone(),
         };
@@ -273,7 +273,7 @@ impl<A: App> Listeners<A> {
             dataplane: Arc::clone(&self.dataplane),
             room: Room::new(Arc::clone(&self.room), limits.sessions, limits.of_one_client),
             limits,
-            metrics: Metrics::new(format!("{address}/udp")),
+            metrics: Metrics::new(&format!("{address}/udp")),
             log: self.apps.streams.log.clone(),
             told_of_refused: None,
         };

@@ -67,11 +67,11 @@ impl Session {
         mut report: Report,
         open: Gauge,
         room: (Place, Option<Counted>),
-    ) -> Result<Arc<Self>, Report> {
+    ) -> Result<Arc<Self>, Box<Report>> {
         report.backend = Some(cell.backend.id.clone());
         let Some((picked, upstream)) = connect(&cell, random) else {
             report.error = Some(NO_ENDPOINT.into());
-            return Err(report);
+            return Err(Box::new(report));
         };
         report.upstream = Some(picked.address());
         open.increment(1.0);

@@ -22,7 +22,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(address: String) -> Self {
+    pub(crate) fn new(address: &str) -> Self {
+        let address = address.to_owned();
         let refused = |why: &'static str| counter!(REFUSED, "address" => address.clone(), "why" => why);
         Self {
             accepted: counter!(ACCEPTED, "address" => address.clone()),

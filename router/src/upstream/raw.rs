@@ -82,7 +82,8 @@ pub async fn reach(cell: &BackendCell, wanted: Wanted<'_>) -> Result<Reached, No
             return Err(NotReached { endpoint: tried.last().copied(), why: NO_ENDPOINT });
         };
         tried.push(picked.address());
-        let Missed { failure, why } = match connect(cell, &tried, wanted).await {
+        let limit = connect_limit(cell.has_other(&tried));
+        let Missed { failure, why } = match connect(cell, picked.address(), limit, wanted).await {
             Ok(connection) => {
                 picked.connected();
                 return Ok(Reached { picked, connection });
@@ -98,14 +99,18 @@ pub async fn reach(cell: &BackendCell, wanted: Wanted<'_>) -> Result<Reached, No
     }
 }
 
-/// To the last one of `tried`.
-async fn connect(cell: &BackendCell, tried: &[SocketAddr], wanted: Wanted<'_>) -> Result<Connection, Missed> {
+/// `limit` is for the connection without TLS.
+async fn connect(
+    cell: &BackendCell,
+    address: SocketAddr,
+    limit: Duration,
+    wanted: Wanted<'_>,
+) -> Result<Connection, Missed> {
     let ours = |_| Missed { failure: None, why: "the router has no socket for it" };
-    let address = tried.last().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(ours)?;
     prepare(&socket).map_err(ours)?;
     let late = |failure| Missed { failure: Some(failure), why: "the backend does not accept a connection in time" };
-    let connected = timeout(connect_limit(cell.has_other(tried)), socket.connect(address)).await;
+    let connected = timeout(limit, socket.connect(address)).await;
     let stream = connected.map_err(|_| late(Failure::NoConnection))?.map_err(|error| match error.kind() {
         io::ErrorKind::AddrNotAvailable => ours(error),
         io::ErrorKind::ConnectionRefused => {
