@@ -73,6 +73,7 @@ pub(crate) fn router(limits: Limits, drain_timeout: u64) -> Router<impl App> {
         name: "default/edge".into(),
         addresses: Vec::new(),
         trust: Trust::default(),
+        client_certificate: None,
         listeners: Vec::new(),
     };
     Router {
