@@ -7,6 +7,7 @@ mod backend_tls_policy;
 mod gateway;
 mod grpc_route;
 mod http_route;
+mod http_route_filter;
 mod reference;
 mod stream_route;
 
@@ -21,9 +22,11 @@ pub use self::{
     },
     grpc_route::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec},
     http_route::{
-        HeaderModifier, HttpBackendRef, HttpHeader, HttpHeaderMatch, HttpPathMatch, HttpPathModifier,
-        HttpQueryParamMatch, HttpRequestRedirect, HttpRoute, HttpRouteFilter, HttpRouteMatch, HttpRouteRule,
-        HttpRouteSpec, HttpRouteTimeouts, HttpUrlRewrite,
+        HttpBackendRef, HttpHeaderMatch, HttpPathMatch, HttpQueryParamMatch, HttpRoute, HttpRouteMatch, HttpRouteRule,
+        HttpRouteSpec, HttpRouteTimeouts,
+    },
+    http_route_filter::{
+        HeaderModifier, HttpHeader, HttpPathModifier, HttpRequestRedirect, HttpRouteFilter, HttpUrlRewrite,
     },
     reference::{
         BackendObjectReference, BackendRef, LocalObjectReference, ObjectReference, ParentReference, ReferenceGrant,

@@ -10,6 +10,7 @@ mod affinity;
 mod backend;
 mod certificate;
 mod entry_point;
+mod filter;
 mod host;
 mod name;
 mod object;
@@ -23,13 +24,11 @@ pub use self::{
     backend::{Addressing, Backend, BackendId, Endpoints, HealthCheck, Protocol},
     certificate::Certificate,
     entry_point::{Attachment, EntryPoint, Listener, ListenerProtocol, Trust},
+    filter::{Filter, HeaderEdits, PathRewrite, Redirect, Rewrite, Scheme},
     host::{HostName, HostPattern, InvalidHost, Labels},
     name::{CONFIGURATION, ClaimedAnswer, NameClaim, RecordData, STATIC_RECORDS},
     object::{ObjectName, ServiceName},
-    route::{
-        Filter, HeaderEdits, Match, NamedMatch, PathMatch, PathRewrite, REGEX_BYTES, Redirect, Rewrite, Route, Rule,
-        Scheme, Target, Timeouts, ValueMatch, WeightedBackend,
-    },
+    route::{Match, NamedMatch, PathMatch, REGEX_BYTES, Route, Rule, Target, Timeouts, ValueMatch, WeightedBackend},
     validation::{AlternativeName, Authorities, ClientValidation, ServerValidation, TrustedBy, ValidationMode},
 };
 
