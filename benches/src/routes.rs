@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use foldhash::fast::RandomState;
 use k8s::model::{
     Attachment, HostPattern, Labels, Listener, ListenerProtocol, Match, NamedMatch, ObjectName, PathMatch, Route, Rule,
-    Timeouts, ValueMatch,
+    ValueMatch,
 };
 use router::table::RouteTable;
 
@@ -125,13 +125,7 @@ fn path(path: PathMatch) -> Match {
 }
 
 fn attachment(number: usize, hostname: &str, rules: Vec<Vec<Match>>) -> Attachment {
-    let rule = |matches| Rule {
-        matches,
-        filters: Vec::new(),
-        backends: Vec::new(),
-        timeouts: Timeouts::default(),
-        affinity: None,
-    };
+    let rule = |matches| Rule { matches, ..Rule::default() };
     Attachment {
         hostnames: vec![HostPattern::parse(hostname, Labels::OneOrMore).expect("a host pattern")],
         route: Arc::new(Route {

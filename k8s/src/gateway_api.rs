@@ -9,6 +9,7 @@ mod grpc_route;
 mod http_route;
 mod http_route_filter;
 mod reference;
+mod session_persistence;
 mod stream_route;
 
 pub use self::{
@@ -22,16 +23,18 @@ pub use self::{
     },
     grpc_route::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec},
     http_route::{
-        HttpBackendRef, HttpHeaderMatch, HttpPathMatch, HttpQueryParamMatch, HttpRoute, HttpRouteMatch, HttpRouteRule,
-        HttpRouteSpec, HttpRouteTimeouts,
+        HttpBackendRef, HttpHeaderMatch, HttpPathMatch, HttpQueryParamMatch, HttpRoute, HttpRouteMatch, HttpRouteRetry,
+        HttpRouteRule, HttpRouteSpec, HttpRouteTimeouts,
     },
     http_route_filter::{
-        HeaderModifier, HttpHeader, HttpPathModifier, HttpRequestRedirect, HttpRouteFilter, HttpUrlRewrite,
+        ForwardBody, Fraction, HeaderModifier, HttpAuthConfig, HttpCors, HttpExternalAuth, HttpHeader,
+        HttpPathModifier, HttpRequestMirror, HttpRequestRedirect, HttpRouteFilter, HttpUrlRewrite,
     },
     reference::{
         BackendObjectReference, BackendRef, LocalObjectReference, ObjectReference, ParentReference, ReferenceGrant,
         ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo, SecretObjectReference,
     },
+    session_persistence::{SessionCookie, SessionHeader, SessionPersistence},
     stream_route::{StreamRouteRule, StreamRouteSpec, TcpRoute, TlsRoute, TlsRouteSpec, UdpRoute},
 };
 

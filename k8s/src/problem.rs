@@ -98,6 +98,8 @@ pub enum Reason {
     KindUnsupported { what: String, group: String, kind: String },
     #[error("listener {listener} allows routes of kind {kind}, which its protocol {protocol} does not carry")]
     RouteKindInvalid { listener: String, protocol: String, kind: String },
+    #[error("filters {filters} cannot be in one list; put them into rules of their own")]
+    FiltersIncompatible { filters: String },
     #[error("references {target} in another namespace, which no ReferenceGrant there allows")]
     NotGranted { target: String },
     #[error("names IngressClass {class}, which does not exist")]
@@ -177,6 +179,7 @@ impl Reason {
             Self::Unsupported { .. } => "Unsupported",
             Self::KindUnsupported { .. } => "KindUnsupported",
             Self::RouteKindInvalid { .. } => "RouteKindInvalid",
+            Self::FiltersIncompatible { .. } => "FiltersIncompatible",
             Self::NotGranted { .. } => "NotGranted",
             Self::IngressClassMissing { .. } => "IngressClassMissing",
             Self::GatewayClassMissing { .. } => "GatewayClassMissing",

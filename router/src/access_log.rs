@@ -40,7 +40,7 @@ pub struct Line<'a> {
     pub request_length: usize,
     /// Seconds.
     pub duration: f64,
-    /// `HTTPRoute media/jellyfin rule 0`.
+    /// `HTTPRoute media/jellyfin rule 0 (streams)`, with the name of the rule where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,9 +11,7 @@ use std::{
 use k8s::{
     admin::Admin,
     config::Config,
-    model::{
-        Addressing, Backend, BackendId, EntryPoint, Listener, ListenerProtocol, Model, Redirect, Route, Scheme, Target,
-    },
+    model::{Addressing, Backend, BackendId, EntryPoint, Listener, ListenerProtocol, Model, Redirect, Route, Scheme},
     problem::Problem,
     snapshot::Snapshot,
     source::Update,
@@ -28,7 +26,7 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    dataplane::{Action, CellTarget, DatagramSocket, Dataplane, Edge, SharedDataplane, Socket, WeightedCell},
+    dataplane::{Action, DatagramSocket, Dataplane, Edge, SharedDataplane, Socket},
     listen::{App, Listeners},
     metrics::Series,
     stream::{OnlyRoute, Streams},
@@ -162,7 +160,7 @@ pub fn compile(model: &Model, cells: &Cells, keys: &Keys, series: &Series) -> Da
             }
         }
         for listener in datagrams.into_iter().filter(|listener| !listener.sockets.is_empty()) {
-            let make = |route: &Route| Arc::new(action(&entry_point.name, route, 0, cells, series));
+            let make = |route: &Route| Arc::new(Action::new(&entry_point.name, route, 0, cells, series));
             let only = OnlyRoute::compile(listener, make);
             let socket = Arc::new(DatagramSocket { edge: edge(entry_point, listener, false, series), only });
             for address in &listener.sockets {
@@ -214,7 +212,7 @@ fn compile_socket(
             return None;
         }
     };
-    let make = |route: &Route, rule: usize| Arc::new(action(&entry_point.name, route, rule, cells, series));
+    let make = |route: &Route, rule: usize| Arc::new(Action::new(&entry_point.name, route, rule, cells, series));
     Some(Socket {
         edge: edge(entry_point, first, first.protocol.is_tls(), series),
         redirect_to_https,
@@ -237,35 +235,6 @@ fn edge(entry_point: &EntryPoint, listener: &Listener, is_tls: bool, series: &Se
 /// 308 keeps the method and the body, where 301 lets browsers turn a POST into a GET.
 fn to_https(port: u16) -> Redirect {
     Redirect { scheme: Some(Scheme::Https), hostname: None, path: None, port: Some(port), status: 308 }
-}
-
-fn action(entry_point: &Arc<str>, route: &Route, index: usize, cells: &Cells, series: &Series) -> Action {
-    let rule = route.rules.get(index);
-    let backends: Vec<WeightedCell> = rule
-        .iter()
-        .flat_map(|rule| &rule.backends)
-        .map(|backend| WeightedCell {
-            weight: backend.weight,
-            target: match &backend.target {
-                Target::Backend(id) => cells.get(id).map_or_else(
-                    || CellTarget::Invalid(format!("Service {} is not in the model", id.service).into()),
-                    |cell| CellTarget::Cell(Arc::clone(cell)),
-                ),
-                Target::Invalid(why) => CellTarget::Invalid(Arc::clone(why)),
-            },
-            filters: backend.filters.clone(),
-        })
-        .collect();
-    Action {
-        route: route.source.clone(),
-        rule: index,
-        filters: rule.map(|rule| rule.filters.clone()).unwrap_or_default(),
-        total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
-        backends,
-        timeouts: rule.map(|rule| rule.timeouts).unwrap_or_default(),
-        affinity: rule.and_then(|rule| rule.affinity.clone()),
-        metrics: series.of(entry_point, format!("{}/{}", route.source.namespace, route.source.name)),
-    }
 }
 
 #[cfg(test)]

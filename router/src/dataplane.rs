@@ -1,18 +1,20 @@
 //! What the hot path reads: immutable, swapped whole behind one `ArcSwap`.
 
+mod action;
+
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
-use k8s::model::{Affinity, Filter, ObjectName, Redirect, Timeouts, Trust};
+use k8s::model::{Redirect, Trust};
 
+pub use self::action::{Action, CellTarget, Mirror, WeightedCell};
 use crate::{
     listen::{Kind, Wanted},
     metrics::RouteMetrics,
     stream::{OnlyRoute, Streams},
     table::RouteTable,
     tls::Termination,
-    upstream::BackendCell,
 };
 
 /// The one shared state. `control` stores, everybody else loads: once per request, once per handshake.
@@ -56,36 +58,6 @@ pub struct Edge {
     /// For requests that find no route.
     pub unrouted: Arc<RouteMetrics>,
 }
-
-/// What a matched rule does.
-#[derive(Debug)]
-pub struct Action {
-    pub route: ObjectName,
-    /// The rule's place in its route, from 0.
-    pub rule: usize,
-    pub filters: Vec<Filter>,
-    pub backends: Vec<WeightedCell>,
-    /// The sum of the backends' weights.
-    pub total_weight: u64,
-    pub timeouts: Timeouts,
-    pub affinity: Option<Affinity>,
-    pub metrics: Arc<RouteMetrics>,
-}
-
-#[derive(Debug)]
-pub struct WeightedCell {
-    pub weight: u32,
-    pub target: CellTarget,
-    pub filters: Vec<Filter>,
-}
-
-#[derive(Debug)]
-pub enum CellTarget {
-    Cell(Arc<BackendCell>),
-    /// Answers 500, and why.
-    Invalid(Arc<str>),
-}
-
 impl Dataplane {
     /// The sockets that have to be open for it.
     pub fn wanted(&self) -> Vec<Wanted> {
@@ -103,28 +75,5 @@ impl Socket {
             None if self.edge.is_tls => Kind::Tls,
             None => Kind::Http,
         }
-    }
-}
-
-impl Action {
-    /// By weight, with its place; `at` is anything that spreads over requests. None where no backend has any weight.
-    pub fn backend(&self, at: u64) -> Option<(usize, &WeightedCell)> {
-        let mut left = at.checked_rem(self.total_weight)?;
-        self.backends.iter().enumerate().find(|(_, backend)| match left.checked_sub(u64::from(backend.weight)) {
-            Some(rest) => {
-                left = rest;
-                false
-            }
-            None => true,
-        })
-    }
-
-    /// The one that has the endpoint of this token, among those that get requests at all.
-    pub fn backend_of(&self, token: u64) -> Option<(usize, &WeightedCell)> {
-        let has_it = |target: &CellTarget| match target {
-            CellTarget::Cell(cell) => cell.has_token(token),
-            CellTarget::Invalid(_) => false,
-        };
-        self.backends.iter().enumerate().find(|(_, backend)| backend.weight > 0 && has_it(&backend.target))
     }
 }

@@ -136,7 +136,7 @@ fn at_socket(socket: &Socket, request: &Request<'_, Fields>, now: u64) -> Value 
     let action = found.value;
     let backends = of_backends(action, now);
     json!({
-        "route": action.route.to_string(), "rule": action.rule, "backends": backends,
+        "route": action.route.to_string(), "rule": action.rule, "name": action.name, "backends": backends,
         "matchedPrefix": found.prefix.map(|length| request.path.get(..length)),
         "affinity": action.affinity.as_ref().map(|affinity| format!("{affinity:?}")),
         "redirectsToHttps": socket.redirect_to_https.is_some(),

@@ -1,5 +1,9 @@
 //! What filters make of requests and answers. Pure.
 
+mod mirror;
 mod url;
 
-pub use self::url::{Origin, Target, location, redirect, target};
+pub use self::{
+    mirror::takes,
+    url::{Origin, Target, location, redirect, target},
+};

@@ -15,7 +15,7 @@ use k8s::{
     model::{
         Addressing, Attachment, Authorities, Backend, BackendId, Certificate, Endpoints, EntryPoint, HostPattern,
         Labels, Listener, ListenerProtocol, Model, ObjectName, Protocol, Route, Rule, ServerValidation, ServiceName,
-        Target, Timeouts, Trust, TrustedBy, WeightedBackend,
+        Target, Trust, TrustedBy, WeightedBackend,
     },
 };
 use rustls::{
@@ -179,13 +179,7 @@ pub(crate) fn attach(listener: &mut Listener, created: i64, hostnames: &[&str], 
         target: target.clone(),
         filters: Vec::new(),
     };
-    let rule = Rule {
-        matches: Vec::new(),
-        filters: Vec::new(),
-        backends: targets.iter().map(backend).collect(),
-        timeouts: Timeouts::default(),
-        affinity: None,
-    };
+    let rule = Rule { backends: targets.iter().map(backend).collect(), ..Rule::default() };
     listener.routes.push(Attachment {
         hostnames: hostnames.iter().map(|text| pattern(text)).collect(),
         route: Arc::new(Route {

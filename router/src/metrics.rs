@@ -28,6 +28,8 @@ pub const STREAMS: &str = "doorward_streams_total";
 pub const STREAM_BYTES: &str = "doorward_stream_bytes_total";
 /// How often an endpoint was left alone because it failed, by Service.
 pub const UPSTREAM_EJECTIONS: &str = "doorward_upstream_ejections_total";
+/// Requests that a mirror should have got and did not, by Service.
+pub const MIRRORS_LOST: &str = "doorward_mirrors_lost_total";
 /// Access log lines that nobody took in time.
 pub const LOG_LINES_LOST: &str = "doorward_access_log_lines_lost_total";
 
@@ -62,11 +64,16 @@ pub struct Series(Mutex<BTreeMap<Labels, Weak<RouteMetrics>>>);
 /// Once, at start.
 pub fn describe() {
     describe_counter!(UPSTREAM_EJECTIONS, "Times that an endpoint was left alone because it failed");
+    describe_counter!(MIRRORS_LOST, "Requests that a mirror should have got and did not");
     describe_counter!(LOG_LINES_LOST, "Access log lines dropped because the reader of standard output is slow");
 }
 
 pub fn upstream_ejections(service: &ServiceName) -> Counter {
     counter!(UPSTREAM_EJECTIONS, "service" => service.to_string())
+}
+
+pub fn mirrors_lost(service: &ServiceName) -> Counter {
+    counter!(MIRRORS_LOST, "service" => service.to_string())
 }
 
 impl RouteMetrics {

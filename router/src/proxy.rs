@@ -6,6 +6,7 @@ mod context;
 mod failure;
 mod headers;
 mod http_10;
+mod mirror;
 mod respond;
 mod tries;
 
@@ -253,10 +254,11 @@ impl ProxyHttp for Proxy {
     async fn request_body_filter(
         &self,
         session: &mut Session,
-        _body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
         context: &mut Context,
     ) -> pingora_core::Result<()> {
+        mirror::body(body.as_ref(), end_of_stream, context);
         if tries::is_overdue(session, context) {
             // Said to be the client's: any other error ends nothing here where the backend speaks HTTP/2.
             return Err(Error::new_down(ErrorType::HTTPStatus(504)));
@@ -280,6 +282,7 @@ impl ProxyHttp for Proxy {
     ) -> pingora_core::Result<()> {
         tries::connected(context, request.version);
         headers::to_upstream(session, request, context)?;
+        mirror::begin(session, request, context);
         // pingora lets nothing pass that comes by HTTP/2 before the answer, so nobody else would say it.
         if request.version == http::Version::HTTP_2 && request.remove_header(&http::header::EXPECT).is_some() {
             session.as_downstream_mut().write_continue_response().await?;

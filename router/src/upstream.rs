@@ -2,6 +2,7 @@
 
 mod alternative_names;
 pub mod balance;
+pub mod client;
 pub mod clock;
 mod ejection;
 mod endpoint;

@@ -164,6 +164,9 @@ fn routes(model: &Model) -> String {
                         writeln!(text, "{door} {}  {}  → {}", hosts(attachment), of_match(it), target(rule))
                             .expect("text");
                     }
+                    if let Some(name) = &rule.name {
+                        writeln!(text, "    rule {number} is called {name}").expect("text");
+                    }
                     for filter in &rule.filters {
                         writeln!(text, "    rule {number} {}", of_filter(filter)).expect("text");
                     }
@@ -262,6 +265,9 @@ fn of_affinity(affinity: &Affinity) -> String {
 
 fn of_filter(filter: &Filter) -> String {
     match filter {
+        Filter::Mirror(it) => {
+            format!("mirrors {} of {} to {}", it.share.numerator, it.share.denominator, it.backend)
+        }
         Filter::Redirect(it) => format!(
             "redirects {} to scheme {:?} host {:?} path {:?} port {:?}",
             it.status, it.scheme, it.hostname, it.path, it.port

@@ -18,6 +18,8 @@ mod leaving;
 mod loss;
 #[path = "router/messages.rs"]
 mod messages;
+#[path = "router/mirrors.rs"]
+mod mirrors;
 #[path = "router/protocols.rs"]
 mod protocols;
 #[path = "router/routing.rs"]

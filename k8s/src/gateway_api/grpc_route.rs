@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GROUP, HttpBackendRef, HttpHeaderMatch, HttpRouteFilter, ParentReference};
+use super::{GROUP, HttpBackendRef, HttpHeaderMatch, HttpRouteFilter, ParentReference, SessionPersistence};
 use crate::kind::{kind, or_default};
 
 kind!(
@@ -38,6 +38,9 @@ pub struct GrpcRouteRule {
     pub filters: Vec<HttpRouteFilter>,
     #[serde(default, deserialize_with = "or_default")]
     pub backend_refs: Vec<HttpBackendRef>,
+    /// Of the experimental channel: CRDs of the standard one do not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_persistence: Option<SessionPersistence>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

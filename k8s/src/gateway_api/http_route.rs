@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendObjectReference, GROUP, HttpRouteFilter, ParentReference};
+use super::{BackendObjectReference, GROUP, HttpRouteFilter, ParentReference, SessionPersistence};
 use crate::kind::{kind, or_default};
 
 kind!(
@@ -38,6 +38,10 @@ pub struct HttpRouteRule {
     #[serde(default, deserialize_with = "or_default")]
     pub backend_refs: Vec<HttpBackendRef>,
     pub timeouts: Option<HttpRouteTimeouts>,
+    pub retry: Option<HttpRouteRetry>,
+    /// Of the experimental channel: CRDs of the standard one do not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_persistence: Option<SessionPersistence>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -46,6 +50,17 @@ pub struct HttpRouteTimeouts {
     /// A Gateway API duration: `500ms`, `1h30m`; `0s` is no limit.
     pub request: Option<String>,
     pub backend_request: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct HttpRouteRetry {
+    /// Statuses of answers.
+    #[serde(default, deserialize_with = "or_default")]
+    pub codes: Vec<u16>,
+    /// Beyond the first try; 1 where not set, and 0 is none.
+    pub attempts: Option<u32>,
+    /// A Gateway API duration.
+    pub backoff: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

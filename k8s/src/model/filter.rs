@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use super::BackendId;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
+    Mirror(Mirror),
     RequestHeaders(HeaderEdits),
     ResponseHeaders(HeaderEdits),
     Redirect(Redirect),
@@ -47,4 +50,18 @@ pub enum PathRewrite {
     Full(Arc<str>),
     /// Replaces the matched prefix; the result is never empty and gains no double slash.
     Prefix(Arc<str>),
+}
+
+/// Somebody who gets requests, too, and whose answers nobody gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    pub backend: BackendId,
+    pub share: Share,
+}
+
+/// So many out of so many, which are at least as many, and at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub numerator: u32,
+    pub denominator: u32,
 }

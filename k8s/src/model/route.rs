@@ -21,8 +21,10 @@ pub struct Route {
     pub falls_through: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
+    /// As its author calls it.
+    pub name: Option<Arc<str>>,
     /// Any of them may match. A rule without matches has the prefix `/`; only that of connections has none.
     pub matches: Vec<Match>,
     /// In the order in which they are applied.

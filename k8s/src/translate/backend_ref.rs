@@ -12,13 +12,13 @@ use crate::{
     problem::Reason,
 };
 
-/// The backend, or an invalid target with a problem of `source`. Kind, grant, existence, port: in the order in which
-/// the API has them judged.
+/// In the order in which the API has them judged: kind, grant, existence, port. What is wrong is said as a problem of
+/// `source`, too. `what` is the field.
 pub(super) fn resolve(
     work: &mut Work<'_>,
     source: &ObjectName,
+    what: &str,
     reference: &BackendObjectReference,
-    spoken: Spoken,
 ) -> Target {
     let (group, kind) =
         (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or("Service"));
@@ -27,15 +27,18 @@ pub(super) fn resolve(
     let from = From { group: GROUP, kind: source.kind, namespace: &own };
     let to = To { group, kind, namespace, name: &reference.name };
     let reason = if (group, kind) != ("", "Service") {
-        let (what, group, kind) = ("backendRef".to_owned(), group.to_owned(), kind.to_owned());
-        Reason::KindUnsupported { what, group, kind }
+        Reason::KindUnsupported { what: what.to_owned(), group: group.to_owned(), kind: kind.to_owned() }
     } else if !granted(&work.snapshot.reference_grants, &from, &to) {
         Reason::NotGranted { target: format!("Service {namespace}/{}", reference.name) }
     } else if let Some(port) = reference.port {
-        let port = if source.kind == "UDPRoute" { PortRef::Udp(port) } else { PortRef::Number(port) };
+        let (port, spoken) = match source.kind {
+            "UDPRoute" => (PortRef::Udp(port), Spoken::Declared),
+            "GRPCRoute" => (PortRef::Number(port), Spoken::Grpc),
+            _ => (PortRef::Number(port), Spoken::Declared),
+        };
         return service::resolve(work, source, namespace, &reference.name, port, spoken);
     } else {
-        invalid("backendRef port", "none", "the port of the Service")
+        invalid(&format!("{what} port"), "none", "the port of the Service")
     };
     let target = Target::Invalid(reason.to_string().into());
     work.problem(source, reason);

@@ -4,34 +4,95 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use super::{Work, backend_ref};
 use crate::{
-    gateway_api::{HeaderModifier, HttpHeader, HttpPathModifier, HttpRequestRedirect, HttpRouteFilter, HttpUrlRewrite},
-    model::{Filter, HeaderEdits, HostName, PathRewrite, Redirect, Rewrite, Scheme},
+    gateway_api::{
+        HeaderModifier, HttpHeader, HttpPathModifier, HttpRequestMirror, HttpRequestRedirect, HttpRouteFilter,
+        HttpUrlRewrite,
+    },
+    model::{Filter, HeaderEdits, HostName, Mirror, ObjectName, PathRewrite, Redirect, Rewrite, Scheme, Share, Target},
     problem::Reason,
 };
 
-/// The first fault spoils the whole list: a rule that runs without one of its filters is not what was asked for.
-pub(super) fn translate(filters: &[HttpRouteFilter]) -> Result<Vec<Filter>, Reason> {
-    filters.iter().map(one).collect()
+/// What is wrong is said as a problem of `source`, too. The first fault spoils the whole list: a rule that runs without
+/// one of its filters is not what was asked for.
+pub(super) fn translate(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    filters: &[HttpRouteFilter],
+) -> Result<Vec<Filter>, Arc<str>> {
+    let one = |filter| one(work, source, filter).map_err(|reason| said(work, source, reason)).transpose();
+    let translated = filters.iter().filter_map(one).collect::<Result<Vec<Filter>, _>>()?;
+    match incompatible(&translated) {
+        Some(reason) => Err(said(work, source, reason)),
+        None => Ok(translated),
+    }
 }
 
-fn one(filter: &HttpRouteFilter) -> Result<Filter, Reason> {
+fn said(work: &mut Work<'_>, source: &ObjectName, reason: Reason) -> Arc<str> {
+    let why = reason.to_string().into();
+    work.problem(source, reason);
+    why
+}
+
+/// Each answers in the place of the other.
+fn incompatible(filters: &[Filter]) -> Option<Reason> {
+    let has = |is: fn(&Filter) -> bool| filters.iter().any(is);
+    let redirects_and_rewrites =
+        has(|it| matches!(it, Filter::Redirect(_))) && has(|it| matches!(it, Filter::Rewrite(_)));
+    redirects_and_rewrites.then(|| Reason::FiltersIncompatible { filters: "RequestRedirect and URLRewrite".to_owned() })
+}
+
+/// None for one that is left out, and is a problem that harms nobody else.
+fn one(work: &mut Work<'_>, source: &ObjectName, filter: &HttpRouteFilter) -> Result<Option<Filter>, Reason> {
     let missing = |field: &str| invalid("filters", &filter.type_, &format!("the field {field} beside this type"));
-    match filter.type_.as_str() {
+    let translated = match filter.type_.as_str() {
         "RequestHeaderModifier" => {
             let edits = filter.request_header_modifier.as_ref().ok_or_else(|| missing("requestHeaderModifier"))?;
-            Ok(Filter::RequestHeaders(header_edits(edits)?))
+            Filter::RequestHeaders(header_edits(edits)?)
         }
         "ResponseHeaderModifier" => {
             let edits = filter.response_header_modifier.as_ref().ok_or_else(|| missing("responseHeaderModifier"))?;
-            Ok(Filter::ResponseHeaders(header_edits(edits)?))
+            Filter::ResponseHeaders(header_edits(edits)?)
+        }
+        "RequestMirror" => {
+            let mirror = filter.request_mirror.as_ref().ok_or_else(|| missing("requestMirror"))?;
+            let share = share(mirror)?;
+            // The API has an invalid one dropped.
+            match backend_ref::resolve(work, source, "requestMirror.backendRef", &mirror.backend_ref) {
+                Target::Backend(backend) => Filter::Mirror(Mirror { backend, share }),
+                Target::Invalid(_) => return Ok(None),
+            }
         }
         "RequestRedirect" => {
-            redirect(filter.request_redirect.as_ref().ok_or_else(|| missing("requestRedirect"))?).map(Filter::Redirect)
+            Filter::Redirect(redirect(filter.request_redirect.as_ref().ok_or_else(|| missing("requestRedirect"))?)?)
         }
-        "URLRewrite" => rewrite(filter.url_rewrite.as_ref().ok_or_else(|| missing("urlRewrite"))?).map(Filter::Rewrite),
-        other => Err(Reason::Unsupported { field: "filter".to_owned(), value: other.to_owned() }),
+        "URLRewrite" => Filter::Rewrite(rewrite(filter.url_rewrite.as_ref().ok_or_else(|| missing("urlRewrite"))?)?),
+        "ExtensionRef" => {
+            let reference = filter.extension_ref.as_ref().ok_or_else(|| missing("extensionRef"))?;
+            let (field, group, kind) =
+                ("filter extensionRef".to_owned(), reference.group.clone(), reference.kind.clone());
+            return Err(Reason::KindUnsupported { what: field, group, kind });
+        }
+        other => return Err(Reason::Unsupported { field: "filter".to_owned(), value: other.to_owned() }),
+    };
+    Ok(Some(translated))
+}
+
+/// Of all requests, where nobody says of how many.
+fn share(mirror: &HttpRequestMirror) -> Result<Share, Reason> {
+    let (field, numerator, denominator) = match (mirror.percent, &mirror.fraction) {
+        (None, None) => return Ok(Share { numerator: 1, denominator: 1 }),
+        (Some(percent), None) => ("requestMirror.percent", percent, 100),
+        (None, Some(fraction)) => ("requestMirror.fraction", fraction.numerator, fraction.denominator.unwrap_or(100)),
+        (Some(percent), Some(_)) => {
+            return Err(invalid("requestMirror.percent", &percent.to_string(), "no fraction beside it"));
+        }
+    };
+    if denominator == 0 || numerator > denominator {
+        return Err(invalid(field, &format!("{numerator} of {denominator}"), "no more than all"));
     }
+    Ok(Share { numerator, denominator })
 }
 
 fn header_edits(modifier: &HeaderModifier) -> Result<HeaderEdits, Reason> {

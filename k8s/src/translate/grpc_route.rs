@@ -1,6 +1,6 @@
 //! The rules of a GRPCRoute: of its methods the paths that requests have, and of the rest what an HTTPRoute has.
 
-use super::{Work, filter::invalid, http_route, service::Spoken};
+use super::{Work, filter::invalid, http_route};
 use crate::{
     gateway_api::{GrpcMethodMatch, GrpcRouteMatch, GrpcRouteRule, HttpPathMatch, HttpRouteMatch, HttpRouteRule},
     model::{ObjectName, Rule},
@@ -26,7 +26,7 @@ pub(super) fn translate(work: &mut Work<'_>, source: &ObjectName, rules: &[GrpcR
             })
         })
         .collect();
-    http_route::translate_as(work, source, &rules, Spoken::Grpc)
+    http_route::translate(work, source, &rules)
 }
 
 /// A call of `method` of `service` is a POST of `/service/method` (gRPC over HTTP/2, "Requests").

@@ -6,7 +6,6 @@ use super::{
     Work, affinity, backend_ref,
     filter::{self, invalid},
     ingress::without_trailing_slash,
-    service::Spoken,
 };
 use crate::{
     gateway_api::{HttpBackendRef, HttpRouteMatch, HttpRouteRule},
@@ -18,21 +17,11 @@ use crate::{
 
 /// The rules once; where they are attached is another matter.
 pub(super) fn translate(work: &mut Work<'_>, source: &ObjectName, rules: &[HttpRouteRule]) -> Vec<Rule> {
-    translate_as(work, source, rules, Spoken::Declared)
-}
-
-/// The same, for what is spoken to backends.
-pub(super) fn translate_as(
-    work: &mut Work<'_>,
-    source: &ObjectName,
-    rules: &[HttpRouteRule],
-    spoken: Spoken,
-) -> Vec<Rule> {
-    rules.iter().filter_map(|rule| translate_rule(work, source, rule, spoken)).collect()
+    rules.iter().filter_map(|rule| translate_rule(work, source, rule)).collect()
 }
 
 /// None where none of the rule's matches can be understood: it would otherwise match what nobody named.
-fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule, spoken: Spoken) -> Option<Rule> {
+fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule) -> Option<Rule> {
     let matches: Vec<Match> = if rule.matches.is_empty() {
         vec![Match { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new(), query: Vec::new() }]
     } else {
@@ -44,17 +33,12 @@ fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule
     if matches.is_empty() {
         return None;
     }
-    let mut spoilt: Option<Arc<str>> = None;
-    let filters = filter::translate(&rule.filters).unwrap_or_else(|reason| {
-        spoilt = Some(reason.to_string().into());
-        work.problem(source, reason);
+    let mut backends: Vec<WeightedBackend> =
+        rule.backend_refs.iter().map(|backend| translate_backend(work, source, backend)).collect();
+    let filters = filter::translate(work, source, &rule.filters).unwrap_or_else(|why| {
+        backends = vec![WeightedBackend { weight: 1, target: Target::Invalid(why), filters: Vec::new() }];
         Vec::new()
     });
-    let mut backends: Vec<WeightedBackend> =
-        rule.backend_refs.iter().map(|backend| translate_backend(work, source, backend, spoken)).collect();
-    if let Some(reason) = spoilt {
-        backends = vec![WeightedBackend { weight: 1, target: Target::Invalid(reason), filters: Vec::new() }];
-    }
     let timeouts = rule.timeouts.as_ref();
     let mut limit = |field: &str, text: Option<&String>| {
         let text = text?;
@@ -72,7 +56,7 @@ fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule
         backend_request: limit("timeouts.backendRequest", timeouts.and_then(|it| it.backend_request.as_ref())),
     };
     let affinity = affinity::of_rule(work, None, &matches, &backends);
-    Some(Rule { matches, filters, backends, timeouts, affinity })
+    Some(Rule { name: rule.name.as_deref().map(Into::into), matches, filters, backends, timeouts, affinity })
 }
 
 fn translate_match(it: &HttpRouteMatch) -> Result<Match, Reason> {
@@ -129,21 +113,13 @@ fn checked_regex(text: &str, compiled: &str) -> Result<Arc<str>, Reason> {
     }
 }
 
-fn translate_backend(
-    work: &mut Work<'_>,
-    source: &ObjectName,
-    backend: &HttpBackendRef,
-    spoken: Spoken,
-) -> WeightedBackend {
+fn translate_backend(work: &mut Work<'_>, source: &ObjectName, backend: &HttpBackendRef) -> WeightedBackend {
+    let target = backend_ref::resolve(work, source, "backendRef", &backend.target);
     let weight = backend.weight.unwrap_or(1);
-    let target = backend_ref::resolve(work, source, &backend.target, spoken);
-    match filter::translate(&backend.filters) {
-        Ok(filters) => WeightedBackend { weight, target, filters },
-        Err(reason) => {
-            let target = Target::Invalid(reason.to_string().into());
-            work.problem(source, reason);
-            WeightedBackend { weight, target, filters: Vec::new() }
-        }
+    match (filter::translate(work, source, &backend.filters), target) {
+        (Ok(filters), target) => WeightedBackend { weight, target, filters },
+        (Err(_), target @ Target::Invalid(_)) => WeightedBackend { weight, target, filters: Vec::new() },
+        (Err(why), Target::Backend(_)) => WeightedBackend { weight, target: Target::Invalid(why), filters: Vec::new() },
     }
 }
 

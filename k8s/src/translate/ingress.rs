@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::{
         Affinity, Attachment, Certificate, HostPattern, Labels, Match, ObjectName, PathMatch, Protocol, Route, Rule,
-        Target, Timeouts, WeightedBackend,
+        Target, WeightedBackend,
     },
     problem::Reason,
 };
@@ -186,7 +186,7 @@ fn rule(work: &mut Work<'_>, path: PathMatch, target: Target, affinity: Option<&
     let matches = vec![Match { path, method: None, headers: Vec::new(), query: Vec::new() }];
     let backends = vec![WeightedBackend { weight: 1, target, filters: Vec::new() }];
     let affinity = affinity::of_rule(work, affinity, &matches, &backends);
-    Rule { matches, filters: Vec::new(), backends, timeouts: Timeouts::default(), affinity }
+    Rule { matches, backends, affinity, ..Rule::default() }
 }
 
 fn target(work: &mut Work<'_>, source: &ObjectName, backend: &IngressBackend, annotated: &Annotated) -> Target {

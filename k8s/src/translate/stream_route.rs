@@ -1,9 +1,9 @@
 //! The rule of a TLSRoute, TCPRoute or UDPRoute: where connections or datagrams go.
 
-use super::{Work, backend_ref, service::Spoken};
+use super::{Work, backend_ref};
 use crate::{
     gateway_api::StreamRouteRule,
-    model::{ObjectName, Rule, Timeouts, WeightedBackend},
+    model::{ObjectName, Rule, WeightedBackend},
     problem::Reason,
 };
 
@@ -15,9 +15,10 @@ pub(super) fn translate(work: &mut Work<'_>, source: &ObjectName, rules: &[Strea
     }
     let backends = rules.iter().take(1).flat_map(|rule| &rule.backend_refs).map(|backend| WeightedBackend {
         weight: backend.weight.unwrap_or(1),
-        target: backend_ref::resolve(work, source, &backend.target, Spoken::Declared),
+        target: backend_ref::resolve(work, source, "backendRef", &backend.target),
         filters: Vec::new(),
     });
     let backends = backends.collect();
-    vec![Rule { matches: Vec::new(), filters: Vec::new(), backends, timeouts: Timeouts::default(), affinity: None }]
+    let name = rules.first().and_then(|rule| rule.name.as_deref()).map(Into::into);
+    vec![Rule { name, backends, ..Rule::default() }]
 }

@@ -33,7 +33,7 @@ pub struct Target {
 pub fn redirect(filters: &[Filter], origin: &Origin<'_>) -> Option<(u16, String)> {
     filters.iter().find_map(|filter| match filter {
         Filter::Redirect(redirect) => Some((redirect.status, location(redirect, origin))),
-        Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => None,
+        _ => None,
     })
 }
 
@@ -57,7 +57,7 @@ pub fn target(rule: &[Filter], backend: &[Filter], origin: &Origin<'_>) -> Targe
 fn rewrite(filter: &Filter) -> Option<&Rewrite> {
     match filter {
         Filter::Rewrite(rewrite) => Some(rewrite),
-        Filter::Redirect(_) | Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => None,
+        _ => None,
     }
 }
 

@@ -17,6 +17,7 @@ use k8s::model::Filter;
 use pingora_proxy::Session;
 
 use super::{
+    mirror::Mirroring,
     respond,
     tries::{self, Tried, Try},
 };
@@ -43,6 +44,7 @@ pub struct Context {
     /// The protocols that the client asks to change to.
     pub(super) upgrade: Option<HeaderValue>,
     pub(super) routed: Option<Routed>,
+    pub(super) mirroring: Option<Box<Mirroring>>,
     /// Among all requests that backends are asked for.
     pub(super) place: Option<OneRequest>,
     /// Why the router itself answered, or the answer broke off.
@@ -69,6 +71,12 @@ pub(super) struct Forward {
     pub(super) current: Try,
 }
 
+impl Forward {
+    pub(super) fn is_first_try(&self) -> bool {
+        self.tried.addresses().len() == 1
+    }
+}
+
 impl Routed {
     /// The rule's filters, then those of the backend that was chosen.
     pub(super) fn filters(&self) -> impl Iterator<Item = &Filter> {
@@ -90,6 +98,7 @@ impl Context {
             host: "".into(),
             upgrade: None,
             routed: None,
+            mirroring: None,
             place: None,
             error: None,
         }
@@ -175,7 +184,7 @@ impl Context {
             bytes_sent: session.body_bytes_sent(),
             request_length: session.body_bytes_read(),
             duration: took.as_secs_f64(),
-            route: self.routed.as_ref().map(|routed| format!("{} rule {}", routed.action.route, routed.action.rule)),
+            route: self.routed.as_ref().map(|routed| routed.action.to_string()),
             upstream: self.upstream().map(|address| address.to_string()),
             http_user_agent: field(http::header::USER_AGENT),
             http_referrer: field(http::header::REFERER),

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use k8s::model::{
     Attachment, HostPattern, Labels, Listener, ListenerProtocol, Match, NamedMatch, ObjectName, PathMatch, Route, Rule,
-    Timeouts, ValueMatch,
+    ValueMatch,
 };
 use proptest::prelude::*;
 
@@ -66,17 +66,7 @@ fn listener(hostname: Option<&str>, labels: Labels, routes: &[(usize, &Spec)]) -
                 route: Arc::new(Route {
                     source: ObjectName::new("HTTPRoute", "default", &format!("r{number}")),
                     created: spec.created,
-                    rules: spec
-                        .rules
-                        .iter()
-                        .map(|it| Rule {
-                            matches: vec![it.clone()],
-                            filters: Vec::new(),
-                            backends: Vec::new(),
-                            timeouts: Timeouts::default(),
-                            affinity: None,
-                        })
-                        .collect(),
+                    rules: spec.rules.iter().map(|it| Rule { matches: vec![it.clone()], ..Rule::default() }).collect(),
                     falls_through: spec.falls_through,
                 }),
             })

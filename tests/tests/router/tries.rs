@@ -28,7 +28,7 @@ const URL: &str = "http://app.home.example/";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// The body's length, from the head.
-fn length(head: &str) -> usize {
+pub(crate) fn length(head: &str) -> usize {
     let lower = head.to_lowercase();
     let value = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
     value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
