@@ -28,7 +28,10 @@ pub use self::{
     host::{HostName, HostPattern, InvalidHost, Labels},
     name::{CONFIGURATION, ClaimedAnswer, NameClaim, RecordData, STATIC_RECORDS},
     object::{ObjectName, ServiceName},
-    route::{Match, NamedMatch, PathMatch, REGEX_BYTES, Route, Rule, Target, Timeouts, ValueMatch, WeightedBackend},
+    route::{
+        MOST_RETRIES, Match, NamedMatch, PathMatch, REGEX_BYTES, Retry, Route, Rule, Target, Timeouts, ValueMatch,
+        WeightedBackend,
+    },
     validation::{AlternativeName, Authorities, ClientValidation, ServerValidation, TrustedBy, ValidationMode},
 };
 

@@ -69,7 +69,7 @@ pub fn app(
     let conf = ServerConf {
         threads,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
-        max_retries: tries::MOST,
+        max_retries: tries::MOST_OF_ALL,
         ..ServerConf::default()
     };
     let mut proxy = http_proxy(&Arc::new(conf), Proxy { dataplane, log, requests });
@@ -271,6 +271,9 @@ impl ProxyHttp for Proxy {
         _session: &mut Session,
         context: &mut Context,
     ) -> pingora_core::Result<Box<HttpPeer>> {
+        if let Some(pause) = tries::pause(context) {
+            tokio::time::sleep(pause).await;
+        }
         tries::peer(context).map(Box::new)
     }
 
@@ -292,12 +295,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora_core::Result<()> {
-        tries::answered(context, response);
-        Ok(())
+        tries::answered(session, context, response)
     }
 
     async fn response_filter(

@@ -18,7 +18,7 @@ use k8s::{
     gateway_api::ParentReference,
     model::{
         Addressing, Affinity, AffinityCookie, Attachment, Certificate, ClaimedAnswer, Filter, HostPattern, Labels,
-        Listener, ListenerProtocol, Match, Model, NameClaim, PathMatch, Rule, Target, ValueMatch,
+        Listener, ListenerProtocol, Match, Model, NameClaim, PathMatch, Retry, Rule, Target, ValueMatch,
     },
     problem::Problem,
     source::{self, Kinds, manifest},
@@ -247,8 +247,13 @@ fn target(rule: &Rule) -> String {
         (None, None) => String::new(),
         (request, each) => format!(" within {request:?} ms, each try {each:?} ms"),
     };
+    let retry = rule.retry.as_ref().map(|Retry { attempts, codes, backoff }| {
+        let pause = backoff.map(|it| format!(" after {it} ms")).unwrap_or_default();
+        format!(" retried {attempts} times for {codes:?}{pause}")
+    });
+    let retry = retry.unwrap_or_default();
     let affinity = rule.affinity.as_ref().map(of_affinity).unwrap_or_default();
-    format!("{}{timeouts}{affinity}", rule.backends.iter().map(one).collect::<Vec<_>>().join(" + "))
+    format!("{}{timeouts}{retry}{affinity}", rule.backends.iter().map(one).collect::<Vec<_>>().join(" + "))
 }
 
 fn of_affinity(affinity: &Affinity) -> String {

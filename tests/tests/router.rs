@@ -22,6 +22,8 @@ mod messages;
 mod mirrors;
 #[path = "router/protocols.rs"]
 mod protocols;
+#[path = "router/retries.rs"]
+mod retries;
 #[path = "router/routing.rs"]
 mod routing;
 #[path = "router/streaming.rs"]

@@ -33,6 +33,8 @@ pub struct Rule {
     /// unless a filter redirects.
     pub backends: Vec<WeightedBackend>,
     pub timeouts: Timeouts,
+    /// None leaves it to the router what is sent again: little, and nothing that may have been done.
+    pub retry: Option<Retry>,
     /// None where any endpoint does for any request.
     pub affinity: Option<Affinity>,
 }
@@ -102,6 +104,20 @@ pub enum Target {
     Backend(BackendId),
     /// Keeps its weight and answers 500, with the reason for `explain`.
     Invalid(Arc<str>),
+}
+
+/// However many retries a rule asks for, no request has more.
+pub const MOST_RETRIES: u32 = 100;
+
+/// What is sent again, whatever the method: what no backend has taken, and what was answered with one of the codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Tries beyond the first, at most [`MOST_RETRIES`].
+    pub attempts: u32,
+    /// From 400 to 599, in ascending order, without duplicates.
+    pub codes: Vec<u16>,
+    /// How long the first pause between two tries is, in milliseconds; None leaves it to the router.
+    pub backoff: Option<u64>,
 }
 
 /// In milliseconds; None is no limit.

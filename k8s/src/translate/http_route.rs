@@ -8,9 +8,10 @@ use super::{
     ingress::without_trailing_slash,
 };
 use crate::{
-    gateway_api::{HttpBackendRef, HttpRouteMatch, HttpRouteRule},
+    gateway_api::{HttpBackendRef, HttpRouteMatch, HttpRouteRetry, HttpRouteRule},
     model::{
-        Match, NamedMatch, ObjectName, PathMatch, REGEX_BYTES, Rule, Target, Timeouts, ValueMatch, WeightedBackend,
+        MOST_RETRIES, Match, NamedMatch, ObjectName, PathMatch, REGEX_BYTES, Retry, Rule, Target, Timeouts, ValueMatch,
+        WeightedBackend,
     },
     problem::Reason,
 };
@@ -40,23 +41,38 @@ fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule
         Vec::new()
     });
     let timeouts = rule.timeouts.as_ref();
-    let mut limit = |field: &str, text: Option<&String>| {
-        let text = text?;
-        match duration(text) {
-            Some(0) => None,
-            Some(milliseconds) => Some(milliseconds),
-            None => {
-                work.problem(source, invalid(field, text, "a duration such as 500ms or 1m30s"));
-                None
-            }
-        }
-    };
+    let mut limit = |field: &str, text: Option<&String>| milliseconds(work, source, field, text).filter(|it| *it > 0);
     let timeouts = Timeouts {
         request: limit("timeouts.request", timeouts.and_then(|it| it.request.as_ref())),
         backend_request: limit("timeouts.backendRequest", timeouts.and_then(|it| it.backend_request.as_ref())),
     };
+    let retry = rule.retry.as_ref().map(|it| translate_retry(work, source, it));
     let affinity = affinity::of_rule(work, None, &matches, &backends);
-    Some(Rule { name: rule.name.as_deref().map(Into::into), matches, filters, backends, timeouts, affinity })
+    Some(Rule { name: rule.name.as_deref().map(Into::into), matches, filters, backends, timeouts, retry, affinity })
+}
+
+fn translate_retry(work: &mut Work<'_>, source: &ObjectName, retry: &HttpRouteRetry) -> Retry {
+    let mut codes = Vec::with_capacity(retry.codes.len());
+    for code in &retry.codes {
+        match code {
+            400..=599 => codes.push(*code),
+            _ => work.problem(source, invalid("retry.codes", &code.to_string(), "a status from 400 to 599")),
+        }
+    }
+    codes.sort_unstable();
+    codes.dedup();
+    let attempts = retry.attempts.unwrap_or(1).min(MOST_RETRIES);
+    Retry { attempts, codes, backoff: milliseconds(work, source, "retry.backoff", retry.backoff.as_ref()) }
+}
+
+/// None, and a problem, for what is no duration.
+fn milliseconds(work: &mut Work<'_>, source: &ObjectName, field: &str, text: Option<&String>) -> Option<u64> {
+    let text = text?;
+    let parsed = duration(text);
+    if parsed.is_none() {
+        work.problem(source, invalid(field, text, "a duration such as 500ms or 1m30s"));
+    }
+    parsed
 }
 
 fn translate_match(it: &HttpRouteMatch) -> Result<Match, Reason> {

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use k8s::model::{Affinity, Filter, ObjectName, Route, Share, Target, Timeouts, WeightedBackend};
+use k8s::model::{Affinity, Filter, ObjectName, Retry, Route, Share, Target, Timeouts, WeightedBackend};
 use metrics::Counter;
 
 use crate::{
@@ -26,6 +26,7 @@ pub struct Action {
     /// The sum of the backends' weights.
     pub total_weight: u64,
     pub timeouts: Timeouts,
+    pub retry: Option<Retry>,
     pub affinity: Option<Affinity>,
     pub metrics: Arc<RouteMetrics>,
 }
@@ -70,6 +71,7 @@ impl Action {
             total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
             backends,
             timeouts: rule.map(|rule| rule.timeouts).unwrap_or_default(),
+            retry: rule.and_then(|rule| rule.retry.clone()),
             affinity: rule.and_then(|rule| rule.affinity.clone()),
             metrics: series.of(entry_point, format!("{}/{}", route.source.namespace, route.source.name)),
         }

@@ -71,12 +71,6 @@ pub(super) struct Forward {
     pub(super) current: Try,
 }
 
-impl Forward {
-    pub(super) fn is_first_try(&self) -> bool {
-        self.tried.addresses().len() == 1
-    }
-}
-
 impl Routed {
     /// The rule's filters, then those of the backend that was chosen.
     pub(super) fn filters(&self) -> impl Iterator<Item = &Filter> {

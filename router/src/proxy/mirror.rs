@@ -59,7 +59,7 @@ pub(super) fn begin(session: &mut Session, head: &RequestHeader, context: &mut C
         return;
     }
     let of_backend = routed.action.backends.get(forward.backend).map(|backend| &*backend.mirrors).unwrap_or_default();
-    if (routed.action.mirrors.is_empty() && of_backend.is_empty()) || !forward.is_first_try() {
+    if (routed.action.mirrors.is_empty() && of_backend.is_empty()) || forward.tried.count() > 1 {
         return;
     }
     // Whoever is asked to change the protocol has nothing to say in the one after that.

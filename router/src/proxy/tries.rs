@@ -7,42 +7,67 @@ use std::{
 };
 
 use http::{StatusCode, Version};
+use k8s::model::{MOST_RETRIES, Retry};
 use pingora_core::{Error, ErrorSource, ErrorType, Result, RetryType, upstreams::peer::HttpPeer};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tracing::error;
 
-use super::{context::Context, respond};
+use super::{
+    context::{Context, Forward, Routed},
+    respond,
+};
 use crate::upstream::{
-    self, Choice, Failure, Terms, Upgraded, clock,
-    retry::{Failed, Fate, may_retry},
+    self, Choice, Failure, Terms, Upgraded, balance, clock,
+    retry::{self, Failed, Fate, may_retry},
 };
 
-/// Tries at endpoints for one request, the first one included.
-pub(super) const MOST: usize = 3;
+/// Tries at endpoints for one request, the first one included, where its rule does not say how many.
+const MOST: u32 = 3;
+/// The same where a rule says more than anybody needs.
+pub(super) const MOST_OF_ALL: usize = 1 + MOST_RETRIES as usize;
+/// As a trailer or, where nothing else is said, a header field of gRPC: nothing was done.
+const UNAVAILABLE: &[u8] = b"14";
 
-/// The endpoints that one request was sent to, in order.
+/// The endpoints that one request was sent to, in order; of many the last ones.
 pub(super) struct Tried {
-    addresses: [SocketAddr; MOST],
-    count: usize,
+    addresses: [SocketAddr; MOST as usize],
+    kept: usize,
+    /// All tries.
+    count: u32,
 }
 
 impl Tried {
     pub(super) fn addresses(&self) -> &[SocketAddr] {
-        self.addresses.get(..self.count).unwrap_or_default()
+        self.addresses.get(..self.kept).unwrap_or_default()
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
     }
 
     fn push(&mut self, address: SocketAddr) {
-        if let Some(place) = self.addresses.get_mut(self.count) {
-            *place = address;
-            self.count += 1;
+        if self.kept == self.addresses.len() {
+            self.addresses.rotate_left(1);
+            self.kept -= 1;
         }
+        if let Some(place) = self.addresses.get_mut(self.kept) {
+            *place = address;
+            self.kept += 1;
+        }
+        self.count += 1;
+    }
+
+    /// All of them have had their turn, and it is only the last one's that has just been.
+    fn begin_round(&mut self) {
+        self.addresses.rotate_left(self.kept.saturating_sub(1));
+        self.kept = self.kept.min(1);
     }
 }
 
 impl Default for Tried {
     fn default() -> Self {
-        Self { addresses: [SocketAddr::from(([0, 0, 0, 0], 0)); MOST], count: 0 }
+        Self { addresses: [SocketAddr::from(([0, 0, 0, 0], 0)); MOST as usize], kept: 0, count: 0 }
     }
 }
 
@@ -60,11 +85,17 @@ pub(super) struct Try {
     began: Instant,
     /// When the whole answer has to be there.
     deadline: Option<Instant>,
+    /// The same, whatever else is tried.
+    last_deadline: Option<Instant>,
     /// The connection may carry other requests at the same time.
     is_shared: bool,
     is_answered: bool,
+    /// Its answer is one that the rule has retried.
+    is_refused: bool,
     websocket: Option<Upgraded>,
     next: Next,
+    /// Whether the next try is to wait.
+    pauses: bool,
 }
 
 impl Default for Try {
@@ -72,10 +103,13 @@ impl Default for Try {
         Self {
             began: Instant::now(),
             deadline: None,
+            last_deadline: None,
             is_shared: false,
             is_answered: false,
+            is_refused: false,
             websocket: None,
             next: Next::Other,
+            pauses: false,
         }
     }
 }
@@ -85,9 +119,32 @@ impl Try {
         self.deadline.is_some_and(|at| Instant::now() >= at)
     }
 
-    fn goes_on(&self) -> bool {
-        self.next != Next::End && !self.is_late()
+    fn is_last_time_over(&self) -> bool {
+        self.last_deadline.is_some_and(|at| Instant::now() >= at)
     }
+}
+
+/// Whether there may be another try.
+fn may_go_on(forward: &Forward, retry: Option<&Retry>) -> bool {
+    match retry {
+        // An explicit 0 is to be none at all.
+        Some(retry) => forward.tried.count() <= retry.attempts && !forward.current.is_last_time_over(),
+        None => forward.tried.count() < MOST && !forward.current.is_late(),
+    }
+}
+
+/// How long the next try waits; nobody waits longer than the request may take.
+pub(super) fn pause(context: &Context) -> Option<Duration> {
+    let routed = context.routed.as_ref()?;
+    let (forward, retry) = (routed.forward.as_ref()?, routed.action.retry.as_ref()?);
+    if !forward.current.pauses {
+        return None;
+    }
+    let number = forward.tried.count().saturating_sub(1);
+    let random = balance::mix(context.id.wrapping_add(u64::from(number)));
+    let pause = retry::pause(retry.backoff.map(Duration::from_millis), number, random);
+    let left = forward.current.last_deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    Some(left.map_or(pause, |left| pause.min(left)))
 }
 
 /// Begins a try.
@@ -96,26 +153,28 @@ pub(super) fn peer(context: &mut Context) -> Result<HttpPeer> {
     let routed = context.routed.as_mut().ok_or_else(no_endpoint)?;
     let forward = routed.forward.as_mut().ok_or_else(no_endpoint)?;
     let now = Instant::now();
-    let is_retry = !forward.tried.addresses().is_empty();
+    let is_retry = forward.tried.count() > 0;
     let is_fresh = is_retry && forward.current.next == Next::SameAnew;
     if is_retry && !is_fresh {
+        if routed.action.retry.is_some() && !forward.cell.has_other(forward.tried.addresses()) {
+            forward.tried.begin_round();
+        }
         let choice =
             Choice { wish: forward.wish, tried: forward.tried.addresses(), random: context.id, now: clock::at(now) };
         forward.picked = forward.cell.pick(&choice).ok_or_else(no_endpoint)?;
     }
     forward.tried.push(forward.picked.address());
 
-    let limits = [
-        routed.action.timeouts.request.and_then(|limit| context.started.checked_add(Duration::from_millis(limit))),
-        routed.action.timeouts.backend_request.and_then(|limit| now.checked_add(Duration::from_millis(limit))),
-    ];
-    let deadline = limits.into_iter().flatten().min();
+    let after = |from: Instant, limit: Option<u64>| from.checked_add(Duration::from_millis(limit?));
+    let last_deadline = after(context.started, routed.action.timeouts.request);
+    let deadline = last_deadline.into_iter().chain(after(now, routed.action.timeouts.backend_request)).min();
     let left = deadline.map(|at| at.saturating_duration_since(now));
     if left.is_some_and(|left| left.is_zero()) {
         return Err(Error::explain(ErrorType::HTTPStatus(504), "the request's time is over"));
     }
     let websocket = context.upgrade.is_some().then(Upgraded::default);
-    forward.current = Try { began: now, deadline, websocket: websocket.clone(), next: Next::End, ..Try::default() };
+    forward.current =
+        Try { began: now, deadline, last_deadline, websocket: websocket.clone(), next: Next::End, ..Try::default() };
     let terms = Terms {
         websocket,
         connect: upstream::connect_limit(forward.cell.has_other(forward.tried.addresses())),
@@ -135,17 +194,35 @@ pub(super) fn connected(context: &mut Context, spoken: Version) {
 }
 
 /// The head of an answer has come, if only a 100 Continue.
-pub(super) fn answered(context: &mut Context, response: &ResponseHeader) {
-    let Some(forward) = context.forward_mut() else { return };
+///
+/// # Errors
+/// When it is one that the rule has retried: it goes no further.
+pub(super) fn answered(session: &Session, context: &mut Context, response: &ResponseHeader) -> Result<()> {
+    let Some(Routed { action, forward: Some(forward) }) = &mut context.routed else { return Ok(()) };
     forward.current.is_answered = true;
     if response.status == StatusCode::SWITCHING_PROTOCOLS
         && let Some(upgraded) = &forward.current.websocket
     {
         upgraded.store(true, Relaxed);
     }
-    if respond::is_final(response.status) {
-        forward.picked.answered(response.headers.get("keep-alive").and_then(|value| value.to_str().ok()));
+    if !respond::is_final(response.status) {
+        return Ok(());
     }
+    forward.picked.answered(response.headers.get("keep-alive").and_then(|value| value.to_str().ok()));
+    let Some(retry) = &action.retry else { return Ok(()) };
+    let is_listed = retry.codes.binary_search(&response.status.as_u16()).is_ok();
+    let is_unavailable = || response.headers.get("grpc-status").is_some_and(|status| status == UNAVAILABLE);
+    if (is_listed || is_unavailable()) && is_replayable(session) && may_go_on(forward, Some(retry)) {
+        forward.current.is_refused = true;
+        let status = ErrorType::HTTPStatus(response.status.as_u16());
+        return Err(Error::explain(status, "an answer that is retried").into_up());
+    }
+    Ok(())
+}
+
+/// Whether the client knows of no answer yet, and all that it has sent is there to be sent again.
+fn is_replayable(session: &Session) -> bool {
+    !session.as_downstream().retry_buffer_truncated() && !respond::has_answered(session)
 }
 
 /// Whether the whole answer should have been there. A WebSocket may take its time.
@@ -156,7 +233,8 @@ pub(super) fn is_overdue(session: &Session, context: &Context) -> bool {
 /// There was no connection. Returns whether to try again.
 pub(super) fn connect_failed(context: &mut Context, error: &Error) -> bool {
     context.count_upstream_failure();
-    let Some(forward) = context.forward_mut() else { return false };
+    let Some(Routed { action, forward: Some(forward) }) = &mut context.routed else { return false };
+    let has_other = forward.cell.has_other(forward.tried.addresses());
     forward.current.next = match error.etype() {
         // There was one, of HTTP/2, that took no more streams.
         ErrorType::H2Error => Next::SameAnew,
@@ -167,11 +245,13 @@ pub(super) fn connect_failed(context: &mut Context, error: &Error) -> bool {
                 let failure = if is_late_handshake(error) { Failure::NoAnswer } else { Failure::NoConnection };
                 forward.cell.failed(&forward.picked, failure);
             }
-            // Nothing was sent, so any method may be tried again; at the same endpoint it would only fail again.
-            if forward.cell.has_other(forward.tried.addresses()) { Next::Other } else { Next::End }
+            // Nothing was sent, so any method may be tried again; at the same endpoint it would only fail again, unless
+            // somebody is patient.
+            forward.current.pauses = !has_other;
+            if has_other || action.retry.is_some() { Next::Other } else { Next::End }
         }
     };
-    forward.current.goes_on()
+    forward.current.next != Next::End && may_go_on(forward, action.retry.as_ref())
 }
 
 /// It ended with an error while there was a connection. Returns whether to try again.
@@ -180,13 +260,14 @@ pub(super) fn broke(session: &Session, context: &mut Context, error: &Error, is_
         return false;
     }
     context.count_upstream_failure();
-    let Some(forward) = context.forward_mut() else { return false };
+    let Some(Routed { action, forward: Some(forward) }) = &mut context.routed else { return false };
+    let is_idempotent = session.req_header().method.is_idempotent();
     let failed = Failed {
         fate: fate(error),
         is_reused,
         is_shared: forward.current.is_shared,
-        is_retry: forward.tried.addresses().len() > 1,
-        is_idempotent: session.req_header().method.is_idempotent(),
+        is_retry: forward.tried.count() > 1,
+        is_idempotent,
         is_replayable: !session.as_downstream().retry_buffer_truncated(),
         is_answered: forward.current.is_answered,
         took: forward.current.began.elapsed(),
@@ -195,12 +276,15 @@ pub(super) fn broke(session: &Session, context: &mut Context, error: &Error, is_
     if failed.fate == Fate::Unanswered && !is_reused && !failed.is_answered {
         forward.cell.failed(&forward.picked, Failure::NoAnswer);
     }
-    forward.current.next = match (may_retry(&failed), is_reused) {
+    // What took too long may have been done.
+    let is_late = action.retry.is_some() && forward.current.is_late() && is_idempotent && is_replayable(session);
+    forward.current.pauses = forward.current.is_refused || is_late;
+    forward.current.next = match (forward.current.pauses || may_retry(&failed), is_reused) {
         (false, _) => Next::End,
-        (true, true) => Next::SameAnew,
-        (true, false) => Next::Other,
+        (true, true) if !forward.current.pauses => Next::SameAnew,
+        (true, _) => Next::Other,
     };
-    forward.current.goes_on()
+    forward.current.next != Next::End && may_go_on(forward, action.retry.as_ref())
 }
 
 /// A panic has ended it. Where nothing of an answer had come, what the endpoint said is as likely a reason as any.

@@ -1,4 +1,4 @@
-//! Whether a request that failed at one endpoint may be sent once more. Pure.
+//! Whether a request that failed at one endpoint may be sent once more, and after how long. Pure.
 
 use std::time::Duration;
 
@@ -58,9 +58,33 @@ pub fn may_retry(failed: &Failed) -> bool {
     }
 }
 
+/// The first pause between two tries, where nobody says how long it is to be.
+const PAUSE: Duration = Duration::from_millis(25);
+/// No pause grows beyond this. The first one may be longer, where somebody wants it.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Before the retry of this number, of which the first is 0: twice as long each time, less up to a half by chance, so
+/// that requests which failed together do not come back together.
+pub fn pause(first: Option<Duration>, number: u32, random: u64) -> Duration {
+    let first = first.unwrap_or(PAUSE);
+    let full = first.saturating_mul(1 << number.min(16)).min(LONGEST.max(first));
+    let share = f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX);
+    full.mul_f64(1.0 - share / 2.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_longest_one_and_are_shortened_by_chance() {
+        let milliseconds =
+            |first: Option<u64>, number, random| pause(first.map(Duration::from_millis), number, random).as_millis();
+        assert_eq!([0, 1, 2, 6, 100].map(|number| milliseconds(None, number, 0)), [25, 50, 100, 1_000, 1_000]);
+        assert_eq!([0, 1, 100].map(|number| milliseconds(Some(0), number, 0)), [0, 0, 0]);
+        assert_eq!([0, 1, 100].map(|number| milliseconds(Some(5_000), number, 0)), [5_000, 5_000, 5_000]);
+        assert_eq!(milliseconds(Some(100), 0, u64::MAX), 50);
+    }
 
     const GET: Failed = Failed {
         fate: Fate::Unanswered,

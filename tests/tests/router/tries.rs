@@ -43,7 +43,7 @@ fn request(stream: &mut (impl Read + ?Sized)) -> Option<String> {
 }
 
 /// A Gateway's `app.home.example` at these endpoints, with `rest` in its rule.
-fn gateway_route(home: &Home, endpoints: &[SocketAddr], app_protocol: &str, rest: &str) {
+pub(crate) fn gateway_route(home: &Home, endpoints: &[SocketAddr], app_protocol: &str, rest: &str) {
     home.apply("service.yaml", &service_with("web", app_protocol, endpoints));
     home.apply("gateway.yaml", &home.gateway());
     home.apply(
