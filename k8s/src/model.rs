@@ -24,7 +24,10 @@ pub use self::{
     backend::{Addressing, Backend, BackendId, Endpoints, HealthCheck, Protocol},
     certificate::Certificate,
     entry_point::{Attachment, EntryPoint, Listener, ListenerProtocol, Trust},
-    filter::{Filter, HeaderEdits, Mirror, PathRewrite, Redirect, Rewrite, Scheme, Share},
+    filter::{
+        Cors, Filter, HeaderEdits, Mirror, Names, OriginHost, OriginPattern, PathRewrite, Redirect, Rewrite, Scheme,
+        Share,
+    },
     host::{HostName, HostPattern, InvalidHost, Labels},
     name::{CONFIGURATION, ClaimedAnswer, NameClaim, RecordData, STATIC_RECORDS},
     object::{ObjectName, ServiceName},

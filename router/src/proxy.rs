@@ -14,7 +14,7 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use k8s::model::Filter;
 use pingora_core::{
     Error, ErrorSource, ErrorType,
@@ -95,18 +95,25 @@ pub fn refuse(dataplane: SharedDataplane, log: Option<AccessLog>) -> Arc<Refuse>
 /// A decision about a request that the router answers itself.
 pub(crate) struct Reply {
     status: u16,
-    /// What happened, for the person who sees it. None for redirects.
+    /// What happened, for the person who sees it. None for what programs alone read.
     why: Option<String>,
-    location: Option<String>,
+    headers: HeaderMap,
 }
 
 impl Reply {
     fn error(status: u16, why: impl Into<String>) -> Self {
-        Self { status, why: Some(why.into()), location: None }
+        Self { status, why: Some(why.into()), headers: HeaderMap::new() }
     }
 
-    fn redirect(status: u16, location: String) -> Self {
-        Self { status, why: None, location: Some(location) }
+    fn preflight(headers: HeaderMap) -> Self {
+        Self { status: 204, why: None, headers }
+    }
+
+    fn redirect(status: u16, location: &str) -> Self {
+        match HeaderValue::try_from(location) {
+            Ok(location) => Self { status, why: None, headers: [(header::LOCATION, location)].into_iter().collect() },
+            Err(_) => Self::error(500, "a redirect leads nowhere"),
+        }
     }
 }
 
@@ -133,7 +140,7 @@ impl Proxy {
 
         let head = session.req_header();
         framing::check(head).map_err(bad_request)?;
-        let authority = head.headers.get(http::header::HOST).map(|value| value.as_bytes());
+        let authority = head.headers.get(header::HOST).map(|value| value.as_bytes());
         let authority = authority.or_else(|| head.uri.authority().map(|authority| authority.as_str().as_bytes()));
         let authority = std::str::from_utf8(authority.unwrap_or_default()).map_err(|_| bad_request(Refusal::Host))?;
         let host = framing::host(authority).map_err(bad_request)?;
@@ -164,11 +171,11 @@ impl Proxy {
         let origin = Origin { is_https, host: &host, port: edge.port, path: &path, is_path_untouched, query, prefix };
         let may_stay = client.is_https || path.starts_with(ACME_CHALLENGE);
         if let Some(redirect) = socket.redirect_to_https.as_ref().filter(|_| !may_stay) {
-            return Err(Reply::redirect(redirect.status, filter::location(redirect, &origin)));
+            return Err(Reply::redirect(redirect.status, &filter::location(redirect, &origin)));
         }
         let (place, wish) = affinity::place(action, &head.headers, client.address, context.id);
         let choice = Choice { wish, tried: &[], random: context.id, now: clock::at(context.started) };
-        let forward = forward(action, place, &choice, &origin)?;
+        let forward = forward(action, place, &choice, head, &origin)?;
         let full = || Reply::error(503, "too many requests at once");
         context.place = Some(self.requests.place(client.address).ok_or_else(full)?);
         if let Some(routed) = &mut context.routed {
@@ -183,16 +190,22 @@ fn forward(
     action: &Action,
     place: Option<(usize, &WeightedCell)>,
     choice: &Choice<'_>,
+    head: &RequestHeader,
     origin: &Origin<'_>,
 ) -> Result<Forward, Reply> {
-    let redirect = |filters: &[Filter]| match filter::redirect(filters, origin) {
-        Some((status, location)) => Err(Reply::redirect(status, location)),
-        None => Ok(()),
+    let answered = |filters: &[Filter]| {
+        let preflight = filter::cors(filters).and_then(|cors| filter::preflight(cors, &head.method, &head.headers));
+        // Browsers follow no redirect before they are allowed to.
+        match (preflight, filter::redirect(filters, origin)) {
+            (Some(headers), _) => Err(Reply::preflight(headers)),
+            (None, Some((status, location))) => Err(Reply::redirect(status, &location)),
+            (None, None) => Ok(()),
+        }
     };
-    redirect(&action.filters)?;
+    answered(&action.filters)?;
     let missing = || Reply::error(500, format!("{} has no backend for this request", action.route));
     let (place, backend) = place.ok_or_else(missing)?;
-    redirect(&backend.filters)?;
+    answered(&backend.filters)?;
     match &backend.target {
         CellTarget::Invalid(why) => Err(Reply::error(500, format!("{}: {why}", action.route))),
         CellTarget::Cell(cell) => {
@@ -231,11 +244,11 @@ impl ProxyHttp for Proxy {
         context.upgrade = framing::upgrade::to_tunnel(head.version, &head.headers);
         if context.upgrade.is_none() {
             // pingora would take the field alone for a wish.
-            head.remove_header(&http::header::UPGRADE);
+            head.remove_header(&header::UPGRADE);
         }
         if head.version == http::Version::HTTP_10 {
             // It knows no answer before the answer (RFC 9110 sections 10.1.1 and 15.2).
-            head.remove_header(&http::header::EXPECT);
+            head.remove_header(&header::EXPECT);
             session.as_downstream_mut().set_ignore_info_resp(true);
         }
         set_limits(session, context.upgrade.is_some());
@@ -287,7 +300,7 @@ impl ProxyHttp for Proxy {
         headers::to_upstream(session, request, context)?;
         mirror::begin(session, request, context);
         // pingora lets nothing pass that comes by HTTP/2 before the answer, so nobody else would say it.
-        if request.version == http::Version::HTTP_2 && request.remove_header(&http::header::EXPECT).is_some() {
+        if request.version == http::Version::HTTP_2 && request.remove_header(&header::EXPECT).is_some() {
             session.as_downstream_mut().write_continue_response().await?;
         }
         Ok(())
@@ -323,10 +336,10 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         let knows_chunks = session.req_header().version != http::Version::HTTP_10;
-        if !knows_chunks && !response.headers.contains_key(http::header::CONTENT_LENGTH) {
+        if !knows_chunks && !response.headers.contains_key(header::CONTENT_LENGTH) {
             session.set_keepalive(None);
         }
-        headers::to_client(response, context)?;
+        headers::to_client(session.req_header(), response, context)?;
         affinity::to_client(response, context)
     }
 

@@ -270,6 +270,7 @@ fn of_affinity(affinity: &Affinity) -> String {
 
 fn of_filter(filter: &Filter) -> String {
     match filter {
+        Filter::Cors(it) => format!("{it:?}"),
         Filter::Mirror(it) => {
             format!("mirrors {} of {} to {}", it.share.numerator, it.share.denominator, it.backend)
         }

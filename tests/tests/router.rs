@@ -10,6 +10,8 @@ mod balancing;
 mod changes;
 #[path = "router/clients.rs"]
 mod clients;
+#[path = "router/cors.rs"]
+mod cors;
 #[path = "router/grpc.rs"]
 mod grpc;
 #[path = "router/leaving.rs"]

@@ -6,6 +6,7 @@ use super::BackendId;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
+    Cors(Cors),
     Mirror(Mirror),
     RequestHeaders(HeaderEdits),
     ResponseHeaders(HeaderEdits),
@@ -64,4 +65,46 @@ pub struct Mirror {
 pub struct Share {
     pub numerator: u32,
     pub denominator: u32,
+}
+
+/// Which pages of other origins may use what is answered (the CORS protocol of the Fetch standard).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// Any of them.
+    pub origins: Vec<OriginPattern>,
+    /// Whether browsers may send cookies and the like, and show the answers to that.
+    pub credentials: bool,
+    pub methods: Names,
+    pub request_headers: Names,
+    /// What scripts may read, beyond what they always may.
+    pub response_headers: Names,
+    /// How long a browser may remember what it was told, in seconds.
+    pub max_age: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginPattern {
+    Any,
+    Of {
+        scheme: Scheme,
+        host: OriginHost,
+        /// The scheme's own where nobody has said another.
+        port: u16,
+    },
+}
+
+/// In lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginHost {
+    Any,
+    /// Whatever ends with this, which begins with a dot; never what comes after the dot alone.
+    Below(Arc<str>),
+    Exact(Arc<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    Any,
+    /// As they are sent: separated by commas, and empty for none.
+    These(Arc<str>),
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Work, backend_ref};
+use super::{Work, backend_ref, cors};
 use crate::{
     gateway_api::{
         HeaderModifier, HttpHeader, HttpPathModifier, HttpRequestMirror, HttpRequestRedirect, HttpRouteFilter,
@@ -47,6 +47,7 @@ fn incompatible(filters: &[Filter]) -> Option<Reason> {
 fn one(work: &mut Work<'_>, source: &ObjectName, filter: &HttpRouteFilter) -> Result<Option<Filter>, Reason> {
     let missing = |field: &str| invalid("filters", &filter.type_, &format!("the field {field} beside this type"));
     let translated = match filter.type_.as_str() {
+        "CORS" => Filter::Cors(cors::translate(filter.cors.as_ref().ok_or_else(|| missing("cors"))?)?),
         "RequestHeaderModifier" => {
             let edits = filter.request_header_modifier.as_ref().ok_or_else(|| missing("requestHeaderModifier"))?;
             Filter::RequestHeaders(header_edits(edits)?)

@@ -14,6 +14,7 @@ use pingora_proxy::Session;
 use super::context::Context;
 use crate::{
     dataplane::Edge,
+    filter,
     framing::{self, Client},
 };
 
@@ -126,7 +127,7 @@ pub(super) fn check_answer(response: &ResponseHeader, may_change: bool) -> Resul
     Ok(())
 }
 
-pub(super) fn to_client(head: &mut ResponseHeader, context: &Context) -> Result<()> {
+pub(super) fn to_client(asked: &RequestHeader, head: &mut ResponseHeader, context: &Context) -> Result<()> {
     let reason = head.get_reason_phrase().filter(|reason| head.status.canonical_reason() != Some(reason));
     let reason = reason.map(str::to_owned);
     let mut parts: response::Parts = mem::replace(head, ResponseHeader::build_no_case(200, Some(0))?).into();
@@ -142,6 +143,7 @@ pub(super) fn to_client(head: &mut ResponseHeader, context: &Context) -> Result<
     }
     headers.entry(header::SERVER).or_insert(HeaderValue::from_static(super::respond::SERVER));
     headers.insert(X_REQUEST_ID, context.request_id.clone());
+    share(asked, headers, context);
     for filter in context.routed.iter().flat_map(|routed| routed.filters()) {
         if let Filter::ResponseHeaders(edits) = filter {
             edit(headers, edits)?;
@@ -152,6 +154,13 @@ pub(super) fn to_client(head: &mut ResponseHeader, context: &Context) -> Result<
         head.set_reason_phrase(Some(&reason))?;
     }
     Ok(())
+}
+
+/// Says to browsers whose pages may use the answer, where the rule or the backend has said it.
+pub(super) fn share(asked: &RequestHeader, answer: &mut HeaderMap, context: &Context) {
+    if let Some(cors) = filter::cors(context.routed.iter().flat_map(|routed| routed.filters())) {
+        filter::share(cors, asked.headers.get(header::ORIGIN), answer);
+    }
 }
 
 /// What speaks of the connection to the backend and not of the answer (RFC 9110 section 7.6.1). pingora

@@ -8,7 +8,11 @@ use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{Reply, context::Context, headers::X_REQUEST_ID};
+use super::{
+    Reply,
+    context::Context,
+    headers::{self, X_REQUEST_ID},
+};
 use crate::listen::phase;
 
 pub(super) const SERVER: &str = "doorward";
@@ -48,24 +52,31 @@ pub(super) fn last(status: u16, why: &str, id: &str) -> Vec<u8> {
 
 /// pingora's own error answers close the connection, which costs the next request a TLS handshake.
 pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Reply) -> Result<()> {
-    let Reply { status, why, location } = reply;
+    let Reply { status, why, mut headers } = reply;
     if phase::is_last_answer() {
         session.set_keepalive(None);
     }
     let id = context.request_id.clone();
     let body = why.as_ref().map(|why| page(status, why, context.request_id())).unwrap_or_default();
+    // A preflight has said it already.
+    if status != 204 {
+        headers::share(session.req_header(), &mut headers, context);
+    }
     if context.error.is_none() {
         context.error = why.map(Into::into);
     }
     let mut head = ResponseHeader::build_no_case(status, Some(6))?;
     head.insert_header(header::SERVER, SERVER)?;
     head.insert_header(X_REQUEST_ID, id)?;
-    head.insert_header(header::CONTENT_LENGTH, body.len())?;
+    // RFC 9110 section 8.6.
+    if status != 204 {
+        head.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
     if !body.is_empty() {
         head.insert_header(header::CONTENT_TYPE, TEXT)?;
     }
-    if let Some(location) = location {
-        head.insert_header(header::LOCATION, location)?;
+    for (name, value) in &headers {
+        head.append_header(name.clone(), value.clone())?;
     }
     let has_body = !body.is_empty() && session.req_header().method != Method::HEAD;
     session.write_response_header(Box::new(head), !has_body).await?;
