@@ -20,7 +20,7 @@ mod validation;
 use std::collections::BTreeMap;
 
 pub use self::{
-    affinity::{Affinity, AffinityCookie, SameSite},
+    affinity::{Affinity, AffinityCookie, AffinityHeader, SameSite},
     backend::{Addressing, Backend, BackendId, Endpoints, HealthCheck, Protocol},
     certificate::Certificate,
     entry_point::{Attachment, EntryPoint, Listener, ListenerProtocol, Trust},

@@ -17,8 +17,9 @@ use k8s::{
     config,
     gateway_api::ParentReference,
     model::{
-        Addressing, Affinity, AffinityCookie, Attachment, Certificate, ClaimedAnswer, Filter, HostPattern, Labels,
-        Listener, ListenerProtocol, Match, Model, NameClaim, PathMatch, Retry, Rule, Target, ValueMatch,
+        Addressing, Affinity, AffinityCookie, AffinityHeader, Attachment, Certificate, ClaimedAnswer, Filter,
+        HostPattern, Labels, Listener, ListenerProtocol, Match, Model, NameClaim, PathMatch, Retry, Rule, Target,
+        ValueMatch,
     },
     problem::Problem,
     source::{self, Kinds, manifest},
@@ -259,12 +260,17 @@ fn target(rule: &Rule) -> String {
 fn of_affinity(affinity: &Affinity) -> String {
     match affinity {
         Affinity::Address => " kept by the client's address".to_owned(),
-        Affinity::Cookie(AffinityCookie { name, path, max_age, same_site }) => {
+        Affinity::Cookie(AffinityCookie { name, path, max_age, same_site, lifetime }) => {
+            let lifetime = lifetime.map(|seconds| format!(" chosen anew after {seconds} s")).unwrap_or_default();
             let max_age = max_age.map(|seconds| format!(" for {seconds} s")).unwrap_or_default();
             let same_site = same_site.map(|it| format!(" SameSite {}", it.as_str())).unwrap_or_default();
-            format!(" kept by cookie {name} at {path}{max_age}{same_site}")
+            format!(" kept by cookie {name} at {path}{max_age}{same_site}{lifetime}")
         }
         Affinity::Header(name) => format!(" kept by header {name}"),
+        Affinity::Session(AffinityHeader { name, lifetime }) => {
+            let lifetime = lifetime.map(|seconds| format!(" chosen anew after {seconds} s")).unwrap_or_default();
+            format!(" kept by header {name} of the router's own{lifetime}")
+        }
     }
 }
 

@@ -11,6 +11,8 @@ pub enum Affinity {
     Cookie(AffinityCookie),
     /// The value of this header, in lower case. Requests without it go anywhere.
     Header(Arc<str>),
+    /// A header of the router's own that names the endpoint. Answers bring it, and clients send it back.
+    Session(AffinityHeader),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,16 @@ pub struct AffinityCookie {
     /// In seconds; None lasts as long as the browser is open.
     pub max_age: Option<u64>,
     pub same_site: Option<SameSite>,
+    /// After so many seconds an endpoint is chosen anew, whatever the client still says; None is never.
+    pub lifetime: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AffinityHeader {
+    /// In lower case.
+    pub name: Arc<str>,
+    /// As that of an [`AffinityCookie`].
+    pub lifetime: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

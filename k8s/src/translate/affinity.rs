@@ -1,13 +1,17 @@
-//! What keeps requests at one endpoint: annotations of Ingresses as ingress-nginx has them, our own at Services.
+//! What keeps requests at one endpoint: annotations of Ingresses as ingress-nginx has them, our own at Services, and
+//! sessionPersistence of routes.
 
 use std::sync::Arc;
 
 use http::HeaderName;
 use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
 
-use super::{Work, annotation, filter::invalid, object_name};
+use super::{Work, annotation, filter::invalid, http_route::duration, object_name};
 use crate::{
-    model::{Affinity, AffinityCookie, Match, PathMatch, SameSite, Target, WeightedBackend},
+    gateway_api::SessionPersistence,
+    model::{
+        Affinity, AffinityCookie, AffinityHeader, Match, ObjectName, PathMatch, SameSite, Target, WeightedBackend,
+    },
     problem::Reason,
 };
 
@@ -64,6 +68,70 @@ pub(super) fn of_rule(
     }
 }
 
+/// As a rule of a route asks for, which is the one in that place. None, and a problem, for what cannot be had.
+pub(super) fn of_session(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    place: usize,
+    session: &SessionPersistence,
+) -> Option<Affinity> {
+    let found = match session.type_.as_deref().unwrap_or("Cookie") {
+        "Cookie" => session_cookie(session, &format!("{source} {place}")).map(Affinity::Cookie),
+        "Header" => session_header(session).map(Affinity::Session),
+        other => Err(Reason::Unsupported { field: "sessionPersistence.type".to_owned(), value: other.to_owned() }),
+    };
+    found.map_err(|reason| work.problem(source, reason)).ok()
+}
+
+/// `whose` differs for each rule of each route.
+fn session_cookie(session: &SessionPersistence, whose: &str) -> Result<AffinityCookie, Reason> {
+    let cookie = session.cookie.clone().unwrap_or_default();
+    let lifetime = session_lifetime(session)?;
+    let name = match cookie.name.as_deref() {
+        // FNV-1a: it never changes, and tells nobody what the route is called.
+        None => format!(
+            "{COOKIE}-{:08x}",
+            whose.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+        )
+        .into(),
+        Some(name) => cookie_name(name)
+            .ok_or_else(|| invalid("sessionPersistence.cookie.name", name, "a name such as session"))?,
+    };
+    let path = cookie.path.as_deref().unwrap_or("/");
+    if !is_cookie_path(path) {
+        return Err(invalid("sessionPersistence.cookie.path", path, "a path that begins with /"));
+    }
+    let max_age = match cookie.lifetime_type.as_deref().unwrap_or("Session") {
+        "Session" => None,
+        "Permanent" if lifetime.is_some() => lifetime,
+        "Permanent" => {
+            let field = "sessionPersistence.absoluteTimeout";
+            return Err(invalid(field, "none", "a duration, where the cookie's lifetime is Permanent"));
+        }
+        other => {
+            let field = "sessionPersistence.cookie.lifetimeType".to_owned();
+            return Err(Reason::Unsupported { field, value: other.to_owned() });
+        }
+    };
+    Ok(AffinityCookie { name, path: path.into(), max_age, same_site: None, lifetime })
+}
+
+fn session_header(session: &SessionPersistence) -> Result<AffinityHeader, Reason> {
+    let name = session.header.as_ref().map(|header| header.name.as_str()).unwrap_or_default();
+    let found = HeaderName::try_from(name).map(|name| name.as_str().into());
+    let name = found.map_err(|_| invalid("sessionPersistence.header.name", name, "a header name such as x-session"))?;
+    Ok(AffinityHeader { name, lifetime: session_lifetime(session)? })
+}
+
+/// In whole seconds, rounded up; nothing lasts for none.
+fn session_lifetime(session: &SessionPersistence) -> Result<Option<u64>, Reason> {
+    let Some(text) = session.absolute_timeout.as_deref() else { return Ok(None) };
+    let milliseconds = duration(text).filter(|milliseconds| *milliseconds > 0);
+    let expected = "a duration such as 1h";
+    let milliseconds = milliseconds.ok_or_else(|| invalid("sessionPersistence.absoluteTimeout", text, expected))?;
+    Ok(Some(milliseconds.div_ceil(1_000)))
+}
+
 fn of_service(work: &mut Work<'_>, service: &Service) -> Option<Affinity> {
     let Some(text) = annotation(&service.metadata, AFFINITY) else {
         let kept = service.spec.as_ref().and_then(|spec| spec.session_affinity.as_deref());
@@ -104,7 +172,7 @@ fn nginx_cookie<'a>(read: impl Fn(&str) -> Option<&'a str>) -> Result<AffinityCo
             Some(found.ok_or_else(|| invalid_annotation(NGINX_SAME_SITE, text, "Lax, None or Strict"))?)
         }
     };
-    Ok(AffinityCookie { name, path, max_age, same_site })
+    Ok(AffinityCookie { name, path, max_age, same_site, lifetime: None })
 }
 
 /// Of nginx's expressions those that name one thing.
@@ -120,7 +188,7 @@ fn nginx_hash(text: &str) -> Result<Affinity, Reason> {
 
 /// Without a path until its rule is known.
 fn cookie(name: Arc<str>) -> AffinityCookie {
-    AffinityCookie { name, path: "".into(), max_age: None, same_site: None }
+    AffinityCookie { name, path: "".into(), max_age: None, same_site: None, lifetime: None }
 }
 
 /// Names of cookies and of header fields are both tokens; those of cookies keep their case.

@@ -18,11 +18,11 @@ use crate::{
 
 /// The rules once; where they are attached is another matter.
 pub(super) fn translate(work: &mut Work<'_>, source: &ObjectName, rules: &[HttpRouteRule]) -> Vec<Rule> {
-    rules.iter().filter_map(|rule| translate_rule(work, source, rule)).collect()
+    rules.iter().enumerate().filter_map(|(place, rule)| translate_rule(work, source, place, rule)).collect()
 }
 
 /// None where none of the rule's matches can be understood: it would otherwise match what nobody named.
-fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule) -> Option<Rule> {
+fn translate_rule(work: &mut Work<'_>, source: &ObjectName, place: usize, rule: &HttpRouteRule) -> Option<Rule> {
     let matches: Vec<Match> = if rule.matches.is_empty() {
         vec![Match { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new(), query: Vec::new() }]
     } else {
@@ -47,7 +47,9 @@ fn translate_rule(work: &mut Work<'_>, source: &ObjectName, rule: &HttpRouteRule
         backend_request: limit("timeouts.backendRequest", timeouts.and_then(|it| it.backend_request.as_ref())),
     };
     let retry = rule.retry.as_ref().map(|it| translate_retry(work, source, it));
-    let affinity = affinity::of_rule(work, None, &matches, &backends);
+    let session = rule.session_persistence.as_ref();
+    let session = session.and_then(|it| affinity::of_session(work, source, place, it));
+    let affinity = affinity::of_rule(work, session.as_ref(), &matches, &backends);
     Some(Rule { name: rule.name.as_deref().map(Into::into), matches, filters, backends, timeouts, retry, affinity })
 }
 
@@ -140,7 +142,7 @@ fn translate_backend(work: &mut Work<'_>, source: &ObjectName, backend: &HttpBac
 }
 
 /// Milliseconds of a Gateway API duration (GEP-2257): one to four numbers of up to five digits, each with h, m, s or ms.
-fn duration(text: &str) -> Option<u64> {
+pub(super) fn duration(text: &str) -> Option<u64> {
     let mut total = 0;
     let mut rest = text;
     for _ in 0..4 {

@@ -1,6 +1,6 @@
 //! Requests that belong together: which endpoint they bring with them, and the cookie that tells them.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{fmt::Write, net::IpAddr, time::SystemTime};
 
 use http::{HeaderMap, HeaderValue, header};
 use k8s::model::{Affinity, AffinityCookie, SameSite};
@@ -30,42 +30,81 @@ pub(super) fn place<'a>(
         Some(Affinity::Header(name)) if headers.contains_key(&**name) => {
             by_hash(headers.get(&**name).map_or(0, |value| balance::hash(value.as_bytes())))
         }
-        Some(Affinity::Cookie(cookie)) => {
-            let mut known = tokens(headers, &cookie.name).filter_map(|token| Some((action.backend_of(token)?, token)));
-            match known.next() {
-                Some((backend, token)) => (Some(backend), Wish::Endpoint(token)),
-                None => (action.backend(random), Wish::Any),
-            }
+        Some(Affinity::Cookie(cookie)) => by_token(action, cookies(headers, &cookie.name), random),
+        Some(Affinity::Session(header)) => {
+            by_token(action, headers.get_all(&*header.name).iter().map(HeaderValue::as_bytes), random)
         }
         Some(Affinity::Header(_)) | None => (action.backend(random), Wish::Any),
     }
 }
 
+/// The first of the values that names an endpoint there is.
+fn by_token<'a, 'v>(
+    action: &'a Action,
+    values: impl Iterator<Item = &'v [u8]>,
+    random: u64,
+) -> (Option<(usize, &'a WeightedCell)>, Wish) {
+    let now = seconds();
+    let tokens = values.filter_map(|value| token(value, now));
+    let mut known = tokens.filter_map(|token| Some((action.backend_of(token)?, token)));
+    match known.next() {
+        Some((backend, token)) => (Some(backend), Wish::Endpoint(token)),
+        None => (action.backend(random), Wish::Any),
+    }
+}
+
 /// There may be several under one name: rules for other paths have theirs. Other cookies may be of any bytes.
-fn tokens(headers: &HeaderMap, name: &str) -> impl Iterator<Item = u64> {
+fn cookies<'v>(headers: &'v HeaderMap, name: &str) -> impl Iterator<Item = &'v [u8]> {
     let fields = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
     let cookies = fields.flat_map(|field| field.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
-    let values = cookies.filter_map(move |cookie| cookie.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
-    values.filter_map(|value| u64::from_str_radix(std::str::from_utf8(value).ok()?, 16).ok())
+    cookies.filter_map(move |cookie| cookie.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+/// What names an endpoint, and perhaps until when. Whoever makes one up chooses an endpoint, and nothing else.
+fn token(value: &[u8], now: u64) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (token, until) = text.split_once('.').map_or((text, None), |(token, until)| (token, Some(until)));
+    let until = until.map_or(Some(u64::MAX), |until| u64::from_str_radix(until, 16).ok())?;
+    u64::from_str_radix(token, 16).ok().filter(|_| now < until)
+}
+
+/// In hexadecimal digits, as [`token`] reads it.
+fn value(token: u64, lifetime: Option<u64>, now: u64) -> String {
+    match lifetime {
+        Some(seconds) => format!("{token:016x}.{:x}", now.saturating_add(seconds)),
+        None => format!("{token:016x}"),
+    }
 }
 
 /// Names the endpoint that answers, where the client does not name it already.
 pub(super) fn to_client(response: &mut ResponseHeader, context: &Context) -> Result<()> {
     let (Some(routed), Some(client)) = (&context.routed, &context.client) else { return Ok(()) };
-    let (Some(Affinity::Cookie(cookie)), Some(forward)) = (&routed.action.affinity, &routed.forward) else {
-        return Ok(());
-    };
+    let (Some(affinity), Some(forward)) = (&routed.action.affinity, &routed.forward) else { return Ok(()) };
     let token = forward.picked.token();
-    if forward.wish != Wish::Endpoint(token) {
-        response.append_header(header::SET_COOKIE, set_cookie(cookie, token, client.is_https))?;
+    if forward.wish == Wish::Endpoint(token) {
+        return Ok(());
     }
-    Ok(())
+    match affinity {
+        Affinity::Cookie(cookie) => {
+            let value = value(token, cookie.lifetime, seconds());
+            response.append_header(header::SET_COOKIE, set_cookie(cookie, &value, client.is_https)).map(drop)
+        }
+        Affinity::Session(header) => {
+            response.insert_header(header.name.to_string(), value(token, header.lifetime, seconds()))
+        }
+        Affinity::Address | Affinity::Header(_) => Ok(()),
+    }
+}
+
+/// Since 1970.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// As RFC 6265 section 4.1 has it. Browsers take `SameSite=None` only with `Secure`.
-fn set_cookie(cookie: &AffinityCookie, token: u64, is_https: bool) -> String {
-    let AffinityCookie { name, path, max_age, same_site } = cookie;
-    let mut text = format!("{name}={token:016x}; Path={path}; HttpOnly");
+fn set_cookie(cookie: &AffinityCookie, value: &str, is_https: bool) -> String {
+    let AffinityCookie { name, path, max_age, same_site, lifetime: _ } = cookie;
+    let mut text = format!("{name}={value}; Path={path}; HttpOnly");
     if let Some(seconds) = max_age {
         // A String takes everything.
         let _ = write!(text, "; Max-Age={seconds}");
@@ -91,16 +130,30 @@ mod tests {
         }
         let field = HeaderValue::from_bytes("name=Zoë; route=8; route=Zoë".as_bytes());
         headers.append(header::COOKIE, field.expect("any bytes beyond ASCII"));
-        assert_eq!(tokens(&headers, "route").collect::<Vec<_>>(), [0xff, 7, 8]);
+        let tokens = cookies(&headers, "route").filter_map(|value| token(value, 0));
+        assert_eq!(tokens.collect::<Vec<_>>(), [0xff, 7, 8]);
+    }
+
+    #[test]
+    fn what_names_an_endpoint_may_end() {
+        let at = |now, lifetime| token(value(0xabc, lifetime, 1_000).as_bytes(), now);
+        assert_eq!(
+            [at(1_059, Some(60)), at(1_060, Some(60)), at(u64::MAX - 1, None)],
+            [Some(0xabc), None, Some(0xabc)]
+        );
+        for wrong in ["", ".", "1.", "x.1", "1.x", "1.2.3", "\u{1f600}"] {
+            assert_eq!(token(wrong.as_bytes(), 0), None, "{wrong}");
+        }
     }
 
     #[test]
     fn the_cookie_says_what_was_asked_for() {
-        let plain = AffinityCookie { name: "r".into(), path: "/app".into(), max_age: None, same_site: None };
-        assert_eq!(set_cookie(&plain, 255, false), "r=00000000000000ff; Path=/app; HttpOnly");
+        let plain =
+            AffinityCookie { name: "r".into(), path: "/app".into(), max_age: None, same_site: None, lifetime: None };
+        assert_eq!(set_cookie(&plain, "ff", false), "r=ff; Path=/app; HttpOnly");
         let full = AffinityCookie { max_age: Some(60), same_site: Some(SameSite::Lax), ..plain.clone() };
-        assert!(set_cookie(&full, 0, true).ends_with("; HttpOnly; Max-Age=60; SameSite=Lax; Secure"));
+        assert!(set_cookie(&full, "0", true).ends_with("; HttpOnly; Max-Age=60; SameSite=Lax; Secure"));
         let none = AffinityCookie { same_site: Some(SameSite::None), ..plain };
-        assert!(set_cookie(&none, 0, false).ends_with("; SameSite=None; Secure"));
+        assert!(set_cookie(&none, "0", false).ends_with("; SameSite=None; Secure"));
     }
 }

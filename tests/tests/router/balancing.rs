@@ -261,3 +261,50 @@ fn health_is_asked_for_over_a_connection_of_its_own_each_time() {
         }
     });
 }
+
+#[test]
+fn a_route_keeps_a_session_by_a_cookie_or_a_header_until_its_time_is_over() {
+    let home = Home::new();
+    let backends = Backends::new();
+    let endpoints = ["one", "two", "three"].map(|name| backends.start(&home, name));
+    let route = "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app}
+spec:
+  parentRefs: [{name: home}]
+  hostnames: [app.home.example]
+  rules:
+  - matches: [{path: {value: /cookie}}]
+    sessionPersistence: {absoluteTimeout: 1h, cookie: {name: kept, lifetimeType: Permanent}}
+    backendRefs: [{name: web, port: 80}]
+  - matches: [{path: {value: /header}}]
+    sessionPersistence: {type: Header, absoluteTimeout: 1h, header: {name: X-Session}}
+    backendRefs: [{name: web, port: 80}]
+";
+    home.apply("app.yaml", &[service("web", &endpoints), home.gateway(), route.to_owned()].concat());
+    let _router = home.start("router");
+    let given = |answer: &str, field: &str| {
+        let lower = answer.to_lowercase();
+        lower.lines().find_map(|line| line.strip_prefix(field).map(str::to_owned)).unwrap_or_default()
+    };
+    let many = |path: &str, sent: &str| {
+        let answers = home.curl(24, &["-i", "-H", sent, &format!("http://app.home.example{path}?n=[1-30]")]);
+        let who = ["one", "two", "three"].map(|name| answers.matches(&format!("\"backend\": \"{name}\"")).count());
+        (answers, who)
+    };
+
+    let cookie = given(&home.curl(24, &["-i", "http://app.home.example/cookie"]), "set-cookie: ");
+    assert!(cookie.contains("; path=/; httponly; max-age=3600"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap_or_default();
+    let (answers, who) = many("/cookie", &format!("Cookie: {cookie}"));
+    assert!(who.contains(&30) && given(&answers, "set-cookie: ").is_empty(), "{who:?} {answers}");
+
+    let session = given(&home.curl(24, &["-i", "http://app.home.example/header"]), "x-session: ");
+    let (answers, who) = many("/header", &format!("X-Session: {session}"));
+    assert!(who.contains(&30) && given(&answers, "x-session: ").is_empty(), "{who:?} {answers}");
+
+    // Its time was over in 1970.
+    let over = format!("{}.1", session.split('.').next().unwrap_or_default());
+    let (answers, who) = many("/header", &format!("X-Session: {over}"));
+    assert!(!who.contains(&30) && !given(&answers, "x-session: ").is_empty(), "{who:?} {answers}");
+}

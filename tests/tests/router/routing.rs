@@ -120,6 +120,17 @@ spec:
     - name: one
       port: 80
       filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /backend}}}]
+  - matches: [{path: {value: /each}}]
+    backendRefs:
+    - name: one
+      port: 80
+      filters:
+      - {type: URLRewrite, urlRewrite: {hostname: one.local, path: {type: ReplaceFullPath, replaceFullPath: /full}}}
+      - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-For, value: one}]}}
+      - {type: ResponseHeaderModifier, responseHeaderModifier: {add: [{name: X-From, value: one}]}}
+    - name: two
+      port: 80
+      filters: [{type: RequestRedirect, requestRedirect: {hostname: two.home.example, path: {type: ReplacePrefixMatch, replacePrefixMatch: /moved}}}]
   - matches: [{path: {value: /weights}}]
     backendRefs: [{name: one, port: 80, weight: 3}, {name: two, port: 80, weight: 1}, {name: gone, port: 80, weight: 0}]
 ",
@@ -150,6 +161,19 @@ spec:
     let own = home.curl(24, &[&format!("{url}/own/a?q=1")]);
     assert_eq!(field(&own, "/path"), "/backend/a?q=1", "the backend's own rewrite, and the query");
     assert_eq!(field(&own, "/host"), "inner.local", "what it does not say is the rule's");
+
+    let each: Vec<String> = (0..50).map(|_| home.curl(24, &["-i", &format!("{url}/each/a?q=1")])).collect();
+    let (forwarded, redirected): (Vec<_>, Vec<_>) = each.iter().partition(|answer| answer.starts_with("HTTP/1.1 200"));
+    assert!(forwarded.len() > 5 && redirected.len() > 5, "{each:?}");
+    for answer in forwarded {
+        assert_eq!((field(answer, "/path"), field(answer, "/host")), ("/full?q=1".to_owned(), "one.local".to_owned()));
+        assert!(field(answer, "/headers/x-for") == "one" && answer.to_lowercase().contains("x-from: one"), "{answer}");
+    }
+    for answer in redirected {
+        let location = "location: http://two.home.example:8080/moved/a?q=1";
+        assert!(answer.starts_with("HTTP/1.1 302") && answer.to_lowercase().contains(location), "{answer}");
+        assert!(!answer.contains("x-from"), "{answer}");
+    }
 
     let urls = format!("{url}/weights?n=[1-200]");
     let answers = home.curl(24, &[&urls]);
