@@ -12,6 +12,7 @@ mod condition;
 mod cors;
 mod endpoint_slice;
 mod entry_point;
+mod external_auth;
 mod filter;
 mod gateway;
 mod gateway_class;

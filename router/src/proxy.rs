@@ -1,6 +1,7 @@
 //! A request's life, in the order of pingora's phases. Each is a few lines that call a decision made elsewhere.
 
 mod affinity;
+mod authorize;
 mod caught;
 mod context;
 mod failure;
@@ -98,20 +99,25 @@ pub(crate) struct Reply {
     /// What happened, for the person who sees it. None for what programs alone read.
     why: Option<String>,
     headers: HeaderMap,
+    /// None is a page that says why.
+    body: Option<Bytes>,
 }
 
 impl Reply {
     fn error(status: u16, why: impl Into<String>) -> Self {
-        Self { status, why: Some(why.into()), headers: HeaderMap::new() }
+        Self { status, why: Some(why.into()), headers: HeaderMap::new(), body: None }
     }
 
     fn preflight(headers: HeaderMap) -> Self {
-        Self { status: 204, why: None, headers }
+        Self { status: 204, why: None, headers, body: None }
     }
 
     fn redirect(status: u16, location: &str) -> Self {
         match HeaderValue::try_from(location) {
-            Ok(location) => Self { status, why: None, headers: [(header::LOCATION, location)].into_iter().collect() },
+            Ok(location) => {
+                let headers = [(header::LOCATION, location)].into_iter().collect();
+                Self { status, why: None, headers, body: None }
+            }
             Err(_) => Self::error(500, "a redirect leads nowhere"),
         }
     }
@@ -255,13 +261,13 @@ impl ProxyHttp for Proxy {
         context.keepalive = session.get_keepalive();
         headers::forget_spelling(session.req_header_mut())?;
         headers::join_cookies(session.req_header_mut())?;
-        match self.route(session.as_downstream_mut(), context) {
-            Ok(()) => Ok(false),
-            Err(reply) => {
-                respond::send(session, context, reply).await?;
-                Ok(true)
-            }
-        }
+        let reply = match self.route(session.as_downstream_mut(), context) {
+            Ok(()) => authorize::authorize(session, context).await?,
+            Err(reply) => Some(reply),
+        };
+        let Some(reply) = reply else { return Ok(false) };
+        respond::send(session, context, reply).await?;
+        Ok(true)
     }
 
     async fn request_body_filter(

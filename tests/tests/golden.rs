@@ -277,6 +277,10 @@ fn of_affinity(affinity: &Affinity) -> String {
 fn of_filter(filter: &Filter) -> String {
     match filter {
         Filter::Cors(it) => format!("{it:?}"),
+        Filter::ExternalAuth(it) => format!(
+            "asks {} at {:?} with {:?} and {} bytes, tells the backend {:?}",
+            it.backend, it.path, it.request_headers, it.body, it.response_headers
+        ),
         Filter::Mirror(it) => {
             format!("mirrors {} of {} to {}", it.share.numerator, it.share.denominator, it.backend)
         }

@@ -1,5 +1,7 @@
 //! `router` as a process: curl and a WebSocket client in front, small backends behind.
 
+#[path = "router/authorize.rs"]
+mod authorize;
 #[path = "router/backend_tls.rs"]
 mod backend_tls;
 #[path = "router/backends.rs"]

@@ -7,6 +7,7 @@ use super::BackendId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
     Cors(Cors),
+    ExternalAuth(ExternalAuth),
     Mirror(Mirror),
     RequestHeaders(HeaderEdits),
     ResponseHeaders(HeaderEdits),
@@ -107,4 +108,21 @@ pub enum Names {
     Any,
     /// As they are sent: separated by commas, and empty for none.
     These(Arc<str>),
+}
+
+/// Bodies that have to be there as a whole are no longer than this, in bytes: it is what can be sent again.
+pub const MOST_FORWARDED: u64 = 64 << 10;
+
+/// Somebody who is asked about each request before its backend is, and without whose consent it goes nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalAuth {
+    pub backend: BackendId,
+    /// Comes before the path that the client asks for. Empty, or begins with a slash and does not end with one.
+    pub path: Arc<str>,
+    /// What is passed on of the client's request, beside what always is. In lower case.
+    pub request_headers: Vec<Arc<str>>,
+    /// What of the consent the backend gets, in lower case; clients cannot bring these. Empty is all.
+    pub response_headers: Vec<Arc<str>>,
+    /// How long a body may be, which is passed on then, in bytes; 0 passes none on. At most [`MOST_FORWARDED`].
+    pub body: usize,
 }

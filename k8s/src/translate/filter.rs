@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Work, backend_ref, cors};
+use super::{Work, backend_ref, cors, external_auth};
 use crate::{
     gateway_api::{
         HeaderModifier, HttpHeader, HttpPathModifier, HttpRequestMirror, HttpRequestRedirect, HttpRouteFilter,
@@ -14,6 +14,22 @@ use crate::{
     problem::Reason,
 };
 
+/// The same for a backendRef, where the API knows no authorization.
+pub(super) fn translate_of_backend(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    filters: &[HttpRouteFilter],
+) -> Result<Vec<Filter>, Arc<str>> {
+    match filters.iter().find(|filter| filter.type_ == "ExternalAuth") {
+        Some(filter) => {
+            let reason =
+                Reason::Unsupported { field: "filter of a backendRef".to_owned(), value: filter.type_.clone() };
+            Err(said(work, source, reason))
+        }
+        None => translate(work, source, filters),
+    }
+}
+
 /// What is wrong is said as a problem of `source`, too. The first fault spoils the whole list: a rule that runs without
 /// one of its filters is not what was asked for.
 pub(super) fn translate(
@@ -21,11 +37,29 @@ pub(super) fn translate(
     source: &ObjectName,
     filters: &[HttpRouteFilter],
 ) -> Result<Vec<Filter>, Arc<str>> {
-    let one = |filter| one(work, source, filter).map_err(|reason| said(work, source, reason)).transpose();
+    let one = |filter| {
+        let translated = one(work, source, filter).map_err(|fault| match fault {
+            Fault::Reason(reason) => said(work, source, reason),
+            Fault::Said(why) => why,
+        });
+        translated.transpose()
+    };
     let translated = filters.iter().filter_map(one).collect::<Result<Vec<Filter>, _>>()?;
     match incompatible(&translated) {
         Some(reason) => Err(said(work, source, reason)),
         None => Ok(translated),
+    }
+}
+
+enum Fault {
+    Reason(Reason),
+    /// It is a problem already.
+    Said(Arc<str>),
+}
+
+impl From<Reason> for Fault {
+    fn from(reason: Reason) -> Self {
+        Self::Reason(reason)
     }
 }
 
@@ -44,10 +78,19 @@ fn incompatible(filters: &[Filter]) -> Option<Reason> {
 }
 
 /// None for one that is left out, and is a problem that harms nobody else.
-fn one(work: &mut Work<'_>, source: &ObjectName, filter: &HttpRouteFilter) -> Result<Option<Filter>, Reason> {
+fn one(work: &mut Work<'_>, source: &ObjectName, filter: &HttpRouteFilter) -> Result<Option<Filter>, Fault> {
     let missing = |field: &str| invalid("filters", &filter.type_, &format!("the field {field} beside this type"));
     let translated = match filter.type_.as_str() {
         "CORS" => Filter::Cors(cors::translate(filter.cors.as_ref().ok_or_else(|| missing("cors"))?)?),
+        "ExternalAuth" => {
+            let auth = filter.external_auth.as_ref().ok_or_else(|| missing("externalAuth"))?;
+            let with = external_auth::translate(auth)?;
+            match backend_ref::resolve(work, source, "externalAuth.backendRef", &auth.backend_ref) {
+                Target::Backend(backend) => Filter::ExternalAuth(with(backend)),
+                // Without it everybody would get in.
+                Target::Invalid(why) => return Err(Fault::Said(why)),
+            }
+        }
         "RequestHeaderModifier" => {
             let edits = filter.request_header_modifier.as_ref().ok_or_else(|| missing("requestHeaderModifier"))?;
             Filter::RequestHeaders(header_edits(edits)?)
@@ -73,9 +116,9 @@ fn one(work: &mut Work<'_>, source: &ObjectName, filter: &HttpRouteFilter) -> Re
             let reference = filter.extension_ref.as_ref().ok_or_else(|| missing("extensionRef"))?;
             let (field, group, kind) =
                 ("filter extensionRef".to_owned(), reference.group.clone(), reference.kind.clone());
-            return Err(Reason::KindUnsupported { what: field, group, kind });
+            return Err(Reason::KindUnsupported { what: field, group, kind }.into());
         }
-        other => return Err(Reason::Unsupported { field: "filter".to_owned(), value: other.to_owned() }),
+        other => return Err(Reason::Unsupported { field: "filter".to_owned(), value: other.to_owned() }.into()),
     };
     Ok(Some(translated))
 }

@@ -134,7 +134,7 @@ fn checked_regex(text: &str, compiled: &str) -> Result<Arc<str>, Reason> {
 fn translate_backend(work: &mut Work<'_>, source: &ObjectName, backend: &HttpBackendRef) -> WeightedBackend {
     let target = backend_ref::resolve(work, source, "backendRef", &backend.target);
     let weight = backend.weight.unwrap_or(1);
-    match (filter::translate(work, source, &backend.filters), target) {
+    match (filter::translate_of_backend(work, source, &backend.filters), target) {
         (Ok(filters), target) => WeightedBackend { weight, target, filters },
         (Err(_), target @ Target::Invalid(_)) => WeightedBackend { weight, target, filters: Vec::new() },
         (Err(why), Target::Backend(_)) => WeightedBackend { weight, target: Target::Invalid(why), filters: Vec::new() },

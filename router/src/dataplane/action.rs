@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use k8s::model::{Affinity, Filter, ObjectName, Retry, Route, Share, Target, Timeouts, WeightedBackend};
+use k8s::model::{Affinity, ExternalAuth, Filter, ObjectName, Retry, Route, Share, Target, Timeouts, WeightedBackend};
 use metrics::Counter;
 
 use crate::{
@@ -22,6 +22,8 @@ pub struct Action {
     pub filters: Vec<Filter>,
     /// Those among the filters.
     pub mirrors: Vec<Mirror>,
+    /// The first of those among the filters.
+    pub authorizer: Option<Authorizer>,
     pub backends: Vec<WeightedCell>,
     /// The sum of the backends' weights.
     pub total_weight: u64,
@@ -56,6 +58,14 @@ pub enum CellTarget {
     Invalid(Arc<str>),
 }
 
+/// Who has to consent to requests.
+#[derive(Debug)]
+pub struct Authorizer {
+    /// None consents to nothing.
+    pub cell: Option<Arc<BackendCell>>,
+    pub auth: ExternalAuth,
+}
+
 impl Action {
     /// Of the route's rule in that place.
     pub fn new(entry_point: &Arc<str>, route: &Route, place: usize, cells: &Cells, series: &Series) -> Self {
@@ -68,6 +78,7 @@ impl Action {
             name: rule.and_then(|rule| rule.name.clone()),
             filters: rule.map(|rule| rule.filters.clone()).unwrap_or_default(),
             mirrors: rule.map(|rule| mirrors(&rule.filters, cells)).unwrap_or_default(),
+            authorizer: rule.and_then(|rule| authorizer(&rule.filters, cells)),
             total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
             backends,
             timeouts: rule.map(|rule| rule.timeouts).unwrap_or_default(),
@@ -129,4 +140,13 @@ fn mirrors(filters: &[Filter], cells: &Cells) -> Vec<Mirror> {
         Some(Mirror { cell, share: mirror.share, lost })
     };
     filters.iter().filter_map(one).collect()
+}
+
+fn authorizer(filters: &[Filter], cells: &Cells) -> Option<Authorizer> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::ExternalAuth(auth) => {
+            Some(Authorizer { cell: cells.get(&auth.backend).map(Arc::clone), auth: auth.clone() })
+        }
+        _ => None,
+    })
 }

@@ -35,6 +35,13 @@ pub(super) fn forget_spelling(head: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn edit_request(head: &mut RequestHeader, edit: impl FnOnce(&mut HeaderMap)) -> Result<()> {
+    let mut parts = take_request(head)?;
+    edit(&mut parts.headers);
+    *head = parts.into();
+    Ok(())
+}
+
 fn take_request(head: &mut RequestHeader) -> Result<request::Parts> {
     Ok(mem::replace(head, RequestHeader::build_no_case("GET", b"/", Some(0))?).into())
 }

@@ -52,12 +52,14 @@ pub(super) fn last(status: u16, why: &str, id: &str) -> Vec<u8> {
 
 /// pingora's own error answers close the connection, which costs the next request a TLS handshake.
 pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Reply) -> Result<()> {
-    let Reply { status, why, mut headers } = reply;
+    let Reply { status, why, mut headers, body } = reply;
     if phase::is_last_answer() {
         session.set_keepalive(None);
     }
     let id = context.request_id.clone();
-    let body = why.as_ref().map(|why| page(status, why, context.request_id())).unwrap_or_default();
+    let is_page = body.is_none() && why.is_some();
+    let own = || why.as_ref().map(|why| page(status, why, context.request_id())).unwrap_or_default().into();
+    let body: Bytes = body.unwrap_or_else(own);
     // A preflight has said it already.
     if status != 204 {
         headers::share(session.req_header(), &mut headers, context);
@@ -72,7 +74,7 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Re
     if status != 204 {
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
-    if !body.is_empty() {
+    if is_page {
         head.insert_header(header::CONTENT_TYPE, TEXT)?;
     }
     for (name, value) in &headers {
@@ -81,7 +83,7 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Re
     let has_body = !body.is_empty() && session.req_header().method != Method::HEAD;
     session.write_response_header(Box::new(head), !has_body).await?;
     if has_body {
-        session.write_response_body(Some(Bytes::from(body)), true).await?;
+        session.write_response_body(Some(body), true).await?;
     }
     session.as_downstream_mut().finish_body().await?;
     pass_over_body(session).await;

@@ -1,0 +1,155 @@
+//! What somebody who authorizes requests is asked, and what follows from the answer.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use k8s::model::ExternalAuth;
+
+/// What became of the question.
+#[derive(Debug)]
+pub enum Verdict {
+    /// With what is said of the client.
+    Admitted(HeaderMap),
+    /// With what the client is to get.
+    Refused(Response<Bytes>),
+}
+
+/// About a request for `target`, path and query as the client has written them, at `host`. None where that is no
+/// target.
+pub fn question(
+    auth: &ExternalAuth,
+    method: &Method,
+    target: &str,
+    host: Option<&HeaderValue>,
+    asked: &HeaderMap,
+    body: Bytes,
+) -> Option<Request<Bytes>> {
+    let mut question = Request::new(body);
+    *question.method_mut() = method.clone();
+    *question.uri_mut() = format!("{}{target}", auth.path).parse::<Uri>().ok()?;
+    let headers = question.headers_mut();
+    let names = auth.request_headers.iter().map(|name| &**name).chain([header::AUTHORIZATION.as_str()]);
+    for name in names.filter_map(|name| HeaderName::try_from(name).ok()).filter(|name| !is_of_message(name)) {
+        for value in asked.get_all(&name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers.extend(host.map(|host| (header::HOST, host.clone())));
+    // How many they are is for whoever sends them to say.
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    Some(question)
+}
+
+/// 200 is consent, and nothing else is.
+pub fn verdict(answer: Response<Bytes>) -> Verdict {
+    let (mut head, body) = answer.into_parts();
+    if head.status == StatusCode::OK {
+        return Verdict::Admitted(head.headers);
+    }
+    for name in &HOP_BY_HOP {
+        head.headers.remove(name);
+    }
+    Verdict::Refused(Response::from_parts(head, body))
+}
+
+/// Tells the backend what was said of the client, which the client cannot say itself.
+pub fn admit(auth: &ExternalAuth, said: &HeaderMap, asked: &mut HeaderMap) {
+    for name in &auth.response_headers {
+        asked.remove(&**name);
+    }
+    let is_wanted = |name: &HeaderName| {
+        let is_listed = auth.response_headers.iter().any(|listed| **listed == *name.as_str());
+        (auth.response_headers.is_empty() || is_listed) && !is_of_message(name)
+    };
+    for name in said.keys().filter(|name| is_wanted(name)) {
+        asked.remove(name);
+        for value in said.get_all(name) {
+            asked.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Whether it speaks of the message it is part of, and of no other: of its connection, its body, or whom it is for.
+fn is_of_message(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name) || *name == header::HOST || name.as_str().starts_with("content-")
+}
+
+static HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+#[cfg(test)]
+mod tests {
+    use k8s::model::{BackendId, ServiceName};
+
+    use super::*;
+
+    fn auth(request: &[&str], response: &[&str]) -> ExternalAuth {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
+        ExternalAuth {
+            backend: BackendId { service: ServiceName::new("default", "auth"), port: 80, spoken: None },
+            path: "/check".into(),
+            request_headers: names(request),
+            response_headers: names(response),
+            body: 0,
+        }
+    }
+
+    fn headers(text: &[(&'static str, &'static str)]) -> HeaderMap {
+        text.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn the_question_has_what_is_always_sent_and_what_is_listed() {
+        let asked = headers(&[
+            ("host", "client.example"),
+            ("authorization", "Basic x"),
+            ("cookie", "a=1"),
+            ("x-secret", "no"),
+            ("content-length", "7"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        let auth = auth(&["cookie", "transfer-encoding", "host"], &[]);
+        let host = HeaderValue::from_static("app.example");
+        let question = question(&auth, &Method::PUT, "/a%2fb?q=1", Some(&host), &asked, Bytes::new()).expect("one");
+        assert_eq!((question.method(), question.uri().to_string().as_str()), (&Method::PUT, "/check/a%2fb?q=1"));
+        let expected =
+            [("authorization", "Basic x"), ("content-length", "0"), ("cookie", "a=1"), ("host", "app.example")];
+        assert_eq!(question.headers(), &headers(&expected));
+    }
+
+    #[test]
+    fn what_is_said_of_a_client_only_the_authorizer_says() {
+        let asked = || headers(&[("x-user", "admin"), ("x-group", "admins"), ("x-own", "1"), ("content-type", "a/b")]);
+        let said = headers(&[("x-user", "jo"), ("x-more", "2"), ("content-type", "c/d"), ("host", "auth")]);
+        for (listed, expected) in [
+            (&["x-user", "x-group"][..], &[("x-user", "jo"), ("x-own", "1"), ("content-type", "a/b")][..]),
+            (&[], &[("x-user", "jo"), ("x-group", "admins"), ("x-own", "1"), ("content-type", "a/b"), ("x-more", "2")]),
+            (&["host"], &[("x-user", "admin"), ("x-group", "admins"), ("x-own", "1"), ("content-type", "a/b")]),
+        ] {
+            let mut told = asked();
+            admit(&auth(&[], listed), &said, &mut told);
+            assert_eq!(told, headers(expected), "{listed:?}");
+        }
+    }
+
+    #[test]
+    fn only_200_is_consent() {
+        for (status, is_consent) in [(200, true), (204, false), (302, false), (401, false), (500, false)] {
+            let answer = Response::builder().status(status).header("keep-alive", "timeout=5").header("x-why", "1");
+            match verdict(answer.body(Bytes::new()).expect("an answer")) {
+                Verdict::Admitted(_) => assert!(is_consent, "{status}"),
+                Verdict::Refused(answer) => {
+                    assert!(!is_consent && answer.headers() == &headers(&[("x-why", "1")]), "{status}");
+                }
+            }
+        }
+    }
+}

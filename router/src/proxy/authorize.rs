@@ -1,0 +1,87 @@
+//! Requests that somebody has to consent to before their backend sees them.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, header};
+use pingora_core::Result;
+use pingora_proxy::Session;
+use tokio::time::timeout;
+
+use super::{Reply, context::Context, headers};
+use crate::{
+    filter::{self, Verdict},
+    upstream::client,
+};
+
+/// How long whoever consents may take.
+const LIMIT: Duration = Duration::from_secs(10);
+/// The longest answer that a client gets from there, in bytes.
+const ANSWER: usize = 64 << 10;
+
+/// None lets the request go on, with what was said of its client. What cannot be asked is refused.
+///
+/// # Errors
+/// When the client does not send the body that it has promised.
+pub(super) async fn authorize(session: &mut Session, context: &mut Context) -> Result<Option<Reply>> {
+    let Some(action) = context.routed.as_ref().map(|routed| Arc::clone(&routed.action)) else {
+        return Ok(None);
+    };
+    let Some(authorizer) = &action.authorizer else { return Ok(None) };
+    let auth = &authorizer.auth;
+    let body = match auth.body {
+        0 => Bytes::new(),
+        most => match whole_body(session, most).await? {
+            Some(body) => body,
+            None => return Ok(Some(Reply::error(413, format!("a body of more than {most} bytes is not forwarded")))),
+        },
+    };
+    let head = session.req_header();
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let own = head.uri.authority().and_then(|authority| authority.as_str().parse().ok());
+    let host = head.headers.get(header::HOST).cloned().or(own);
+    let question = filter::question(auth, &head.method, target, host.as_ref(), &head.headers, body);
+    let (Some(question), Some(cell)) = (question, &authorizer.cell) else { return Ok(Some(nobody())) };
+    let answer = match timeout(LIMIT, client::ask(cell, &question, ANSWER, context.id)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) | Err(_) => return Ok(Some(nobody())),
+    };
+    match filter::verdict(answer) {
+        Verdict::Admitted(said) => {
+            headers::edit_request(session.req_header_mut(), |headers| filter::admit(auth, &said, headers))?;
+            Ok(None)
+        }
+        Verdict::Refused(answer) => {
+            context.error = Some("not authorized".into());
+            let (head, body) = answer.into_parts();
+            Ok(Some(Reply { status: head.status.as_u16(), why: None, headers: head.headers, body: Some(body) }))
+        }
+    }
+}
+
+fn nobody() -> Reply {
+    Reply::error(StatusCode::SERVICE_UNAVAILABLE.as_u16(), "who is to authorize this request does not answer")
+}
+
+/// None where it is longer. It stays there for the backend, as for a second try.
+async fn whole_body(session: &mut Session, most: usize) -> Result<Option<Bytes>> {
+    let length = session.req_header().headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > most) {
+        return Ok(None);
+    }
+    let is_awaited = session.req_header_mut().remove_header(&header::EXPECT).is_some();
+    let downstream = session.as_downstream_mut();
+    if is_awaited {
+        downstream.write_continue_response().await?;
+    }
+    downstream.enable_retry_buffering();
+    let mut body = BytesMut::new();
+    while let Some(piece) = downstream.read_request_body().await? {
+        if body.len() + piece.len() > most {
+            return Ok(None);
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(Some(body.freeze()))
+}
