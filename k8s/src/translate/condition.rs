@@ -37,13 +37,15 @@ pub(super) fn unresolved<'p>(mut problems: impl Iterator<Item = &'p Problem>) ->
     })
 }
 
-/// Why some of what a route says is not understood.
+/// Why some of what a route says cannot be had.
 pub(super) fn unsupported<'p>(mut problems: impl Iterator<Item = &'p Problem>) -> Option<Fault> {
-    problems.find_map(|problem| match &problem.reason {
-        Reason::Unsupported { .. } | Reason::InvalidValue { .. } | Reason::InvalidHost { .. } => {
-            Some(Fault::new("UnsupportedValue", problem.reason.to_string()))
-        }
-        _ => None,
+    problems.find_map(|problem| {
+        let word = match &problem.reason {
+            Reason::Unsupported { .. } | Reason::InvalidValue { .. } | Reason::InvalidHost { .. } => "UnsupportedValue",
+            Reason::FiltersIncompatible { .. } => "IncompatibleFilters",
+            _ => return None,
+        };
+        Some(Fault::new(word, problem.reason.to_string()))
     })
 }
 

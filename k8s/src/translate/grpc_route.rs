@@ -22,6 +22,7 @@ pub(super) fn translate(work: &mut Work<'_>, source: &ObjectName, rules: &[GrpcR
                 matches,
                 filters: rule.filters.clone(),
                 backend_refs: rule.backend_refs.clone(),
+                session_persistence: rule.session_persistence.clone(),
                 ..HttpRouteRule::default()
             })
         })
