@@ -98,24 +98,24 @@ pub(crate) struct Reply {
     status: u16,
     /// What happened, for the person who sees it. None for what programs alone read.
     why: Option<String>,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
     /// None is a page that says why.
     body: Option<Bytes>,
 }
 
 impl Reply {
     fn error(status: u16, why: impl Into<String>) -> Self {
-        Self { status, why: Some(why.into()), headers: HeaderMap::new(), body: None }
+        Self { status, why: Some(why.into()), headers: Box::default(), body: None }
     }
 
     fn preflight(headers: HeaderMap) -> Self {
-        Self { status: 204, why: None, headers, body: None }
+        Self { status: 204, why: None, headers: Box::new(headers), body: None }
     }
 
     fn redirect(status: u16, location: &str) -> Self {
         match HeaderValue::try_from(location) {
             Ok(location) => {
-                let headers = [(header::LOCATION, location)].into_iter().collect();
+                let headers = Box::new([(header::LOCATION, location)].into_iter().collect());
                 Self { status, why: None, headers, body: None }
             }
             Err(_) => Self::error(500, "a redirect leads nowhere"),

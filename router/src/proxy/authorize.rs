@@ -42,10 +42,8 @@ pub(super) async fn authorize(session: &mut Session, context: &mut Context) -> R
     let host = head.headers.get(header::HOST).cloned().or(own);
     let question = filter::question(auth, &head.method, target, host.as_ref(), &head.headers, body);
     let (Some(question), Some(cell)) = (question, &authorizer.cell) else { return Ok(Some(nobody())) };
-    let answer = match timeout(LIMIT, client::ask(cell, &question, ANSWER, context.id)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) | Err(_) => return Ok(Some(nobody())),
-    };
+    let asking = timeout(LIMIT, client::ask(cell, &question, ANSWER, context.id));
+    let Ok(Ok(answer)) = asking.await else { return Ok(Some(nobody())) };
     match filter::verdict(answer) {
         Verdict::Admitted(said) => {
             headers::edit_request(session.req_header_mut(), |headers| filter::admit(auth, &said, headers))?;
@@ -54,7 +52,12 @@ pub(super) async fn authorize(session: &mut Session, context: &mut Context) -> R
         Verdict::Refused(answer) => {
             context.error = Some("not authorized".into());
             let (head, body) = answer.into_parts();
-            Ok(Some(Reply { status: head.status.as_u16(), why: None, headers: head.headers, body: Some(body) }))
+            Ok(Some(Reply {
+                status: head.status.as_u16(),
+                why: None,
+                headers: Box::new(head.headers),
+                body: Some(body),
+            }))
         }
     }
 }

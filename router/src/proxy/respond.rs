@@ -77,7 +77,7 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Re
     if is_page {
         head.insert_header(header::CONTENT_TYPE, TEXT)?;
     }
-    for (name, value) in &headers {
+    for (name, value) in &*headers {
         head.append_header(name.clone(), value.clone())?;
     }
     let has_body = !body.is_empty() && session.req_header().method != Method::HEAD;
