@@ -169,17 +169,7 @@ fn listener<'a>(
         refuse(work, "PortUnavailable", invalid(&field, "0", "a port from 1 to 65535"));
         return None;
     }
-    let rival = rivals.iter().filter(|other| !std::ptr::eq(spec, *other)).find_map(|other| {
-        let alike = (spec.name == other.name).then_some("HostnameConflict");
-        Some((conflict(spec, other).or(alike)?, format!("listener {}", other.name)))
-    });
-    let winner = || {
-        let mut winners = door.listeners.iter().filter(|winner| winner.is_accepted() && winner.owner != owner);
-        winners.find_map(|winner| {
-            Some((conflict(spec, winner.spec)?, format!("listener {} of {}", winner.spec.name, winner.owner)))
-        })
-    };
-    if let Some((condition, other)) = rival.or_else(winner) {
+    if let Some((condition, other)) = winner(door, &owner, spec).or_else(|| rival(door, &owner, spec, rivals)) {
         let field = format!("listener {}", spec.name);
         let value = format!("port {} and hostname {:?}", spec.port, spec.hostname.as_deref().unwrap_or_default());
         let reason = invalid(&field, &value, &format!("what tells it from {other}"));
@@ -279,6 +269,7 @@ fn kinds(
     for kind in wanted {
         let is_ours = kind.group.as_deref().unwrap_or(GROUP) == GROUP;
         match carried(protocol).iter().find(|carried| is_ours && **carried == kind.kind) {
+            Some(known) if kinds.contains(known) => {}
             Some(known) => kinds.push(*known),
             None => {
                 let (listener, protocol) = (spec.name.clone(), spec.protocol.clone());
@@ -289,18 +280,40 @@ fn kinds(
     kinds
 }
 
+/// What a listener loses to, of those that come before its object; and the conflict, in Gateway API's words.
+fn winner(door: &Door<'_>, owner: &ObjectName, spec: &gateway_api::Listener) -> Option<(&'static str, String)> {
+    // One that nothing can be served on is in nobody's way.
+    let mut before = door.listeners.iter().filter(|it| it.listener.is_some() && *it.owner != *owner);
+    before.find_map(|it| Some((conflict(spec, it.spec)?, format!("listener {} of {}", it.spec.name, it.owner))))
+}
+
+/// The same of the listeners of its own object, none of which wins.
+fn rival(
+    door: &Door<'_>,
+    owner: &ObjectName,
+    spec: &gateway_api::Listener,
+    rivals: &[gateway_api::Listener],
+) -> Option<(&'static str, String)> {
+    rivals.iter().filter(|other| !std::ptr::eq(spec, *other)).find_map(|other| {
+        let alike = || (spec.name == other.name).then_some("HostnameConflict");
+        // One that has lost already is in nobody's way either.
+        let stands = || protocol(other).is_some() && winner(door, owner, other).is_none();
+        let condition = conflict(spec, other).filter(|_| stands()).or_else(alike)?;
+        Some((condition, format!("listener {}", other.name)))
+    })
+}
+
 /// Why no connection could tell two listeners of a Gateway apart, if so, in Gateway API's words.
-fn conflict(one: &gateway_api::Listener, other: &gateway_api::Listener) -> Option<&'static str> {
-    let host = |listener: &gateway_api::Listener| {
-        listener.hostname.as_deref().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase()
-    };
+fn conflict<'l>(one: &'l gateway_api::Listener, other: &'l gateway_api::Listener) -> Option<&'static str> {
+    let host =
+        |listener: &'l gateway_api::Listener| listener.hostname.as_deref().unwrap_or_default().trim_end_matches('.');
     let (a, b) = (told_by(one), told_by(other));
     let same_socket = one.port == other.port && (a == ToldBy::Datagram) == (b == ToldBy::Datagram);
     match (same_socket, a == b) {
         (false, _) => None,
         (true, false) => Some("ProtocolConflict"),
         (true, true) if matches!(a, ToldBy::Datagram | ToldBy::Nothing) => Some("ProtocolConflict"),
-        (true, true) => (host(one) == host(other)).then_some("HostnameConflict"),
+        (true, true) => host(one).eq_ignore_ascii_case(host(other)).then_some("HostnameConflict"),
     }
 }
 
