@@ -62,7 +62,7 @@ pub enum Reason {
     InvalidHost { text: String, error: InvalidHost },
     #[error("references Service {service}, which does not exist")]
     ServiceMissing { service: ServiceName },
-    #[error("references port {port} of Service {service}, which has only {available}")]
+    #[error("references port {port} of Service {service}, which has {available}")]
     ServicePortMissing { service: ServiceName, port: String, available: String },
     #[error(
         "references ExternalName Service {service}; allow it with `externalNameServices: true` in the configuration"

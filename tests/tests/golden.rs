@@ -161,6 +161,10 @@ fn routes(model: &Model) -> String {
             writeln!(text, "{door} on {sockets}{}{}", of_listener(listener), certificates(listener)).expect("text");
             for attachment in &listener.routes {
                 for (number, rule) in attachment.route.rules.iter().enumerate() {
+                    // Of connections and datagrams there is nothing to match.
+                    if rule.matches.is_empty() {
+                        writeln!(text, "{door} {}  → {}", hosts(attachment), target(rule)).expect("text");
+                    }
                     for it in &rule.matches {
                         writeln!(text, "{door} {}  {}  → {}", hosts(attachment), of_match(it), target(rule))
                             .expect("text");

@@ -102,7 +102,7 @@ pub(super) fn attach(
         if let (Some(Fault { message, .. }), Some(target)) = (&accepted, target) {
             work.problem(&route.source, Reason::NotAttached { target, why: message.clone() });
         }
-        if let Some(door) = doors.get(parent.door) {
+        if let (None, Some(door)) = (&accepted, doors.get(parent.door)) {
             work.policies.reached(&door.source);
         }
         let mut conditions = vec![
@@ -153,7 +153,7 @@ fn parent_of(parent: &ParentReference, route: &ObjectName, doors: &[Door<'_>]) -
 }
 
 /// One of somebody else's class is somebody else's business.
-fn report_missing(work: &mut Work<'_>, parent: &ParentReference, route: &ObjectName) {
+pub(super) fn report_missing(work: &mut Work<'_>, parent: &ParentReference, route: &ObjectName) {
     let snapshot = work.snapshot;
     let target = if let Some((namespace, name)) = gateway_of(parent, route) {
         let is_there = snapshot.gateways.iter().any(|it| key_of(&it.metadata) == (namespace, name));

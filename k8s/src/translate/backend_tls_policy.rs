@@ -100,7 +100,7 @@ pub(super) fn of_port(
     };
     let for_section = |section| policies.iter().copied().filter(move |policy| targets(policy, section));
     // One for the port comes before one for the whole Service.
-    let mut winner: Option<&BackendTlsPolicy> = None;
+    let mut winner: Option<(&BackendTlsPolicy, Option<Arc<ServerValidation>>)> = None;
     for section in port_name.map(Some).into_iter().chain([None]) {
         let mut alike = for_section(section);
         let Some(oldest) = alike.next() else { continue };
@@ -114,26 +114,32 @@ pub(super) fn of_port(
             work.problem(&object_name("BackendTLSPolicy", &loser.metadata), reason);
         }
         work.policies.ask(oldest).wins = true;
-        winner = winner.or(Some(oldest));
+        let judged = judged(work, oldest);
+        winner = winner.or(Some((oldest, judged)));
     }
-    let Some(winner) = winner else { return Ok(None) };
-    let name = object_name("BackendTLSPolicy", &winner.metadata);
-    let judged = match work.policies.judged.get(&name) {
-        Some(judged) => judged.clone(),
-        None => {
-            let before = work.problems.len();
-            let judged = judge(work, &name, &winner.spec);
-            let found = work.problems.get(before..).unwrap_or_default();
-            let faults = found.iter().map(|problem| problem.reason.clone());
-            let unreadable = winner.spec.unreadable.clone().map(|error| Reason::Unreadable { error });
-            let faults = faults.chain(unreadable).collect();
-            work.policies.told.entry(name.clone()).or_default().faults = faults;
-            work.policies.judged.insert(name.clone(), judged.clone());
-            judged
-        }
+    let Some((winner, judged)) = winner else { return Ok(None) };
+    let failed = || Reason::PolicyWithoutEffect {
+        service: service.clone(),
+        policy: object_name("BackendTLSPolicy", &winner.metadata),
     };
-    let failed = || Reason::PolicyWithoutEffect { service: service.clone(), policy: name };
     judged.map(Some).ok_or_else(failed)
+}
+
+/// What a policy asks for, judged when it is first asked for.
+fn judged(work: &mut Work<'_>, policy: &BackendTlsPolicy) -> Option<Arc<ServerValidation>> {
+    let name = object_name("BackendTLSPolicy", &policy.metadata);
+    if let Some(judged) = work.policies.judged.get(&name) {
+        return judged.clone();
+    }
+    let before = work.problems.len();
+    let judged = judge(work, &name, &policy.spec);
+    let found = work.problems.get(before..).unwrap_or_default();
+    let faults = found.iter().map(|problem| problem.reason.clone());
+    let unreadable = policy.spec.unreadable.clone().map(|error| Reason::Unreadable { error });
+    let faults = faults.chain(unreadable).collect();
+    work.policies.told.entry(name.clone()).or_default().faults = faults;
+    work.policies.judged.insert(name, judged.clone());
+    judged
 }
 
 /// One for each policy that a route has asked for: its ancestors are the Gateways by which its Services are reached.

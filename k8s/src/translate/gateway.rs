@@ -44,6 +44,7 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
             }
         }
     }
+    listener_set::report_missing(work);
     attach_all(work, &mut doors);
     let remedy = "name a Secret that does in the listener's tls.certificateRefs";
     for listener in doors.iter().flat_map(|door| &door.listeners).filter_map(|standing| standing.listener.as_ref()) {
@@ -158,7 +159,8 @@ fn status(door: &Door<'_>) -> Desired {
     let accepted = match &door.infrastructure.accepted {
         refused if !refused.is_true => refused.clone(),
         _ if own.iter().all(|it| it.is_valid()) => Condition::holds("Accepted"),
-        _ if own.iter().any(|it| it.is_accepted()) => Condition {
+        // Those of its ListenerSets are its listeners, too.
+        _ if door.listeners.iter().any(|it| it.is_accepted()) => Condition {
             reason: "ListenersNotValid",
             message: "some of its listeners are not valid".to_owned(),
             ..Condition::holds("Accepted")

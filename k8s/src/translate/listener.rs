@@ -204,7 +204,9 @@ fn listener<'a>(
         found.iter().find_map(|problem| condition::of_listener(&problem.reason, "ResolvedRefs"));
     standing.verdict.accepted = found.iter().find_map(|problem| condition::of_listener(&problem.reason, "Accepted"));
     let needs_certificate = matches!(protocol, ListenerProtocol::Https | ListenerProtocol::TlsTerminate);
-    if needs_certificate && certificates.is_empty() && work.certificates.are_watched() {
+    if !door.infrastructure.accepted.is_true {
+        standing.verdict.programmed = Some(Fault::new("Invalid", "its Gateway is not accepted"));
+    } else if needs_certificate && certificates.is_empty() && work.certificates.are_watched() {
         standing.verdict.programmed = Some(Fault::new("Invalid", "it has no certificate"));
     } else if sockets.as_ref().is_none_or(Vec::is_empty) {
         standing.verdict.programmed = Some(Fault::new("Pending", "its Gateway has no place for it yet"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Work,
-    attachment::{Door, gateway_of, takes_namespace},
+    attachment::{self, Door, gateway_of, takes_namespace},
     generation,
     listener::{Fault, Taken, judge},
     object_name,
@@ -48,6 +48,15 @@ pub(super) fn add<'a>(work: &mut Work<'a>, door: &mut Door<'a>, taken: &mut Take
             }
         }
         door.sets.push(SetOf { set, source, refusal });
+    }
+}
+
+/// Nobody else tells the author of a ListenerSet that its Gateway is not there.
+pub(super) fn report_missing(work: &mut Work<'_>) {
+    let snapshot = work.snapshot;
+    for set in &snapshot.listener_sets {
+        let source = object_name("ListenerSet", &set.metadata);
+        attachment::report_missing(work, &set.spec.parent_ref, &source);
     }
 }
 

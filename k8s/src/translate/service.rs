@@ -46,7 +46,7 @@ impl PortRef<'_> {
                 None => port.port.to_string(),
             })
             .collect();
-        if texts.is_empty() { format!("no {transport} port") } else { texts.join(", ") }
+        if texts.is_empty() { format!("no {transport} port") } else { format!("only {}", texts.join(", ")) }
     }
 }
 
@@ -90,7 +90,11 @@ pub(super) fn resolve(
     spoken: Spoken,
 ) -> Target {
     let found = find(work, namespace, name, port).and_then(|(backend, port_name)| {
-        let validation = backend_tls_policy::of_port(work, &backend.id.service, port_name.as_deref())?;
+        // There is no TLS in datagrams that a policy could speak of.
+        let validation = match backend.protocol {
+            Protocol::Udp => None,
+            _ => backend_tls_policy::of_port(work, &backend.id.service, port_name.as_deref())?,
+        };
         Ok(Backend { validation, ..backend })
     });
     match found {
