@@ -219,6 +219,14 @@ fn of_match(it: &Match) -> String {
         PathMatch::Exact(path) => format!("exact {path}"),
         PathMatch::Prefix(path) => format!("prefix {path}"),
         PathMatch::Regex(path) => format!("regex {path}"),
+        PathMatch::Call { service, method } => {
+            let part = |it: &Option<ValueMatch>| match it {
+                None => "(any)".to_owned(),
+                Some(ValueMatch::Exact(name)) => name.to_string(),
+                Some(ValueMatch::Regex(name)) => format!("~{name}"),
+            };
+            format!("call of {} {}", part(service), part(method))
+        }
     };
     if let Some(method) = &it.method {
         write!(text, " method {method}").expect("text");

@@ -68,6 +68,9 @@ pub enum PathMatch {
     Prefix(Arc<str>),
     /// Anchored at both ends, case-sensitive; compiles.
     Regex(Arc<str>),
+    /// `/service/method` of a call in gRPC, where none of the others says it. None may be any name; an expression is
+    /// anchored at both ends.
+    Call { service: Option<ValueMatch>, method: Option<ValueMatch> },
 }
 
 impl PathMatch {

@@ -8,7 +8,7 @@ use super::{
     ingress::without_trailing_slash,
 };
 use crate::{
-    gateway_api::{HttpBackendRef, HttpRouteMatch, HttpRouteRetry, HttpRouteRule},
+    gateway_api::{HttpBackendRef, HttpHeaderMatch, HttpRouteMatch, HttpRouteRetry, HttpRouteRule},
     model::{
         MOST_RETRIES, Match, NamedMatch, ObjectName, PathMatch, REGEX_BYTES, Retry, Rule, Target, Timeouts, ValueMatch,
         WeightedBackend,
@@ -18,22 +18,36 @@ use crate::{
 
 /// The rules once; where they are attached is another matter.
 pub(super) fn translate(work: &mut Work<'_>, source: &ObjectName, rules: &[HttpRouteRule]) -> Vec<Rule> {
-    rules.iter().enumerate().filter_map(|(place, rule)| translate_rule(work, source, place, rule)).collect()
+    let translated = rules.iter().enumerate().filter_map(|(place, rule)| {
+        let matches = understood(work, source, rule.matches.iter().map(translate_match))?;
+        Some(translate_rule(work, source, place, rule, matches))
+    });
+    translated.collect()
 }
 
-/// None where none of the rule's matches can be understood: it would otherwise match what nobody named.
-fn translate_rule(work: &mut Work<'_>, source: &ObjectName, place: usize, rule: &HttpRouteRule) -> Option<Rule> {
-    let matches: Vec<Match> = if rule.matches.is_empty() {
-        vec![Match { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new(), query: Vec::new() }]
-    } else {
-        rule.matches
-            .iter()
-            .filter_map(|it| translate_match(it).map_err(|reason| work.problem(source, reason)).ok())
-            .collect()
-    };
-    if matches.is_empty() {
-        return None;
+/// Those of a rule's matches that can be understood. None where that is none of them: the rule would otherwise match
+/// what nobody named.
+pub(super) fn understood(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    matches: impl ExactSizeIterator<Item = Result<Match, Reason>>,
+) -> Option<Vec<Match>> {
+    if matches.len() == 0 {
+        let path = PathMatch::Prefix("/".into());
+        return Some(vec![Match { path, method: None, headers: Vec::new(), query: Vec::new() }]);
     }
+    let good: Vec<Match> = matches.filter_map(|it| it.map_err(|reason| work.problem(source, reason)).ok()).collect();
+    Some(good).filter(|good| !good.is_empty())
+}
+
+/// A rule but for what it matches. `place` is its own in the route.
+pub(super) fn translate_rule(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    place: usize,
+    rule: &HttpRouteRule,
+    matches: Vec<Match>,
+) -> Rule {
     let mut backends: Vec<WeightedBackend> =
         rule.backend_refs.iter().map(|backend| translate_backend(work, source, backend)).collect();
     let filters = filter::translate(work, source, &rule.filters).unwrap_or_else(|why| {
@@ -50,7 +64,7 @@ fn translate_rule(work: &mut Work<'_>, source: &ObjectName, place: usize, rule: 
     let session = rule.session_persistence.as_ref();
     let session = session.and_then(|it| affinity::of_session(work, source, place, it));
     let affinity = affinity::of_rule(work, session.as_ref(), &matches, &backends);
-    Some(Rule { name: rule.name.as_deref().map(Into::into), matches, filters, backends, timeouts, retry, affinity })
+    Rule { name: rule.name.as_deref().map(Into::into), matches, filters, backends, timeouts, retry, affinity }
 }
 
 fn translate_retry(work: &mut Work<'_>, source: &ObjectName, retry: &HttpRouteRetry) -> Retry {
@@ -90,12 +104,6 @@ fn translate_match(it: &HttpRouteMatch) -> Result<Match, Reason> {
         "RegularExpression" => PathMatch::Regex(checked_regex(value, &PathMatch::anchored(value))?),
         other => return Err(Reason::Unsupported { field: "path match".to_owned(), value: other.to_owned() }),
     };
-    let headers = it.headers.iter().map(|header| {
-        Ok(NamedMatch {
-            name: filter::header_name(&header.name)?,
-            value: value_match(header.type_.as_deref(), &header.value)?,
-        })
-    });
     let query = it.query_params.iter().map(|parameter| {
         let value = value_match(parameter.type_.as_deref(), &parameter.value)?;
         Ok(NamedMatch { name: parameter.name.as_str().into(), value })
@@ -103,9 +111,18 @@ fn translate_match(it: &HttpRouteMatch) -> Result<Match, Reason> {
     Ok(Match {
         path,
         method: it.method.as_deref().map(Into::into),
-        headers: first_of_each_name(headers)?,
+        headers: header_matches(&it.headers)?,
         query: first_of_each_name(query)?,
     })
+}
+
+pub(super) fn header_matches(headers: &[HttpHeaderMatch]) -> Result<Vec<NamedMatch>, Reason> {
+    first_of_each_name(headers.iter().map(|header| {
+        Ok(NamedMatch {
+            name: filter::header_name(&header.name)?,
+            value: value_match(header.type_.as_deref(), &header.value)?,
+        })
+    }))
 }
 
 /// Of equivalent names the first counts; the others are to be ignored.
@@ -124,7 +141,7 @@ fn value_match(kind: Option<&str>, value: &str) -> Result<ValueMatch, Reason> {
 }
 
 /// `compiled` is what is made of the author's text.
-fn checked_regex(text: &str, compiled: &str) -> Result<Arc<str>, Reason> {
+pub(super) fn checked_regex(text: &str, compiled: &str) -> Result<Arc<str>, Reason> {
     match regex::RegexBuilder::new(compiled).size_limit(REGEX_BYTES).build() {
         Ok(_) => Ok(text.into()),
         Err(_) => Err(invalid("regular expression", text, "one that compiles to less than 1 MiB, without look-around")),

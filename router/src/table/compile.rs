@@ -140,6 +140,7 @@ impl Hosts {
                     PathMatch::Exact(path) => (PathKind::Exact, &**path),
                     PathMatch::Prefix(path) => (PathKind::Prefix, &**path),
                     PathMatch::Regex(_) => (PathKind::Regex, ""),
+                    PathMatch::Call { .. } => (PathKind::Prefix, "/"),
                 };
                 let predicates = candidate.predicates.map_or(NONE, |predicates| {
                     self.predicates.push(predicates);
@@ -167,8 +168,10 @@ impl Hosts {
 }
 
 fn text(path: &PathMatch) -> &str {
-    let (PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Regex(text)) = path;
-    text
+    match path {
+        PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Regex(text) => text,
+        PathMatch::Call { .. } => "/",
+    }
 }
 
 /// Places are kept in 32 bits. Four billion of anything do not fit into an API server; if they ever did, the

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use k8s::model::{Match, PathMatch, Route};
+use k8s::model::{Match, PathMatch, Route, ValueMatch};
 
 /// The text of Gateway API v1.7 (`HTTPRouteRule.matches`) as an order; the least wins:
 /// exact path, longest prefix, method, most header matches, most query matches, oldest route, first
@@ -13,9 +13,16 @@ use k8s::model::{Match, PathMatch, Route};
 ///
 /// An Ingress asks for the longest path, and exact before prefix: for paths that match the same request
 /// that is this order too, as an exact path that matches is as long as the request's.
+///
+/// A GRPCRoute asks for the longest service, then the longest method, then most header matches. Both named is an exact
+/// path and a service alone a prefix: for calls that is this order, too. All else is a [`PathMatch::Call`], which comes
+/// after them, those with an expression for the service before those that leave it open, and before what takes every
+/// call.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Precedence {
     path: PathRank,
+    /// Of a call, what it asks of service and method: how sure, and how many bytes.
+    call: Reverse<Option<[(u8, usize); 2]>>,
     has_method: Reverse<bool>,
     n_headers: Reverse<usize>,
     n_query: Reverse<usize>,
@@ -39,9 +46,21 @@ impl Precedence {
             PathMatch::Exact(path) => PathRank::Exact(path.to_string()),
             PathMatch::Prefix(path) => PathRank::Prefix(Reverse(path.len()), path.to_string()),
             PathMatch::Regex(path) => PathRank::Regex(Reverse(path.len()), path.to_string()),
+            PathMatch::Call { .. } => PathRank::Prefix(Reverse(1), "/".to_owned()),
+        };
+        // A name is surer than an expression, and both than neither.
+        let asked = |it: &Option<ValueMatch>| match it {
+            None => (0, 0),
+            Some(ValueMatch::Regex(text)) => (1, text.len()),
+            Some(ValueMatch::Exact(text)) => (2, text.len()),
+        };
+        let call = match &it.path {
+            PathMatch::Call { service, method } => Some([asked(service), asked(method)]),
+            _ => None,
         };
         Self {
             path,
+            call: Reverse(call),
             has_method: Reverse(it.method.is_some()),
             n_headers: Reverse(it.headers.len()),
             n_query: Reverse(it.query.len()),

@@ -9,8 +9,15 @@ use super::{Headers, Request};
 pub(super) struct Predicates {
     method: Option<Box<str>>,
     path: Option<Regex>,
+    call: Option<Call>,
     headers: Vec<(Box<str>, Value)>,
     query: Vec<(Box<str>, Value)>,
+}
+
+#[derive(Debug)]
+struct Call {
+    service: Option<Value>,
+    method: Option<Value>,
 }
 
 #[derive(Debug)]
@@ -25,14 +32,22 @@ impl Predicates {
     pub(super) fn of(it: &Match) -> Result<Option<Self>, regex::Error> {
         let path = match &it.path {
             PathMatch::Regex(text) => Some(expression(&PathMatch::anchored(text))?),
-            PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+            PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Call { .. } => None,
         };
-        if path.is_none() && it.method.is_none() && it.headers.is_empty() && it.query.is_empty() {
+        let call = match &it.path {
+            PathMatch::Call { service, method } => Some(Call {
+                service: service.as_ref().map(Value::of).transpose()?,
+                method: method.as_ref().map(Value::of).transpose()?,
+            }),
+            _ => None,
+        };
+        if path.is_none() && call.is_none() && it.method.is_none() && it.headers.is_empty() && it.query.is_empty() {
             return Ok(None);
         }
         Ok(Some(Self {
             method: it.method.as_deref().map(Into::into),
             path,
+            call,
             headers: it.headers.iter().map(named).collect::<Result<_, _>>()?,
             query: it.query.iter().map(named).collect::<Result<_, _>>()?,
         }))
@@ -41,12 +56,11 @@ impl Predicates {
     pub(super) fn hold<H: Headers + ?Sized>(&self, request: &Request<'_, H>) -> bool {
         self.method.as_deref().is_none_or(|method| method == request.method)
             && self.path.as_ref().is_none_or(|path| path.is_match(request.path))
-            && self.headers.iter().all(|(name, wanted)| {
-                request.headers.value(name).is_some_and(|value| match wanted {
-                    Value::Exact(text) => **text == *value,
-                    Value::Regex(expression) => expression.is_match(value),
-                })
-            })
+            && self.call.as_ref().is_none_or(|call| call.holds(request.path))
+            && self
+                .headers
+                .iter()
+                .all(|(name, wanted)| request.headers.value(name).is_some_and(|value| wanted.holds(value)))
             && self.query.iter().all(|(name, wanted)| {
                 parameter(request.query.unwrap_or_default(), name).is_some_and(|value| match wanted {
                     Value::Exact(text) => decodes_to(value, text),
@@ -56,12 +70,39 @@ impl Predicates {
     }
 }
 
+impl Call {
+    /// A path of any other form is no call.
+    fn holds(&self, path: &str) -> bool {
+        let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+            return false;
+        };
+        let is = |wanted: &Option<Value>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted.holds(name));
+        !service.is_empty()
+            && !method.is_empty()
+            && !method.contains('/')
+            && is(&self.service, service)
+            && is(&self.method, method)
+    }
+}
+
+impl Value {
+    fn of(wanted: &ValueMatch) -> Result<Self, regex::Error> {
+        Ok(match wanted {
+            ValueMatch::Exact(text) => Self::Exact((&**text).into()),
+            ValueMatch::Regex(text) => Self::Regex(expression(text)?),
+        })
+    }
+
+    fn holds(&self, value: &str) -> bool {
+        match self {
+            Self::Exact(text) => **text == *value,
+            Self::Regex(expression) => expression.is_match(value),
+        }
+    }
+}
+
 fn named(it: &NamedMatch) -> Result<(Box<str>, Value), regex::Error> {
-    let value = match &it.value {
-        ValueMatch::Exact(text) => Value::Exact((&**text).into()),
-        ValueMatch::Regex(text) => Value::Regex(expression(text)?),
-    };
-    Ok(((&*it.name).into(), value))
+    Ok(((&*it.name).into(), Value::of(&it.value)?))
 }
 
 fn expression(text: &str) -> Result<Regex, regex::Error> {

@@ -1,5 +1,7 @@
 //! Precedence and fall-through, and agreement with a naive reading of the API's text.
 
+mod grpc;
+
 use std::{collections::HashMap, sync::Arc};
 
 use k8s::model::{
@@ -223,7 +225,7 @@ fn naive(specs: &[Spec], host: &str, target: &str, method: &str, headers: &Field
             PathMatch::Prefix(prefix) => {
                 **prefix == *"/" || path == &**prefix || path.starts_with(&format!("{prefix}/"))
             }
-            PathMatch::Regex(_) => unreachable!("not generated"),
+            PathMatch::Regex(_) | PathMatch::Call { .. } => unreachable!("not generated"),
         };
         let value_is = |wanted: &NamedMatch, value: Option<&str>| matches!(&wanted.value, ValueMatch::Exact(text) if Some(&**text) == value);
         path_holds
@@ -258,7 +260,8 @@ fn naive(specs: &[Spec], host: &str, target: &str, method: &str, headers: &Field
             .min_by_key(|(number, spec, index, it)| {
                 let (exact, length) = match &it.path {
                     PathMatch::Exact(path) => (0, path.len()),
-                    PathMatch::Prefix(path) | PathMatch::Regex(path) => (1, path.len()),
+                    PathMatch::Prefix(path) => (1, path.len()),
+                    PathMatch::Regex(_) | PathMatch::Call { .. } => unreachable!("not generated"),
                 };
                 let lengths = (
                     std::cmp::Reverse(length),
