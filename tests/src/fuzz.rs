@@ -3,6 +3,7 @@
 mod http;
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     sync::LazyLock,
 };
@@ -15,12 +16,14 @@ use gateway::{
     zone::Zones,
 };
 use hickory_proto::op::{Message, MessageType};
+use hyper::HeaderMap;
 use k8s::{
     config::{self, Config},
     source::{self, Kinds, Object, manifest},
+    status::{Condition, Desired, ListenerStatus, Status},
     translate::{names, translate},
 };
-use router::table::RouteTable;
+use router::table::{Request, RouteTable};
 
 pub use self::http::{http1, http2};
 use crate::home::{classes, ingress, ingress_of};
@@ -183,11 +186,56 @@ pub fn follow(objects: impl IntoIterator<Item = Object>, config: &Config) {
     for problem in translation.problems.iter().chain(&names.problems) {
         assert!(!problem.to_string().is_empty());
     }
+    check_statuses(&translation.statuses);
     let zones = Zones::build(&names.claims, config, None, 1);
     assert_eq!(zones.serial(), 1);
     Views::build(names.claims, config, 1);
     for entry_point in &translation.model.entry_points {
         let listeners: Vec<_> = entry_point.listeners.iter().collect();
-        let _ = RouteTable::compile(&listeners, |_, rule| rule).values().len();
+        let table = RouteTable::compile(&listeners, |_, rule| rule);
+        for path in ["/", "/photos.Albums/List", "/a//b/", "/%zz"] {
+            let (query, headers) = (Some("q=1&q"), &HeaderMap::new());
+            table.find(&Request { host: "app.home.example", path, method: "POST", query, headers });
+        }
+    }
+}
+
+/// That an API server would take them: one for each object, and of each list one of each name, with its reasons.
+fn check_statuses(all: &[Desired]) {
+    let mut objects = BTreeSet::new();
+    for Desired { object, status, .. } in all {
+        assert!(objects.insert(object), "{object} has two");
+        let listeners: &[ListenerStatus] = match status {
+            Status::Gateway { listeners, .. } | Status::ListenerSet { listeners, .. } => listeners,
+            _ => &[],
+        };
+        for ListenerStatus { name, supported_kinds, attached_routes, conditions } in listeners {
+            let is = |kind| conditions.iter().any(|it| it.kind == kind && it.is_true);
+            assert!(!is("Accepted") || !is("Conflicted"), "{object} {name}");
+            assert!(is("Accepted") || !is("Programmed"), "{object} {name}");
+            assert!(*attached_routes == 0 || (is("Accepted") && !supported_kinds.is_empty()), "{object} {name}");
+            let kinds: BTreeSet<_> = supported_kinds.iter().collect();
+            assert_eq!(kinds.len(), supported_kinds.len(), "{object} {name}");
+        }
+        let of_listeners = listeners.iter().map(|it| &it.conditions);
+        let lists: Vec<&Vec<Condition>> = match status {
+            Status::GatewayClass { conditions, .. }
+            | Status::Gateway { conditions, .. }
+            | Status::ListenerSet { conditions, .. } => of_listeners.chain([conditions]).collect(),
+            Status::Route { parents } | Status::Policy { ancestors: parents } => {
+                parents.iter().map(|it| &it.conditions).collect()
+            }
+            Status::Ingress { .. } => Vec::new(),
+        };
+        for conditions in lists {
+            let kinds: BTreeSet<_> = conditions.iter().map(|it| it.kind).collect();
+            assert_eq!(kinds.len(), conditions.len(), "{object} {conditions:?}");
+            for Condition { is_true, reason, message, .. } in conditions {
+                assert!(
+                    !reason.is_empty() && (*is_true || *reason == "NoConflicts" || !message.is_empty()),
+                    "{object} {reason}"
+                );
+            }
+        }
     }
 }

@@ -62,6 +62,17 @@ fn change() -> impl Strategy<Value = Change> {
         json!("99h99m99s99ms"),
         json!("LoadBalancer"),
         json!("TLS"),
+        json!("TCP"),
+        json!("UDP"),
+        json!("HTTPS"),
+        json!("Passthrough"),
+        json!("Selector"),
+        json!("All"),
+        json!("ListenerSet"),
+        json!("TLSRoute"),
+        json!("home"),
+        json!(80),
+        json!(443),
         json!("CNAME"),
         json!("TXT"),
         json!("a.cfargotunnel.com"),
@@ -81,7 +92,7 @@ static FIXTURES: LazyLock<Vec<(Vec<Value>, Config)>> = LazyLock::new(|| {
         all.push((entry.path(), documents));
     }
     all.sort_by(|a, b| a.0.cmp(&b.0));
-    assert!(all.len() > 30, "the fixtures are here");
+    assert!(all.len() > 80, "the fixtures are here");
     let with_config = |(case, documents): (PathBuf, Vec<Value>)| {
         let own = case.join("config.yaml");
         let config = if own.exists() { own } else { root.join("config.yaml") };
