@@ -80,6 +80,7 @@ pub fn translate_after(snapshot: &Snapshot, config: &Config, last_good: &LastGoo
     let mut work = Work::new(snapshot, config, last_good);
     let mut entry_points = entry_point::from_config(&mut work);
     entry_points.extend(gateway::translate(&mut work, &entry_points));
+    infrastructure::check_router(&mut work);
     gateway_class::add_statuses(&mut work);
     backend_tls_policy::add_statuses(&mut work);
     let Work { backends, certificates, problems, statuses, gateway_ports, .. } = work;

@@ -18,6 +18,7 @@ use k8s_openapi::{
 use ring::digest::{SHA256, digest};
 
 use super::{
+    Work,
     filter::invalid,
     gateway::{Class, class_of},
     key_of,
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     config::{Config, GatewayApiConfig, GatewayServiceConfig},
     gateway_api::{GROUP, Gateway, GatewayAddress, Listener},
-    model::ServiceName,
+    model::{ObjectName, ServiceName},
     problem::Reason,
     snapshot::Snapshot,
     status::{Address, Condition},
@@ -128,6 +129,8 @@ pub(super) fn of<'a>(config: &'a GatewayApiConfig, services: &[Arc<Service>], ga
     refused.extend(unsupported.into_iter().map(|reason| ("UnsupportedAddress", reason)));
     let mut failed: Vec<(&'static str, Reason)> =
         wrong.into_iter().map(|reason| ("AddressNotUsable", reason)).collect();
+    // What may come by itself in a moment is said in the conditions alone.
+    let mut pending: Vec<(&'static str, Reason)> = Vec::new();
     let (addresses, bound) = match &config.service {
         None => {
             let mut found = ips;
@@ -143,26 +146,25 @@ pub(super) fn of<'a>(config: &'a GatewayApiConfig, services: &[Arc<Service>], ga
         }
         Some(own) => {
             let service = service_of(services, gateway);
-            let (addresses, failures) = given(service, services, gateway, &ips);
-            failed.extend(failures);
+            let Given { addresses, failures, is_pending } = given(service, services, gateway, &ips);
+            if is_pending { &mut pending } else { &mut failed }.extend(failures);
             let ports = service.map(|service| container_ports(service, own)).unwrap_or_default();
             (addresses, Bound::ContainerPorts { listen: &own.listen, ports })
         }
     };
     Infrastructure {
         addresses,
-        accepted: condition("Accepted", &refused),
-        programmed: condition("Programmed", &failed),
+        accepted: condition("Accepted", refused.iter()),
+        programmed: condition("Programmed", failed.iter().chain(&pending)),
         problems: refused.into_iter().chain(failed).map(|(_, reason)| reason).collect(),
         bound,
     }
 }
 
 /// The first reason counts, and all are told.
-fn condition(kind: &'static str, failures: &[(&'static str, Reason)]) -> Condition {
-    let Some((reason, _)) = failures.first() else { return Condition::holds(kind) };
-    let texts: Vec<String> = failures.iter().map(|(_, reason)| reason.to_string()).collect();
-    Condition::fails(kind, reason, texts.join("; "))
+fn condition<'f>(kind: &'static str, failures: impl Iterator<Item = &'f (&'static str, Reason)>) -> Condition {
+    let (words, texts): (Vec<_>, Vec<_>) = failures.map(|(word, reason)| (*word, reason.to_string())).unzip();
+    words.first().map_or_else(|| Condition::holds(kind), |word| Condition::fails(kind, word, texts.join("; ")))
 }
 
 /// What `spec.addresses` asks for.
@@ -203,24 +205,27 @@ pub(crate) fn requested(gateway: &Gateway) -> Vec<IpAddr> {
     asked(&gateway.spec.addresses).ips
 }
 
-/// What the Gateway's Service has been given, and what is missing of that.
-fn given(
-    service: Option<&Service>,
-    services: &[Arc<Service>],
-    gateway: &Gateway,
-    requested: &[IpAddr],
-) -> (Vec<Address>, Vec<(&'static str, Reason)>) {
+/// What a Gateway's Service has been given.
+struct Given {
+    addresses: Vec<Address>,
+    /// What is missing of it.
+    failures: Vec<(&'static str, Reason)>,
+    /// Nothing has been given yet.
+    is_pending: bool,
+}
+
+fn given(service: Option<&Service>, services: &[Arc<Service>], gateway: &Gateway, requested: &[IpAddr]) -> Given {
     let not_assigned = |why: String| vec![("AddressNotAssigned", Reason::AddressNotAssigned { why })];
     let namespace = key_of(&gateway.metadata).0;
     let Some(service) = service else {
         let name = service_name(gateway);
-        let in_the_way = services.iter().any(|service| key_of(&service.metadata) == (namespace, &*name));
-        let why = if in_the_way {
+        let is_in_the_way = services.iter().any(|service| key_of(&service.metadata) == (namespace, &*name));
+        let why = if is_in_the_way {
             format!("its Service would be {namespace}/{name}, and there is one of that name that is not its own")
         } else {
             format!("its Service {namespace}/{name} is not there yet")
         };
-        return (Vec::new(), not_assigned(why));
+        return Given { addresses: Vec::new(), failures: not_assigned(why), is_pending: !is_in_the_way };
     };
     let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let mut addresses: Vec<Address> = Vec::new();
@@ -243,7 +248,18 @@ fn given(
     if addresses.is_empty() && failures.is_empty() {
         failures = not_assigned(format!("no load balancer has given one to its Service {name}"));
     }
-    (addresses, failures)
+    let is_pending = addresses.is_empty();
+    Given { addresses, failures, is_pending }
+}
+
+/// The router's own Service must be there, or Gateways have no endpoints.
+pub(super) fn check_router(work: &mut Work<'_>) {
+    let Some(own) = &work.config.gateway_api.service else { return };
+    let ServiceName { namespace, name } = &own.router;
+    if !work.services.contains_key(&(&**namespace, &**name)) {
+        let key = ObjectName::new("Configuration", "", "gatewayApi.service.router");
+        work.problem(&key, Reason::ServiceMissing { service: own.router.clone() });
+    }
 }
 
 /// The Service that is there for a Gateway: whatever its name, it says so itself.

@@ -124,7 +124,9 @@ fn a_service_is_a_gateways_own_by_its_owner_and_label_and_not_by_its_name() {
     check(&config, &[foreign(&|it| it.metadata.labels = None)], "", &[], pending);
     check(&config, &[foreign(&|it| it.metadata.namespace = Some("other".to_owned()))], "", &[], pending);
     check(&config, &[foreign(&|it| it.metadata.name = Some("old-name".to_owned()))], "", &["10.0.0.7"], WELL);
+    assert_eq!(of(&config, &[], &gateway("")).problems, [], "it comes in a moment");
     let infrastructure = of(&config, &[service("u-2", "", address)], &gateway(""));
+    assert_eq!(infrastructure.problems.len(), 1);
     assert!(infrastructure.programmed.message.contains("not its own"), "{}", infrastructure.programmed.message);
 }
 
