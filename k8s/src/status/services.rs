@@ -186,7 +186,8 @@ fn forget(written: &mut AllWritten, seen: &Seen, config: &GatewayServiceConfig, 
         let service = seen.services.iter().find(|service| owner_of(service) == Some(uid));
         let is_shown = service.is_some_and(|service| container_ports(service, config) == *numbers);
         let is_gone = !seen.gateways.iter().any(|it| it.gateway.metadata.uid.as_deref() == Some(uid));
-        !is_shown && !(is_gone && now.duration_since(*at) > UNSEEN)
+        let is_over = is_gone && now.duration_since(*at) > UNSEEN;
+        !is_shown && !is_over
     });
 }
 

@@ -1,6 +1,9 @@
 //! How a Gateway's Service should look, and whether it does.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
@@ -151,12 +154,13 @@ pub(super) fn differs(service: &Service, wanted: &Service) -> bool {
 }
 
 /// In any order, and without what the API server adds to them.
-fn ports(spec: &ServiceSpec) -> BTreeMap<(i32, &str), (Option<&str>, Option<&IntOrString>)> {
-    let ports = spec.ports.iter().flatten();
-    ports
-        .map(|it| {
-            let key = (it.port, it.protocol.as_deref().unwrap_or("TCP"));
-            (key, (it.name.as_deref(), it.target_port.as_ref()))
-        })
-        .collect()
+fn ports(spec: &ServiceSpec) -> BTreeSet<(i32, String, Option<String>, Option<i32>)> {
+    let port = |it: &ServicePort| {
+        let target = match it.target_port {
+            Some(IntOrString::Int(target)) => Some(target),
+            _ => None,
+        };
+        (it.port, it.protocol.as_deref().unwrap_or("TCP").to_owned(), it.name.clone(), target)
+    };
+    spec.ports.iter().flatten().map(port).collect()
 }
