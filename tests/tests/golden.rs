@@ -154,6 +154,9 @@ fn difference(what: &str, expected: &str, found: &str) -> String {
 fn routes(model: &Model) -> String {
     let mut text = String::new();
     for entry in &model.entry_points {
+        if let Some(Certificate { secret, .. }) = entry.client_certificate.as_deref() {
+            writeln!(text, "{} shows backends {}/{}", entry.name, secret.namespace, secret.name).expect("text");
+        }
         for listener in &entry.listeners {
             let door = format!("{} {}:{}", entry.name, listener.name, listener.port);
             let sockets: Vec<String> = listener.sockets.iter().map(ToString::to_string).collect();

@@ -17,9 +17,18 @@ use crate::{
     problem::{Reason, SecretFault},
 };
 
-/// What was last good of each Secret that is referred to, by namespace and name.
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Role {
+    /// To be shown to backends, which look for whatever they want to see in it.
+    Client,
+    /// To be shown to clients, which look for a host's name.
+    Server,
+}
+
+/// What was last good of each Secret that is referred to, by role, namespace and name.
 #[derive(Clone, Default)]
-pub struct LastGood(HashMap<(String, String), Good>);
+pub struct LastGood(HashMap<(Role, String, String), Good>);
 
 #[derive(Clone)]
 struct Good {
@@ -39,7 +48,7 @@ pub(super) struct Certificates<'a> {
     /// None where Secrets are not watched.
     secrets: Option<HashMap<(&'a str, &'a str), &'a Arc<Secret>>>,
     last_good: &'a LastGood,
-    found: HashMap<(String, String), Found>,
+    found: HashMap<(Role, String, String), Found>,
 }
 
 #[derive(Clone)]
@@ -67,16 +76,16 @@ impl<'a> Certificates<'a> {
         LastGood(self.found.into_iter().filter_map(|(key, found)| Some((key, found.good?))).collect())
     }
 
-    fn find(&mut self, namespace: &str, name: &str) -> Option<Found> {
+    fn find(&mut self, role: Role, namespace: &str, name: &str) -> Option<Found> {
         let secrets = self.secrets.as_ref()?;
-        let key = (namespace.to_owned(), name.to_owned());
+        let key = (role, namespace.to_owned(), name.to_owned());
         let last_good = self.last_good.0.get(&key);
         let found = self.found.entry(key).or_insert_with(|| {
             let secret = secrets.get(&(namespace, name)).copied();
             let known = last_good.filter(|good| secret.is_some_and(|secret| good.secret == *secret));
             let parsed = match (known, secret) {
                 (Some(known), _) => Ok(known.clone()),
-                (None, Some(secret)) => parse(secret)
+                (None, Some(secret)) => parse(secret, role)
                     .map(|parsed| Good { secret: Arc::clone(secret), certificate: Arc::new(parsed) })
                     .map_err(SecretFault::Invalid),
                 (None, None) => Err(SecretFault::Missing),
@@ -100,8 +109,14 @@ impl<'a> Certificates<'a> {
 
 /// The certificate in a Secret, or what was last good of it. None, and a problem of `owner`, where there is neither.
 /// None without a problem where Secrets are not watched.
-pub(super) fn find(work: &mut Work<'_>, owner: &ObjectName, namespace: &str, name: &str) -> Option<Arc<Certificate>> {
-    let Found { good, problem } = work.certificates.find(namespace, name)?;
+pub(super) fn find(
+    work: &mut Work<'_>,
+    owner: &ObjectName,
+    role: Role,
+    namespace: &str,
+    name: &str,
+) -> Option<Arc<Certificate>> {
+    let Found { good, problem } = work.certificates.find(role, namespace, name)?;
     if let Some(reason) = problem {
         work.problem(owner, reason);
     }
@@ -135,7 +150,7 @@ pub(super) fn report_uncovered(work: &mut Work<'_>, listener: &Listener, remedy:
 }
 
 /// The error continues "Secret a/b, whose …", and never shows what is in the key.
-fn parse(secret: &Secret) -> Result<Certificate, String> {
+fn parse(secret: &Secret, role: Role) -> Result<Certificate, String> {
     let entry = |key: &str| {
         let found = secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice());
         found.filter(|bytes| !bytes.is_empty()).ok_or_else(|| format!("{key} is missing or empty"))
@@ -155,8 +170,12 @@ fn parse(secret: &Secret) -> Result<Certificate, String> {
             _ => None,
         })
         .collect();
-    if names.is_empty() {
+    if role == Role::Server && names.is_empty() {
         return Err("certificate names no DNS host in its subjectAltName".to_owned());
+    }
+    // The library that shows it to backends panics at what it cannot parse, wherever in the chain that is.
+    if role == Role::Client && chain.iter().any(|certificate| parse_x509_certificate(certificate).is_err()) {
+        return Err("tls.crt holds something beside X.509 certificates".to_owned());
     }
     let not_after = x509.validity().not_after.timestamp();
     // The library's error may quote what it read.
@@ -217,7 +236,7 @@ mod tests {
         let ask = |secrets: &[&Arc<Secret>], last_good: &LastGood| {
             let secrets: Vec<_> = secrets.iter().map(|it| Arc::clone(it)).collect();
             let mut certificates = Certificates::new(Some(&secrets), last_good);
-            let Found { good, problem } = certificates.find("a", "tls").expect("watched");
+            let Found { good, problem } = certificates.find(Role::Server, "a", "tls").expect("watched");
             (good.map(|good| good.certificate), problem.map(|it| it.name()), certificates.into_last_good())
         };
         let (one, problem, known) = ask(&[&first], &LastGood::default());
@@ -256,7 +275,7 @@ mod tests {
         let snapshot = source::snapshot([object.clone()], kinds);
         let none = LastGood::default();
         let mut certificates = Certificates::new(snapshot.secrets.as_deref(), &none);
-        assert!(certificates.find("", "tls").is_some_and(|found| found.problem.is_none()));
+        assert!(certificates.find(Role::Server, "", "tls").is_some_and(|found| found.problem.is_none()));
         let last_good = certificates.into_last_good();
         let texts = [format!("{object:?}"), format!("{snapshot:?}"), format!("{last_good:?}")];
         assert!(!texts.iter().any(|text| shows_key(text)), "{texts:?}");
@@ -266,7 +285,7 @@ mod tests {
     #[test]
     fn a_good_secret_gives_its_names() {
         let (certificate, key) = issue(&["home.example", "*.home.example"]);
-        let parsed = parse(&secret(&certificate, &key)).expect("good");
+        let parsed = parse(&secret(&certificate, &key), Role::Server).expect("good");
         let names: Vec<String> = parsed.names.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["home.example", "*.home.example"]);
     }
@@ -285,9 +304,19 @@ mod tests {
             (secret(&certificate, "canary"), "tls.key holds no private key in PEM form"),
             (secret(&certificate, &other_key), "tls.key does not belong to the certificate in tls.crt"),
         ] {
-            let error = parse(&secret).expect_err(expected);
+            let error = parse(&secret, Role::Server).expect_err(expected);
             assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains("canary"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_clients_certificate_need_not_name_a_host_and_has_nothing_else_in_its_chain() {
+        let (nameless, key) = issue(&[]);
+        assert!(parse(&secret(&nameless, &key), Role::Server).is_err());
+        assert_eq!(parse(&secret(&nameless, &key), Role::Client).expect("good").names, []);
+        let garbage = format!("{nameless}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        let error = parse(&secret(&garbage, &key), Role::Client).expect_err("garbage");
+        assert_eq!(error, "tls.crt holds something beside X.509 certificates");
     }
 }

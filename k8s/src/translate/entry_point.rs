@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{Work, certificate, generation, ingress, ingress_class, object_name};
+use super::{
+    Work,
+    certificate::{self, Role},
+    generation, ingress, ingress_class, object_name,
+};
 use crate::{
     config::{EntryPointConfig, PortConfig},
     model::{Attachment, Certificate, EntryPoint, Listener, ListenerProtocol, ObjectName},
@@ -13,7 +17,7 @@ pub(super) fn from_config(work: &mut Work<'_>) -> Vec<EntryPoint> {
     let owned = ingress_class::owned_ingresses(work);
     let default_certificate = work.config.default_certificate.as_ref().and_then(|name| {
         let key = ObjectName::new("Configuration", "", "defaultCertificate");
-        certificate::find(work, &key, &name.namespace, &name.name)
+        certificate::find(work, &key, Role::Server, &name.namespace, &name.name)
     });
     let config = work.config;
     for one in &owned {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{
     Work,
     attachment::{Claimant, Door, attach},
-    certificate, condition, generation, grpc_route, http_route,
+    certificate::{self, Role},
+    condition, generation, grpc_route, http_route,
     infrastructure::{self, GatewayPorts},
     key_of,
     listener::{self, Taken, certificate_of},
@@ -100,8 +101,8 @@ fn door<'a>(work: &mut Work<'a>, gateway: &'a Arc<Gateway>, taken: &mut Taken) -
     let backend_tls = gateway.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
     let reference = backend_tls.and_then(|backend| backend.client_certificate_ref.as_ref());
     let before = work.problems.len();
-    let client_certificate =
-        reference.and_then(|it| certificate_of(work, &source, it, "tls.backend.clientCertificateRef"));
+    let what = "tls.backend.clientCertificateRef";
+    let client_certificate = reference.and_then(|it| certificate_of(work, &source, Role::Client, it, what));
     let unresolved = work.problems.get(before..).and_then(condition::of_client_certificate);
     let found = infrastructure::of(&work.config.gateway_api, &work.snapshot.services, gateway);
     for reason in &found.problems {

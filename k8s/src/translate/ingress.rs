@@ -8,7 +8,9 @@ use std::{
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
 use super::{
-    Work, affinity, backend_protocol, certificate, client_validation, created, key_of, object_name,
+    Work, affinity, backend_protocol,
+    certificate::{self, Role},
+    client_validation, created, key_of, object_name,
     service::{self, PortRef, Spoken},
 };
 use crate::{
@@ -224,7 +226,7 @@ pub(super) fn certificates(work: &mut Work<'_>, ingresses: &[&Ingress]) -> Vec<A
         let source = object_name("Ingress", &ingress.metadata);
         let entries = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
         for name in entries.filter_map(|entry| entry.secret_name.as_deref()).filter(|name| !name.is_empty()) {
-            let certificate = certificate::find(work, &source, key_of(&ingress.metadata).0, name);
+            let certificate = certificate::find(work, &source, Role::Server, key_of(&ingress.metadata).0, name);
             found.extend(certificate.filter(|certificate| seen.insert(certificate.secret.clone())));
         }
     }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use super::{
     Work,
     attachment::Door,
-    certificate, client_validation, condition,
+    certificate::{self, Role},
+    client_validation, condition,
     filter::invalid,
     infrastructure::Transport,
     reference_grant::{From, To, granted},
@@ -372,7 +373,8 @@ fn certificates(work: &mut Work<'_>, owner: &ObjectName, spec: &gateway_api::Lis
         work.problem(owner, invalid(&field, "", "the Secret of a certificate"));
     }
     for reference in spec.tls.iter().flat_map(|tls| &tls.certificate_refs) {
-        found.extend(certificate_of(work, owner, reference, &format!("listener {} certificateRef", spec.name)));
+        let what = format!("listener {} certificateRef", spec.name);
+        found.extend(certificate_of(work, owner, Role::Server, reference, &what));
     }
     found
 }
@@ -381,6 +383,7 @@ fn certificates(work: &mut Work<'_>, owner: &ObjectName, spec: &gateway_api::Lis
 pub(super) fn certificate_of(
     work: &mut Work<'_>,
     owner: &ObjectName,
+    role: Role,
     reference: &gateway_api::SecretObjectReference,
     what: &str,
 ) -> Option<Arc<Certificate>> {
@@ -397,6 +400,6 @@ pub(super) fn certificate_of(
         work.problem(owner, Reason::NotGranted { target: format!("Secret {namespace}/{}", reference.name) });
         None
     } else {
-        certificate::find(work, owner, namespace, &reference.name)
+        certificate::find(work, owner, role, namespace, &reference.name)
     }
 }
