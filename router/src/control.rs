@@ -162,7 +162,7 @@ pub fn compile(model: &Model, cells: &Cells, keys: &Keys, series: &Series) -> Da
         for listener in datagrams.into_iter().filter(|listener| !listener.sockets.is_empty()) {
             let make = |route: &Route| Arc::new(Action::new(&entry_point.name, route, 0, cells, series));
             let only = OnlyRoute::compile(listener, make);
-            let socket = Arc::new(DatagramSocket { edge: edge(entry_point, listener, false, series), only });
+            let socket = Arc::new(DatagramSocket { edge: edge(entry_point, listener, false, keys, series), only });
             for address in &listener.sockets {
                 dataplane.datagrams.entry(*address).or_insert_with(|| Arc::clone(&socket));
             }
@@ -214,7 +214,7 @@ fn compile_socket(
     };
     let make = |route: &Route, rule: usize| Arc::new(Action::new(&entry_point.name, route, rule, cells, series));
     Some(Socket {
-        edge: edge(entry_point, first, first.protocol.is_tls(), series),
+        edge: edge(entry_point, first, first.protocol.is_tls(), keys, series),
         redirect_to_https,
         tls,
         table: RouteTable::compile(&http, make),
@@ -222,12 +222,13 @@ fn compile_socket(
     })
 }
 
-fn edge(entry_point: &EntryPoint, listener: &Listener, is_tls: bool, series: &Series) -> Arc<Edge> {
+fn edge(entry_point: &EntryPoint, listener: &Listener, is_tls: bool, keys: &Keys, series: &Series) -> Arc<Edge> {
     Arc::new(Edge {
         entry_point: Arc::clone(&entry_point.name),
         trust: entry_point.trust.clone(),
         port: listener.port,
         is_tls,
+        client_certificate: entry_point.client_certificate.as_ref().and_then(|it| keys.shown(it)),
         unrouted: series.of(&entry_point.name, String::new()),
     })
 }

@@ -15,6 +15,7 @@ use crate::{
     stream::{OnlyRoute, Streams},
     table::RouteTable,
     tls::Termination,
+    upstream::ClientCertificate,
 };
 
 /// The one shared state. `control` stores, everybody else loads: once per request, once per handshake.
@@ -55,6 +56,8 @@ pub struct Edge {
     /// The port clients use, for redirects and X-Forwarded-Port.
     pub port: u16,
     pub is_tls: bool,
+    /// Shown to backends that ask for one.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
     /// For requests that find no route.
     pub unrouted: Arc<RouteMetrics>,
 }

@@ -174,7 +174,9 @@ async fn forward(
     let Some(_place) = shared.requests.place(report.about.client.ip()) else {
         return refused(stream, "too many requests at once".into());
     };
-    let mut wanted = raw::Wanted { in_tls: true, protocol: None, random: random() };
+    let edge = Arc::clone(&report.about.edge);
+    let client_certificate = edge.client_certificate.as_ref();
+    let mut wanted = raw::Wanted { in_tls: true, protocol: None, client_certificate, random: random() };
     let protocol;
     let (mut client, first) = match opening {
         Opening::Tcp => (Side::Plain(stream), Vec::new()),

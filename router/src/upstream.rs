@@ -3,6 +3,7 @@
 mod alternative_names;
 pub mod balance;
 pub mod client;
+mod client_certificate;
 pub mod clock;
 mod ejection;
 mod endpoint;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::peer::Verified;
 pub use self::{
+    client_certificate::ClientCertificate,
     ejection::Failure,
     endpoint::{Endpoint, Picked},
     peer::{Terms, check_authorities, connect_limit, peer},

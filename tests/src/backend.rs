@@ -15,7 +15,7 @@
 //! (`application/grpc`) has its messages echoed as they come, with `grpc-status: 0` as a trailer; at
 //! `/unimplemented` it has a status of 12 and nothing else.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -39,13 +39,15 @@ use tokio::{
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        self, ServerConfig,
+        self, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        server::WebPkiClientVerifier,
     },
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite::handshake::derive_accept_key, tungstenite::protocol::Role};
+use x509_parser::{extensions::GeneralName, prelude::parse_x509_certificate};
 
-use crate::{Home, certificate};
+use crate::{Authority, Home, certificate};
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -88,6 +90,22 @@ impl Backends {
     pub fn start_tls_as(&self, home: &Home, name: &str, identity: &(String, String)) -> SocketAddr {
         self.0.block_on(serve_tls(home.socket(10, 0), name, identity)).expect("a free port")
     }
+
+    /// The same for those alone who show a certificate of `clients`. It answers with its name and theirs, `web for
+    /// a.example`, and speaks this protocol (`h2`, `http/1.1`).
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub fn start_asking(
+        &self,
+        home: &Home,
+        name: &str,
+        identity: &(String, String),
+        clients: &Authority,
+        protocol: &str,
+    ) -> SocketAddr {
+        self.0.block_on(serve_asking(home.socket(10, 0), name, identity, clients, protocol)).expect("a free port")
+    }
 }
 
 /// Serves in the background for as long as the runtime lives; `name` tells backends apart.
@@ -95,7 +113,8 @@ impl Backends {
 /// # Errors
 /// When the address cannot be bound.
 pub async fn serve(address: SocketAddr, name: &str) -> io::Result<SocketAddr> {
-    accept(address, name, |stream| async { Some(stream) }).await
+    let name = name.to_owned();
+    accept(address, move |stream| future::ready(Some((name.clone(), stream)))).await
 }
 
 /// The same over TLS, HTTP/1.1 and HTTP/2 by ALPN.
@@ -106,39 +125,81 @@ pub async fn serve(address: SocketAddr, name: &str) -> io::Result<SocketAddr> {
 /// # Panics
 /// When the certificate is none.
 pub async fn serve_tls(address: SocketAddr, name: &str, (chain, key): &(String, String)) -> io::Result<SocketAddr> {
-    let chain = CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate in PEM");
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key in PEM");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.expect("versions that ring has").with_no_client_auth();
-    let mut config = config.with_single_cert(vec![chain], key).expect("a certificate and its key");
+    let config = config().with_no_client_auth();
+    let mut config = config.with_single_cert(chain_of(chain), key_of(key)).expect("a certificate and its key");
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    accept(address, name, move |stream| {
-        let handshake = acceptor.accept(stream);
-        async { handshake.await.ok() }
+    let (acceptor, name) = (TlsAcceptor::from(Arc::new(config)), name.to_owned());
+    accept(address, move |stream| {
+        let (handshake, name) = (acceptor.accept(stream), name.clone());
+        async { Some((name, handshake.await.ok()?)) }
     })
     .await
 }
 
-/// `open` makes of a connection the stream that HTTP is spoken on.
-async fn accept<S, F>(
+/// As [`Backends::start_asking`] has it.
+async fn serve_asking(
     address: SocketAddr,
     name: &str,
-    open: impl Fn(TcpStream) -> F + Send + 'static,
-) -> io::Result<SocketAddr>
+    (chain, key): &(String, String),
+    clients: &Authority,
+    protocol: &str,
+) -> io::Result<SocketAddr> {
+    let mut anchors = RootCertStore::empty();
+    anchors.add_parsable_certificates(chain_of(&clients.certificate));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), provider).build().expect("an anchor");
+    let config = config().with_client_cert_verifier(verifier);
+    let mut config = config.with_single_cert(chain_of(chain), key_of(key)).expect("a certificate and its key");
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let (acceptor, name) = (TlsAcceptor::from(Arc::new(config)), name.to_owned());
+    accept(address, move |stream| {
+        let (handshake, name) = (acceptor.accept(stream), name.clone());
+        async move {
+            let stream = handshake.await.ok()?;
+            let client = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(name_in);
+            Some((format!("{name} for {}", client?), stream))
+        }
+    })
+    .await
+}
+
+fn config() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    config.expect("versions that ring has")
+}
+
+fn chain_of(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().expect("certificates in PEM")
+}
+
+fn key_of(pem: &str) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).expect("a key in PEM")
+}
+
+/// The first subjectAltName; empty where there is none.
+fn name_in(certificate: &CertificateDer<'_>) -> String {
+    let (_, parsed) = parse_x509_certificate(certificate).expect("verified");
+    let names = parsed.subject_alternative_name().expect("one at most");
+    match names.and_then(|names| names.value.general_names.first()) {
+        Some(GeneralName::DNSName(name) | GeneralName::URI(name)) => (*name).to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// `open` makes of a connection the stream that HTTP is spoken on, and says with what name it is answered.
+async fn accept<S, F>(address: SocketAddr, open: impl Fn(TcpStream) -> F + Send + 'static) -> io::Result<SocketAddr>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Future<Output = Option<S>> + Send + 'static,
+    F: Future<Output = Option<(String, S)>> + Send + 'static,
 {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    let name = name.to_owned();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (name, opening) = (name.clone(), open(stream));
+            let opening = open(stream);
             tokio::spawn(async move {
-                let Some(stream) = opening.await else { return };
+                let Some((name, stream)) = opening.await else { return };
                 let service = service_fn(|request| answer(name.clone(), request));
                 let connection = auto::Builder::new(TokioExecutor::new());
                 // Clients come and go.

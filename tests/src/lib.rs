@@ -121,6 +121,8 @@ impl Authority {
         let mut parameters = CertificateParams::new(hosts).expect("names are names");
         let uris = uris.into_iter().map(|uri| SanType::URI(uri.try_into().expect("a URI is ASCII")));
         parameters.subject_alt_names.extend(uris);
+        // The same for all of them: nobody may tell them apart by it.
+        parameters.serial_number = Some(1.into());
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().expect("random numbers");
         (parameters.signed_by(&key, &self.issuer).expect("the issuer's key").pem(), key.serialize_pem())

@@ -42,7 +42,8 @@ pub(super) async fn authorize(session: &mut Session, context: &mut Context) -> R
     let host = head.headers.get(header::HOST).cloned().or(own);
     let question = filter::question(auth, &head.method, target, host.as_ref(), &head.headers, body);
     let (Some(question), Some(cell)) = (question, &authorizer.cell) else { return Ok(Some(nobody())) };
-    let asking = timeout(LIMIT, client::ask(cell, &question, ANSWER, context.id));
+    let certificate = context.edge.as_ref().and_then(|edge| edge.client_certificate.as_ref());
+    let asking = timeout(LIMIT, client::ask(cell, certificate, &question, ANSWER, context.id));
     let Ok(Ok(answer)) = asking.await else { return Ok(Some(nobody())) };
     match filter::verdict(answer) {
         Verdict::Admitted(said) => {

@@ -22,7 +22,7 @@ use super::context::Context;
 use crate::{
     dataplane::Mirror,
     filter,
-    upstream::{BackendCell, balance, client},
+    upstream::{BackendCell, ClientCertificate, balance, client},
 };
 
 /// The longest body that is mirrored, in bytes.
@@ -44,6 +44,7 @@ pub(super) struct Mirroring {
 
 struct To {
     cell: Arc<BackendCell>,
+    client_certificate: Option<Arc<ClientCertificate>>,
     lost: Counter,
     random: u64,
     place: OwnedSemaphorePermit,
@@ -68,6 +69,7 @@ pub(super) fn begin(session: &mut Session, head: &RequestHeader, context: &mut C
     }
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let is_short = length.is_none_or(|length: usize| length <= BODY);
+    let client_certificate = context.edge.as_ref().and_then(|edge| edge.client_certificate.clone());
     let to = |(number, mirror): (u64, &Mirror)| {
         let random = balance::mix(context.id.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         if !filter::takes(mirror.share, random) {
@@ -77,7 +79,8 @@ pub(super) fn begin(session: &mut Session, head: &RequestHeader, context: &mut C
         if place.is_none() {
             mirror.lost.increment(1);
         }
-        Some(To { cell: Arc::clone(&mirror.cell), lost: mirror.lost.clone(), random, place: place? })
+        let (cell, client_certificate) = (Arc::clone(&mirror.cell), client_certificate.clone());
+        Some(To { cell, client_certificate, lost: mirror.lost.clone(), random, place: place? })
     };
     let to: Vec<To> = (1..).zip(routed.action.mirrors.iter().chain(of_backend)).filter_map(to).collect();
     if to.is_empty() {
@@ -111,10 +114,11 @@ impl Mirroring {
     fn send(self) {
         let Self { to, head, body } = self;
         let request = Arc::new(Request::from_parts(head, body.freeze()));
-        for To { cell, lost, random, place } in to {
+        for To { cell, client_certificate, lost, random, place } in to {
             let request = Arc::clone(&request);
             tokio::spawn(async move {
-                let answer = timeout(LIMIT, client::ask(&cell, &request, ANSWER, random)).await;
+                let answer =
+                    timeout(LIMIT, client::ask(&cell, client_certificate.as_ref(), &request, ANSWER, random)).await;
                 if !matches!(answer, Ok(Ok(_))) {
                     lost.increment(1);
                 }

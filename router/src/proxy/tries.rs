@@ -181,6 +181,7 @@ pub(super) fn peer(context: &mut Context) -> Result<HttpPeer> {
         idle: forward.picked.idle(),
         left,
         is_fresh,
+        client_certificate: context.edge.as_ref().and_then(|edge| edge.client_certificate.clone()),
     };
     let (protocol, verified) = (forward.cell.backend.protocol, forward.cell.verified.as_ref());
     Ok(upstream::peer(forward.picked.address(), protocol, verified, &terms))

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_parser::{extensions::GeneralName, prelude::parse_x509_certificate};
 
+use super::client_certificate::ClientCertificate;
 /// A client that verifies a backend as it is to be verified, and offers no protocol yet.
 ///
 /// # Errors
@@ -54,7 +55,7 @@ pub(super) fn hostname(validation: &ServerValidation) -> anyhow::Result<ServerNa
 
 /// Verified TLS for one protocol.
 pub(super) struct Tls {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
     hostname: ServerName<'static>,
     protocol: &'static [u8],
 }
@@ -70,17 +71,32 @@ impl Tls {
         Ok([h1, h2].map(|protocol| {
             let mut config = config.clone();
             config.alpn_protocols = vec![protocol.to_vec()];
-            Arc::new(Self { connector: TlsConnector::from(Arc::new(config)), hostname: hostname.clone(), protocol })
+            Arc::new(Self { config: Arc::new(config), hostname: hostname.clone(), protocol })
         }))
     }
+}
 
+/// The same for the requests of one entry point.
+#[derive(Clone, Debug)]
+pub(super) struct Presenting {
+    pub(super) tls: Arc<Tls>,
+    /// Shown where the backend asks for one.
+    pub(super) client_certificate: Option<Arc<ClientCertificate>>,
+}
+
+impl Presenting {
     /// Takes as long as it takes: the peer's limit for all of a connection counts.
     pub(super) async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
-        let stream = self.connector.connect(self.hostname.clone(), stream).await;
+        let Tls { config, hostname, protocol } = &*self.tls;
+        let mut config = Arc::clone(config);
+        if let Some(certificate) = &self.client_certificate {
+            certificate.show_in(Arc::make_mut(&mut config));
+        }
+        let stream = TlsConnector::from(config).connect(hostname.clone(), stream).await;
         let stream = stream.explain_err(ErrorType::TLSHandshakeFailure, |error| format!("no handshake: {error}"))?;
         // A server without ALPN speaks HTTP/1.1.
         let spoken = stream.get_ref().1.alpn_protocol().unwrap_or(b"http/1.1");
-        if spoken != self.protocol {
+        if spoken != *protocol {
             return Error::e_explain(ErrorType::TLSHandshakeFailure, "the backend speaks another protocol");
         }
         Ok(stream)

@@ -1,6 +1,6 @@
 //! Requests that the router makes of a backend on its own account, with a body that is there as a whole.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode, Uri, Version, header};
@@ -13,33 +13,46 @@ use pingora_core::{
 use pingora_http::RequestHeader;
 
 use super::{
-    BackendCell, Choice, Failure, Picked, Wish, clock,
+    BackendCell, Choice, ClientCertificate, Failure, Picked, Wish, clock,
     peer::{self, Terms},
 };
 use crate::unwind;
 
-/// Asks one endpoint of the backend, over a connection that others have used or will use, where there is one. Of the
+/// Asks one endpoint of the backend, over a connection that others have used or will use, where there is one, and
+/// shows it the certificate where it asks for one. Of the
 /// answer's body as much is read as `most` says, in bytes; more of it is an error. What the request says of its
 /// connection and its length is this function's to say. Takes as long as the backend does.
 ///
 /// # Errors
 /// When there is no endpoint, no connection, or no whole answer that is HTTP.
-pub async fn ask(cell: &BackendCell, request: &Request<Bytes>, most: usize, random: u64) -> Result<Response<Bytes>> {
-    let asking = unwind::catch(ask_one(cell, request, most, random)).await;
+pub async fn ask(
+    cell: &BackendCell,
+    client_certificate: Option<&Arc<ClientCertificate>>,
+    request: &Request<Bytes>,
+    most: usize,
+    random: u64,
+) -> Result<Response<Bytes>> {
+    let asking = unwind::catch(ask_one(cell, client_certificate, request, most, random)).await;
     asking.unwrap_or_else(|_| Err(Error::explain(ErrorType::InternalError, "it has panicked")))
 }
 
-async fn ask_one(cell: &BackendCell, request: &Request<Bytes>, most: usize, random: u64) -> Result<Response<Bytes>> {
+async fn ask_one(
+    cell: &BackendCell,
+    client_certificate: Option<&Arc<ClientCertificate>>,
+    request: &Request<Bytes>,
+    most: usize,
+    random: u64,
+) -> Result<Response<Bytes>> {
     static CONNECTOR: OnceLock<Connector> = OnceLock::new();
     let connector = CONNECTOR.get_or_init(|| Connector::new(None));
     let choice = Choice { wish: Wish::Any, tried: &[], random, now: clock::now() };
     let none = || Error::explain(ErrorType::ConnectError, "no ready endpoint");
     let picked = cell.pick(&choice).ok_or_else(none)?;
-    let (peer, (mut session, is_reused)) = connect(connector, cell, &picked, false).await?;
+    let (peer, (mut session, is_reused)) = connect(connector, cell, client_certificate, &picked, false).await?;
     match exchange(&mut session, &peer, request, most).await {
         // It may have been dead before it was used.
         Err(_) if is_reused && session.response_header().is_none() => {
-            let (peer, (mut session, _)) = connect(connector, cell, &picked, true).await?;
+            let (peer, (mut session, _)) = connect(connector, cell, client_certificate, &picked, true).await?;
             exchange(&mut session, &peer, request, most).await
         }
         Err(error) => Err(error),
@@ -57,6 +70,7 @@ type Connected = (HttpSession, bool);
 async fn connect(
     connector: &Connector,
     cell: &BackendCell,
+    client_certificate: Option<&Arc<ClientCertificate>>,
     picked: &Picked,
     is_fresh: bool,
 ) -> Result<(HttpPeer, Connected)> {
@@ -66,6 +80,7 @@ async fn connect(
         idle: picked.idle(),
         left: None,
         is_fresh,
+        client_certificate: client_certificate.cloned(),
     };
     let peer = peer::peer(picked.address(), cell.backend.protocol, cell.verified.as_ref(), &terms);
     let connected = connector.get_http_session(&peer).await;

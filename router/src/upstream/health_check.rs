@@ -49,11 +49,19 @@ pub fn follow(cell: &Arc<BackendCell>) {
     });
 }
 
-/// The status, over a connection of its own: whether one can be had is part of the question.
+/// The status, over a connection of its own: whether one can be had is part of the question. A check comes by no entry
+/// point, and so shows no certificate: an endpoint that lets nobody in without one is never well, as far as it can say.
 async fn ask(cell: &BackendCell, endpoint: &Endpoint, path: &str) -> Result<u16> {
     static CONNECTOR: OnceLock<Connector> = OnceLock::new();
     let connector = CONNECTOR.get_or_init(|| Connector::new(None));
-    let terms = Terms { websocket: None, connect: LIMIT, idle: Duration::ZERO, left: None, is_fresh: true };
+    let terms = Terms {
+        websocket: None,
+        connect: LIMIT,
+        idle: Duration::ZERO,
+        left: None,
+        is_fresh: true,
+        client_certificate: None,
+    };
     let peer = peer::peer(endpoint.address, cell.backend.protocol, cell.verified.as_ref(), &terms);
     let mut request = RequestHeader::build("GET", path.as_bytes(), Some(3))?;
     request.insert_header(header::HOST, endpoint.address.to_string())?;

@@ -1,7 +1,7 @@
 //! An endpoint as pingora's peer.
 
 use std::{
-    hash::BuildHasher,
+    hash::{BuildHasher, Hash, RandomState},
     net::SocketAddr,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -22,7 +22,8 @@ use tokio::net::TcpSocket;
 use tracing::error;
 
 use super::{
-    alternative_names::Tls,
+    alternative_names::{Presenting, Tls},
+    client_certificate::ClientCertificate,
     raw::RawTls,
     websocket::{self, Upgraded},
 };
@@ -65,6 +66,8 @@ pub struct Terms {
     pub left: Option<Duration>,
     /// A connection of its own: one that has waited may be as dead as the last one was.
     pub is_fresh: bool,
+    /// Shown where the endpoint asks for one, in TLS.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// For [`Terms::connect`].
@@ -73,7 +76,7 @@ pub fn connect_limit(has_other_endpoints: bool) -> Duration {
 }
 
 pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>, terms: &Terms) -> HttpPeer {
-    let Terms { websocket, connect, idle, left, is_fresh } = terms;
+    let Terms { websocket, connect, idle, left, is_fresh, client_certificate } = terms;
     let (connect, idle, left, is_websocket) = (*connect, *idle, *left, websocket.is_some());
     let within = |limit: Duration| Some(left.map_or(limit, |left| left.min(limit)));
     let how = verified.map(|verified| &verified.how);
@@ -110,7 +113,8 @@ pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>
         Some(How::ByHostname { authorities, .. }) => options.ca = authorities.clone(),
         Some(How::ByAlternativeNames([h1, h2])) => {
             let tls = if matches!(options.alpn, ALPN::H2) { h2 } else { h1 };
-            websocket::apply(options, connect, None, Some(tls));
+            let tls = Presenting { tls: Arc::clone(tls), client_certificate: client_certificate.clone() };
+            websocket::apply(options, connect, None, Some(&tls));
             below = Some(tls);
         }
         None if is_tls => {
@@ -121,21 +125,30 @@ pub fn peer(address: SocketAddr, protocol: Protocol, verified: Option<&Verified>
         }
         None => {}
     }
+    let client_certificate = client_certificate.as_deref().filter(|_| is_tls || below.is_some());
+    if is_tls && let Some(certificate) = client_certificate {
+        certificate.show_to(&mut peer);
+    }
+    let options = &peer.options;
     // pingora's pool does not tell protocols apart, and would hand an HTTP/1.1 connection to h2c; nor authorities, and
-    // would hand on what was verified in another way, or not at all.
+    // would hand on what was verified in another way, or not at all; nor, but by their serial numbers, the certificates
+    // that were shown, and would let one entry point be taken for another.
     let protocol = match options.alpn {
         ALPN::H2 => 2,
         ALPN::H2H1 => 3,
         _ => 1,
     };
-    peer.group_key =
-        verified.map_or(protocol, |verified| FixedState::default().hash_one((verified.identity, protocol)));
+    peer.group_key = match (verified.map(|it| it.identity), client_certificate.map(|it| it.identity)) {
+        (None, None) => protocol,
+        identities => FixedState::default().hash_one((identities, protocol)),
+    };
     if *is_fresh {
         peer.group_key ^= FRESH;
     }
     if let Some(upgraded) = websocket {
         // Nothing of it is used again.
-        websocket::apply(&mut peer.options, connect, left.map(|left| (Instant::now() + left, upgraded)), below);
+        let due = left.map(|left| (Instant::now() + left, upgraded));
+        websocket::apply(&mut peer.options, connect, due, below.as_ref());
         peer.group_key = 4;
     }
     peer
@@ -174,7 +187,7 @@ enum How {
 
 impl Verified {
     pub(super) fn new(validation: &ServerValidation) -> Self {
-        let identity = FixedState::default().hash_one(validation);
+        let identity = identity(validation);
         let by_hostname = |authorities| How::ByHostname { authorities, hostname: validation.hostname.to_string() };
         let how = match &validation.authorities {
             _ if !validation.alternative_names.is_empty() => {
@@ -191,6 +204,13 @@ impl Verified {
         };
         Self { how, identity, raw: RawTls::default() }
     }
+}
+
+/// A number that stands for `value` where pingora's pool compares nothing else. Its key is new with each process: nobody
+/// who may choose a value can choose one that has the number of another.
+pub(super) fn identity(value: &impl Hash) -> u64 {
+    static KEY: OnceLock<RandomState> = OnceLock::new();
+    KEY.get_or_init(RandomState::new).hash_one(value)
 }
 
 /// # Errors

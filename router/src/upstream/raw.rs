@@ -18,7 +18,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tracing::error;
 
 use super::{
-    BackendCell, Choice, Failure, Picked, Wish, alternative_names, clock,
+    BackendCell, Choice, ClientCertificate, Failure, Picked, Wish, alternative_names, clock,
     peer::{HANDSHAKE, connect_limit},
 };
 
@@ -51,6 +51,8 @@ pub struct Wanted<'a> {
     pub in_tls: bool,
     /// Offered in that TLS (ALPN).
     pub protocol: Option<&'a [u8]>,
+    /// Shown to who asks for one.
+    pub client_certificate: Option<&'a Arc<ClientCertificate>>,
     /// Anything that differs from connection to connection.
     pub random: u64,
 }
@@ -126,6 +128,9 @@ async fn connect(
     let mut config = Arc::clone(config);
     if let Some(protocol) = wanted.protocol {
         Arc::make_mut(&mut config).alpn_protocols = vec![protocol.to_vec()];
+    }
+    if let Some(certificate) = wanted.client_certificate {
+        certificate.show_in(Arc::make_mut(&mut config));
     }
     let handshake = TlsConnector::from(config).connect(hostname.clone(), stream);
     match timeout(HANDSHAKE, handshake).await {

@@ -35,7 +35,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::alternative_names::Tls;
+use super::alternative_names::Presenting;
 
 /// To be set once the connection is a WebSocket.
 pub type Upgraded = Arc<AtomicBool>;
@@ -46,7 +46,7 @@ pub(super) fn apply(
     options: &mut PeerOptions,
     limit: Duration,
     due: Option<(Instant, &Upgraded)>,
-    tls: Option<&Arc<Tls>>,
+    tls: Option<&Presenting>,
 ) {
     let due = due.map(|(at, upgraded)| (at, Arc::clone(upgraded)));
     options.custom_l4 = Some(Arc::new(Connect { limit, due, tls: tls.cloned() }));
@@ -59,7 +59,7 @@ pub(super) fn apply(
 struct Connect {
     limit: Duration,
     due: Option<(Instant, Upgraded)>,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Presenting>,
 }
 
 #[async_trait]

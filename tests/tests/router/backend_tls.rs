@@ -6,6 +6,7 @@ use futures::{SinkExt, StreamExt};
 use tests::{
     ApiServer, Authority, Home, eventually,
     home::{HTTP, app, classes, ingress, service_with, slices},
+    tls_secret,
 };
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_tungstenite::tungstenite::Message;
@@ -248,5 +249,151 @@ fn the_machines_authorities_count_where_a_policy_says_so_and_are_read_at_the_sta
         assert!(!router.wait().success());
         let said = router.log();
         assert!(said.contains("SSL_CERT_FILE") && !said.contains("panicked"), "{said}");
+    }
+}
+
+/// A Gateway at this address, with `tls` in its spec, and a route `SERVICE.home.example` to each of these.
+fn gateway(home: &Home, name: &str, last: u8, tls: &str, services: &[&str]) -> String {
+    let gateway = format!(
+        "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: {name}, namespace: default}}
+spec:
+  gatewayClassName: doorward
+  addresses: [{{value: {}}}]
+  tls: {{{tls}}}
+  listeners: [{{name: http, port: {HTTP}, protocol: HTTP}}]
+---
+",
+        home.address(last)
+    );
+    let route = |service: &&str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}-{service}, namespace: default}}
+spec:
+  parentRefs: [{{name: {name}}}]
+  hostnames: [{service}.home.example]
+  rules: [{{backendRefs: [{{name: {service}, port: 80}}]}}]
+---
+"
+        )
+    };
+    [gateway, services.iter().map(route).collect()].concat()
+}
+
+/// Services of backends that know their clients by certificates: in each protocol, verified in each way.
+const ASKING: [&str; 5] = ["unverified", "h1", "h2", "named-h1", "named-h2"];
+
+/// Those, behind Ingresses too, and whatever Gateways need beside themselves.
+fn asking(home: &Home, backends: &Backends, servers: &Authority, clients: &Authority) -> String {
+    let identity = servers.issue(&["nas.example", "spiffe://home.example/nas"]);
+    let [h1, h2] = ["http/1.1", "h2"].map(|protocol| backends.start_asking(home, "web", &identity, clients, protocol));
+    let services = ASKING.map(|name| match name {
+        "unverified" => service_with(name, "https", &[h1]),
+        "named-h2" => [service_with(name, "grpc", &[h2]), named(name)].concat(),
+        "named-h1" => [service_with(name, "", &[h1]), named(name)].concat(),
+        "h1" => [service_with(name, "", &[h1]), policy(name, "nas.example")].concat(),
+        _ => [service_with(name, "", &[h2]), policy(name, "nas.example")].concat(),
+    });
+    let ingresses = ASKING.map(|name| ingress(name, &format!("{name}.home.example"), name));
+    let class = "apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: doorward}
+spec: {controllerName: doorward.dev/gateway}
+---
+";
+    [classes(), class.to_owned(), servers.config_map("authorities"), services.concat(), ingresses.concat()].concat()
+}
+
+/// A policy for a Service, by a name of its certificate.
+fn named(service: &str) -> String {
+    let name = "{type: URI, uri: 'spiffe://home.example/nas'}";
+    policy(service, "asked.example").replace("hostname:", &format!("subjectAltNames: [{name}], hostname:"))
+}
+
+fn client_certificate(secret: &str) -> String {
+    format!("backend: {{clientCertificateRef: {{name: {secret}}}}}")
+}
+
+fn backend_at(home: &Home, last: u8, service: &str) -> String {
+    field(&home.curl(last, &[&format!("http://{service}.home.example/")]), "/backend")
+}
+
+#[test]
+fn each_gateway_shows_its_own_certificate_to_a_backend_that_they_share() {
+    let (home, backends) = (Home::new(), Backends::new());
+    let [servers, clients] = ["servers", "clients"].map(Authority::new);
+    let names = ["spiffe://home.example/a", "b.example"];
+    let gateways = [("a", 24, names[0]), ("b", 25, names[1])].map(|(name, last, client)| {
+        let secret = tls_secret("default", name, &clients.issue(&[client]));
+        [gateway(&home, name, last, &client_certificate(name), &ASKING), secret].concat()
+    });
+    home.apply("app.yaml", &[asking(&home, &backends, &servers, &clients), gateways.concat()].concat());
+    let router = home.start("router");
+    for _ in 0..3 {
+        for service in ASKING {
+            for (last, client) in [(24, names[0]), (25, names[1])] {
+                assert_eq!(backend_at(&home, last, service), format!("web for {client}"), "{service} at .{last}");
+            }
+            assert_eq!(home.status(21, &format!("http://{service}.home.example/")), "502", "an Ingress has none");
+        }
+    }
+    for (service, version) in
+        [("h1", "HTTP/1.1"), ("h2", "HTTP/2.0"), ("named-h1", "HTTP/1.1"), ("named-h2", "HTTP/2.0")]
+    {
+        assert_eq!(field(&home.curl(24, &[&format!("http://{service}.home.example/")]), "/version"), version);
+    }
+    for service in ["unverified", "h1", "named-h1"] {
+        backends.0.block_on(async {
+            for (last, gets_in) in [(24, true), (25, true), (21, false)] {
+                let stream = tokio::net::TcpStream::connect(home.socket(last, HTTP)).await.expect("open");
+                let url = format!("ws://{service}.home.example/socket");
+                let upgrade = tokio_tungstenite::client_async(url, stream).await;
+                assert_eq!(upgrade.is_ok(), gets_in, "{service} at .{last}");
+                let Ok((mut socket, _)) = upgrade else { continue };
+                socket.send(Message::text("hello")).await.expect("sent");
+                assert_eq!(socket.next().await.expect("open").expect("a message"), Message::text("hello"));
+            }
+        });
+    }
+    let metrics = home.admin("router", "/metrics");
+    assert!(metrics.contains("doorward_certificate_not_after_timestamp_seconds{secret=\"default/a\"}"), "{metrics}");
+    assert!(!router.log().contains("panicked"), "{}", router.log());
+}
+
+#[test]
+fn what_is_shown_to_a_backend_is_the_certificate_of_the_moment() {
+    let (home, backends) = (Home::new(), Backends::new());
+    let [servers, clients] = ["servers", "clients"].map(Authority::new);
+    home.apply("app.yaml", &asking(&home, &backends, &servers, &clients));
+    let shows = |name: &str| {
+        let secret = tls_secret("default", "shown", &clients.issue(&[name]));
+        home.apply("gateway.yaml", &[gateway(&home, "a", 24, &client_certificate("shown"), &ASKING), secret].concat());
+    };
+    let is_known_as = |client: &str| {
+        let expected = format!("web for {client}");
+        eventually(&expected, || match backend_at(&home, 24, ASKING[0]) {
+            backend if backend == expected => Ok(()),
+            other => Err(other),
+        });
+        for service in ASKING.iter().chain(&ASKING) {
+            assert_eq!(backend_at(&home, 24, service), expected, "{service}");
+        }
+    };
+    shows("first.example");
+    let _router = home.start("router");
+    is_known_as("first.example");
+    shows("renewed.example");
+    is_known_as("renewed.example");
+    home.apply("gateway.yaml", &gateway(&home, "a", 24, "", &ASKING));
+    let status = |service: &str| home.status(24, &format!("http://{service}.home.example/"));
+    eventually("none", || match status(ASKING[0]) {
+        status if status == "502" => Ok(()),
+        other => Err(other),
+    });
+    for service in ASKING {
+        assert_eq!(status(service), "502", "{service}");
     }
 }
