@@ -191,6 +191,12 @@ impl Proxy {
     }
 }
 
+/// What answers where a reference leads nowhere: Gateway API has HTTP say 500, and gRPC UNAVAILABLE, which is what its
+/// clients make of 503.
+fn unresolved(action: &Action) -> u16 {
+    if action.route.kind == "GRPCRoute" { 503 } else { 500 }
+}
+
 /// A backend with an endpoint; or what the router answers in its place.
 fn forward(
     action: &Action,
@@ -209,11 +215,12 @@ fn forward(
         }
     };
     answered(&action.filters)?;
-    let missing = || Reply::error(500, format!("{} has no backend for this request", action.route));
+    let unresolved = unresolved(action);
+    let missing = || Reply::error(unresolved, format!("{} has no backend for this request", action.route));
     let (place, backend) = place.ok_or_else(missing)?;
     answered(&backend.filters)?;
     match &backend.target {
-        CellTarget::Invalid(why) => Err(Reply::error(500, format!("{}: {why}", action.route))),
+        CellTarget::Invalid(why) => Err(Reply::error(unresolved, format!("{}: {why}", action.route))),
         CellTarget::Cell(cell) => {
             let missing = || Reply::error(503, format!("no ready endpoint of Service {}", cell.backend.id));
             Ok(Forward {
