@@ -1,7 +1,10 @@
 //! GatewayClasses: which are ours, and what can be had by them.
 
 use super::{Work, generation, object_name};
-use crate::status::{Condition, Desired, Status};
+use crate::{
+    snapshot::Snapshot,
+    status::{Condition, Desired, Status},
+};
 
 /// The features of Gateway API v1.7 that the router has, as its conformance suite calls them; sorted.
 pub(super) const FEATURES: &[&str] = &[
@@ -67,22 +70,21 @@ pub(super) fn add_statuses(work: &mut Work<'_>) {
             object: object_name("GatewayClass", &class.metadata),
             generation: generation(&class.metadata),
             status: Status::GatewayClass {
-                conditions: vec![Condition::holds("Accepted"), supported_version(snapshot.bundle_version.as_deref())],
+                conditions: [Condition::holds("Accepted")].into_iter().chain(supported_version(snapshot)).collect(),
                 features: FEATURES.to_vec(),
             },
         });
     }
 }
 
-/// Of CRDs whose release is not known it is supposed that they are read as they are meant.
-fn supported_version(bundle: Option<&str>) -> Condition {
-    match bundle {
-        Some(version) if !version.starts_with("v1.7.") => {
-            let message = format!("the CRDs are of Gateway API {version}; v1.7 is read");
-            Condition::fails("SupportedVersion", "UnsupportedVersion", message)
-        }
-        _ => Condition::holds("SupportedVersion"),
+/// None where nobody knows of which release the CRDs are.
+fn supported_version(snapshot: &Snapshot) -> Option<Condition> {
+    let version = snapshot.bundle_version.as_deref()?;
+    if version.starts_with("v1.7.") {
+        return Some(Condition::holds("SupportedVersion"));
     }
+    let message = format!("the CRDs are of Gateway API {version}; v1.7 is read");
+    Some(Condition::fails("SupportedVersion", "UnsupportedVersion", message))
 }
 
 #[cfg(test)]
@@ -92,14 +94,15 @@ mod tests {
     #[test]
     fn every_patch_release_of_the_crds_is_supported() {
         for (bundle, is_supported) in [
-            (None, true),
-            (Some("v1.7.0"), true),
-            (Some("v1.7.3-rc.1"), true),
-            (Some("v1.6.1"), false),
-            (Some("v1.70.0"), false),
-            (Some(""), false),
+            (None, None),
+            (Some("v1.7.0"), Some(true)),
+            (Some("v1.7.3-rc.1"), Some(true)),
+            (Some("v1.6.1"), Some(false)),
+            (Some("v1.70.0"), Some(false)),
+            (Some(""), Some(false)),
         ] {
-            assert_eq!(supported_version(bundle).is_true, is_supported, "{bundle:?}");
+            let snapshot = Snapshot { bundle_version: bundle.map(str::to_owned), ..Snapshot::default() };
+            assert_eq!(supported_version(&snapshot).map(|it| it.is_true), is_supported, "{bundle:?}");
         }
     }
 

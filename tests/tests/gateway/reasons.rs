@@ -176,7 +176,7 @@ fn every_reason_is_told() {
         (
             "passed.home.example",
             "NXDOMAIN",
-            "listener https has the protocol HTTPS, which carries GRPCRoutes and HTTPRoutes only",
+            "listener https has the protocol HTTPS, which carries HTTPRoutes and GRPCRoutes only",
         ),
         (
             "addressless.home.example",
