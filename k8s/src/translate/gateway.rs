@@ -24,8 +24,7 @@ use crate::{
 /// One entry point for each Gateway of our classes, oldest first. `before` have their sockets already.
 pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<EntryPoint> {
     let (snapshot, config) = (work.snapshot, work.config);
-    let mut taken = Taken::default();
-    taken.connections = before
+    let connections = before
         .iter()
         .flat_map(|entry| entry.listeners.iter().map(move |listener| (entry, listener)))
         .flat_map(|(entry, listener)| {
@@ -33,6 +32,7 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
         })
         .chain(config::both_families(config.admin.router).map(|socket| (socket, "the admin port".to_owned())))
         .collect();
+    let mut taken = Taken { connections, ..Taken::default() };
     let mut doors: Vec<Door<'_>> = Vec::new();
     for gateway in &snapshot.gateways {
         match class_of(snapshot, config, gateway) {
