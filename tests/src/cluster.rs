@@ -50,6 +50,11 @@ impl Cluster {
         self.made.extend(["internal", "external"].map(|class| self.own(&format!("ingressclass/{class}"))));
     }
 
+    /// What this test makes outside its namespace, as `kubectl delete` takes it, is deleted with all else.
+    pub fn remove_at_the_end(&mut self, what: &str) {
+        self.made.push(what.to_owned());
+    }
+
     /// A manifest as the directory tests write it, moved into this test's namespace, classes and controllers.
     pub fn own(&self, manifest: &str) -> String {
         let name = &self.name;
@@ -130,7 +135,11 @@ pub struct Api {
 }
 
 impl Api {
-    fn new() -> Self {
+    /// Of the cluster that KUBECONFIG names.
+    ///
+    /// # Panics
+    /// When there is no kubectl.
+    pub fn new() -> Self {
         let mut proxy = Command::new("kubectl")
             .args(["proxy", "--port=0"])
             .stdout(Stdio::piped())
@@ -147,16 +156,34 @@ impl Api {
     /// # Panics
     /// When it says no.
     pub fn patch(&self, path: &str, patch: &str) -> Instant {
+        self.send("PATCH", path, "application/merge-patch+json", patch)
+    }
+
+    /// Adds an object to those at `path`.
+    ///
+    /// # Panics
+    /// When the API server says no.
+    pub fn create(&self, path: &str, object: &str) -> Instant {
+        self.send("POST", path, "application/json", object)
+    }
+
+    fn send(&self, method: &str, path: &str, content_type: &str, body: &str) -> Instant {
         let mut stream = TcpStream::connect(&self.address).expect("it serves");
-        let head = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/merge-patch+json";
-        let request = format!("PATCH {path} {head}\r\nContent-Length: {}\r\n\r\n{patch}", patch.len());
+        let head = format!("HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content_type}");
+        let request = format!("{method} {path} {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(request.as_bytes()).expect("the proxy reads");
         let mut answer = vec![0; 16 << 10];
         let read = stream.read(&mut answer).expect("the proxy answers");
         let answered = Instant::now();
         let text = String::from_utf8_lossy(&answer[..read]);
-        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        assert!(text.starts_with("HTTP/1.1 20"), "{method} {path}: {text}");
         answered
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

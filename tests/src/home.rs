@@ -173,7 +173,12 @@ drain: {{delay: 0, timeout: 10}}
 
     /// The same on the cluster that KUBECONFIG names.
     pub fn launch_on_cluster(&self, program: &str) -> Program {
-        let mut command = Command::new(binary(program));
+        self.launch_file_on_cluster(&binary(program), program)
+    }
+
+    /// The same of another build.
+    pub fn launch_file_on_cluster(&self, file: &Path, program: &str) -> Program {
+        let mut command = Command::new(file);
         command.arg("--config").arg(self.path("doorward.yaml"));
         Program::start(&mut command, self.path(&format!("{program}.log")))
     }
@@ -252,6 +257,16 @@ spec:
     pub fn admin_status(&self, program: &str, path: &str) -> String {
         let url = format!("http://{}{path}", self.admin_address(program));
         output(Command::new("curl").args(["-s", "-m", PATIENT, "-o", "/dev/null", "-w", "%{http_code}", &url]))
+    }
+
+    /// What a program counts under a name, whatever the labels; None where it does not.
+    pub fn counted(&self, program: &str, name: &str) -> Option<f64> {
+        let of_line = |line: &str| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
+            rest.rsplit(' ').next()?.parse::<f64>().ok()
+        };
+        let counts: Vec<f64> = self.admin(program, "/metrics").lines().filter_map(of_line).collect();
+        (!counts.is_empty()).then(|| counts.iter().sum())
     }
 
     pub fn admin_address(&self, program: &str) -> SocketAddr {

@@ -7,6 +7,7 @@ pub mod dns;
 pub mod dnsmasq;
 pub mod fuzz;
 pub mod home;
+pub mod many;
 pub mod pod;
 mod program;
 pub mod raw;

@@ -1,7 +1,7 @@
 //! Connections for bytes that no client library would send.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
 };
 
@@ -42,4 +42,14 @@ pub fn read_all(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("an end in time");
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Of the answer to a GET of `/`, asked over a connection of its own; None where nobody answers.
+pub fn status(to: SocketAddr, host: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(to).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
 }

@@ -8,7 +8,8 @@ mod gateway_api;
 mod last_known;
 #[path = "lab/late_crds.rs"]
 mod late_crds;
-
+#[path = "lab/many_routes.rs"]
+mod many_routes;
 #[path = "lab/pods.rs"]
 mod pods;
 #[path = "lab/statuses.rs"]
