@@ -112,11 +112,12 @@ impl Many {
         })
     }
 
+    /// Without an address of its own, which costs the API server more than all else here.
     fn service(&self, number: usize) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": format!("app-{number}"), "namespace": self.namespace},
-            "spec": {"ports": [{"name": "http", "port": 80}]},
+            "spec": {"clusterIP": "None", "ports": [{"name": "http", "port": 80}]},
         })
     }
 
