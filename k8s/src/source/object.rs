@@ -223,12 +223,13 @@ impl Store {
             bundle_version: self.bundle_version.clone(),
             ..Snapshot::default()
         };
-        let mut objects: Vec<&Object> = self.objects.values().flat_map(BTreeMap::values).collect();
-        objects.sort_by_cached_key(|object| {
-            let created = object.metadata().creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
-            (created, object.key())
-        });
-        for object in objects {
+        // Each kind is ordered by namespace and name already, and of two that are as old the order stays.
+        let mut objects: Vec<(i64, &Object)> = Vec::with_capacity(self.objects.values().map(BTreeMap::len).sum());
+        objects.extend(self.objects.values().flat_map(BTreeMap::values).map(|object| {
+            (object.metadata().creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()), object)
+        }));
+        objects.sort_by_key(|(created, _)| *created);
+        for (_, object) in objects {
             match object {
                 Object::BackendTlsPolicy(it) => {
                     if kinds.tls {
