@@ -28,7 +28,7 @@ mod reference_grant;
 mod service;
 mod stream_route;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Namespace, Service};
 
@@ -84,7 +84,7 @@ pub fn translate_after(snapshot: &Snapshot, config: &Config, last_good: &LastGoo
     gateway_class::add_statuses(&mut work);
     backend_tls_policy::add_statuses(&mut work);
     let Work { backends, certificates, problems, statuses, gateway_ports, .. } = work;
-    let model = Model { entry_points, backends };
+    let model = Model { entry_points, backends: backends.into_iter().collect() };
     Translation {
         model,
         problems: problem::listed(problems),
@@ -103,7 +103,7 @@ struct Work<'a> {
     certificates: certificate::Certificates<'a>,
     bundles: authorities::Bundles<'a>,
     policies: backend_tls_policy::Policies<'a>,
-    backends: BTreeMap<BackendId, Backend>,
+    backends: HashMap<BackendId, Backend>,
     problems: Vec<Problem>,
     statuses: Vec<Desired>,
     gateway_ports: Vec<GatewayPorts>,
@@ -123,7 +123,7 @@ impl<'a> Work<'a> {
             certificates: certificate::Certificates::new(snapshot.secrets.as_deref(), last_good),
             bundles: authorities::Bundles::new(snapshot),
             policies: backend_tls_policy::Policies::new(&snapshot.backend_tls_policies),
-            backends: BTreeMap::new(),
+            backends: HashMap::new(),
             statuses: Vec::new(),
             gateway_ports: Vec::new(),
             problems: snapshot.problems.iter().cloned().chain(unreadable).collect(),

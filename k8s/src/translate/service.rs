@@ -119,12 +119,17 @@ pub(super) fn resolve(
 
 /// Two names may be of one port, with a policy for one of them: what was to be verified stays so.
 fn add(work: &mut Work<'_>, backend: Backend) -> BackendId {
-    let id = backend.id.clone();
-    let is_verified = |backend: &Backend| backend.validation.is_some();
-    if is_verified(&backend) || !work.backends.get(&id).is_some_and(is_verified) {
-        work.backends.insert(id.clone(), backend);
+    // Most rules lead where another one does; then they have one name between them.
+    match work.backends.get_key_value(&backend.id) {
+        Some((id, known)) if *known == backend || (known.validation.is_some() && backend.validation.is_none()) => {
+            id.clone()
+        }
+        _ => {
+            let id = backend.id.clone();
+            work.backends.insert(id.clone(), backend);
+            id
+        }
     }
-    id
 }
 
 /// The backend as the Service alone says it, and the name of the port.
