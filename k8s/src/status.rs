@@ -88,9 +88,17 @@ impl Writing {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Desired {
     pub object: ObjectName,
-    /// Of the object that was translated: the `observedGeneration` of every condition.
-    pub generation: i64,
+    pub version: Version,
     pub status: Status,
+}
+
+/// What of an object was translated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Another object may have had its name before.
+    pub uid: Box<str>,
+    /// The `observedGeneration` of every condition. 0 for a manifest that was never in a cluster.
+    pub generation: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -43,7 +43,7 @@ use crate::{
     model::{Backend, BackendId, Model, ObjectName},
     problem::{self, Problem, Reason},
     snapshot::Snapshot,
-    status::Desired,
+    status::{Desired, Version},
 };
 
 /// Whether translation reads an annotation of this name.
@@ -154,7 +154,9 @@ fn created(metadata: &kube::core::ObjectMeta) -> i64 {
     metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
 }
 
-/// 0 for a manifest that was never in a cluster.
-fn generation(metadata: &kube::core::ObjectMeta) -> i64 {
-    metadata.generation.unwrap_or_default()
+fn version(metadata: &kube::core::ObjectMeta) -> Version {
+    Version {
+        uid: metadata.uid.as_deref().unwrap_or_default().into(),
+        generation: metadata.generation.unwrap_or_default(),
+    }
 }

@@ -42,7 +42,7 @@ struct Writer<'a> {
 
 /// The body of a JSON merge patch of the subresource `status`. None when it says so already.
 pub(super) fn patch(observation: &Observation, desired: &Desired, controller: &str, now: Timestamp) -> Option<Value> {
-    let writer = Writer { controller, generation: desired.generation, now };
+    let writer = Writer { controller, generation: desired.version.generation, now };
     let current = observation.status();
     let wanted = match &desired.status {
         Status::GatewayClass { conditions, features } => {

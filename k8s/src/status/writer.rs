@@ -195,8 +195,8 @@ impl Writer {
             let body = withdrawal(&observation, &self.controller).filter(|_| is_whole(wanted))?;
             return Some((body, 0));
         };
-        // What was translated is older than what stands there: another translation is on its way.
-        if desired.generation < observation.generation {
+        // What was translated is older than what stands there, or was another object: another translation is on its way.
+        if desired.version.uid != observation.uid || desired.version.generation < observation.generation {
             return None;
         }
         let body = patch(&observation, desired, &self.controller, Timestamp::now())?;

@@ -6,18 +6,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::ObjectMeta;
 
 use super::{
-    Work, condition, created, generation,
+    Work, condition, created,
     infrastructure::Infrastructure,
     key_of,
     listener::{Fault, Standing, carried},
     listener_set::SetOf,
-    object_name,
+    object_name, version,
 };
 use crate::{
     gateway_api::{FromNamespaces, GROUP, Gateway, ParentReference},
     model::{Attachment, Certificate, HostPattern, Labels, ListenerProtocol, ObjectName, Route, Rule},
     problem::Reason,
-    status::{Condition, Desired, ParentStatus, Status},
+    status::{Condition, Desired, ParentStatus, Status, Version},
 };
 
 /// A Gateway of ours, with its listeners: its own, then those of its ListenerSets in the order of precedence.
@@ -37,7 +37,7 @@ pub(super) struct Door<'a> {
 pub(super) struct Claimant<'a> {
     source: ObjectName,
     created: i64,
-    generation: i64,
+    version: Version,
     parent_refs: &'a [ParentReference],
     hostnames: &'a [String],
 }
@@ -49,8 +49,8 @@ impl<'a> Claimant<'a> {
         parent_refs: &'a [ParentReference],
         hostnames: &'a [String],
     ) -> Self {
-        let (created, generation) = (created(metadata), generation(metadata));
-        Self { source: object_name(kind, metadata), created, generation, parent_refs, hostnames }
+        let (created, version) = (created(metadata), version(metadata));
+        Self { source: object_name(kind, metadata), created, version, parent_refs, hostnames }
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn attach(
     doors: &mut [Door<'_>],
     rules: impl FnOnce(&mut Work<'_>, &ObjectName) -> Vec<Rule>,
 ) {
-    let Claimant { source, created, generation, parent_refs, hostnames: texts } = claimant;
+    let Claimant { source, created, version, parent_refs, hostnames: texts } = claimant;
     let before = work.problems.len();
     // What is wrong with somebody else's route is somebody else's business.
     let mut parents: Vec<(&ParentReference, Parent)> = Vec::new();
@@ -122,7 +122,7 @@ pub(super) fn attach(
         statuses.push(ParentStatus { parent: reference.clone(), conditions });
     }
     let object = route.source.clone();
-    work.statuses.push(Desired { object, generation, status: Status::Route { parents: statuses } });
+    work.statuses.push(Desired { object, version, status: Status::Route { parents: statuses } });
 }
 
 /// A parent of ours.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Work, authorities, condition, filter::invalid, generation, key_of, listener::Fault, object_name};
+use super::{Work, authorities, condition, filter::invalid, key_of, listener::Fault, object_name, version};
 use crate::{
     gateway_api::{
         BackendTlsPolicy, BackendTlsPolicySpec, BackendTlsPolicyValidation, GROUP, ParentReference,
@@ -13,7 +13,7 @@ use crate::{
     },
     model::{AlternativeName, Authorities, HostName, ObjectName, ServerValidation, ServiceName, TrustedBy},
     problem::{Problem, Reason},
-    status::{Condition, Desired, ParentStatus, Status},
+    status::{Condition, Desired, ParentStatus, Status, Version},
 };
 
 /// By the Service they are for. Each is judged when it is first asked for: what is for nobody's routes is nobody's
@@ -31,7 +31,7 @@ pub(super) struct Policies<'a> {
 
 #[derive(Default)]
 struct Told {
-    generation: i64,
+    version: Version,
     /// Whether it counts anywhere.
     wins: bool,
     lost: Option<Fault>,
@@ -72,7 +72,7 @@ impl<'a> Policies<'a> {
         let name = object_name("BackendTLSPolicy", &policy.metadata);
         self.asked.insert(name.clone());
         let told = self.told.entry(name).or_default();
-        told.generation = generation(&policy.metadata);
+        told.version = version(&policy.metadata);
         told
     }
 }
@@ -163,11 +163,7 @@ pub(super) fn add_statuses(work: &mut Work<'_>) {
             conditions: conditions.clone(),
         };
         let ancestors = told.gateways.iter().map(ancestor).collect();
-        work.statuses.push(Desired {
-            object: policy,
-            generation: told.generation,
-            status: Status::Policy { ancestors },
-        });
+        work.statuses.push(Desired { object: policy, version: told.version, status: Status::Policy { ancestors } });
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{
     Work,
     certificate::{self, Role},
-    generation, ingress, ingress_class, object_name,
+    ingress, ingress_class, object_name, version,
 };
 use crate::{
     config::{EntryPointConfig, PortConfig},
@@ -25,7 +25,7 @@ pub(super) fn from_config(work: &mut Work<'_>) -> Vec<EntryPoint> {
         let addresses = found.map(|entry| entry.addresses.clone()).unwrap_or_default();
         work.statuses.push(Desired {
             object: object_name("Ingress", &one.ingress.metadata),
-            generation: generation(&one.ingress.metadata),
+            version: version(&one.ingress.metadata),
             status: Status::Ingress { addresses },
         });
     }

@@ -6,11 +6,11 @@ use super::{
     Work,
     attachment::{Claimant, Door, attach},
     certificate::{self, Role},
-    condition, generation, grpc_route, http_route,
+    condition, grpc_route, http_route,
     infrastructure::{self, GatewayPorts},
     key_of,
     listener::{self, Taken, certificate_of},
-    listener_set, object_name, stream_route,
+    listener_set, object_name, stream_route, version,
 };
 use crate::{
     config::{self, Config},
@@ -197,7 +197,7 @@ fn status(door: &Door<'_>) -> Desired {
     }
     Desired {
         object: (*door.source).clone(),
-        generation: generation(&door.gateway.metadata),
+        version: version(&door.gateway.metadata),
         status: Status::Gateway {
             conditions,
             addresses: door.infrastructure.addresses.clone(),

@@ -1,6 +1,6 @@
 //! GatewayClasses: which are ours, and what can be had by them.
 
-use super::{Work, generation, object_name};
+use super::{Work, object_name, version};
 use crate::{
     snapshot::Snapshot,
     status::{Condition, Desired, Status},
@@ -68,7 +68,7 @@ pub(super) fn add_statuses(work: &mut Work<'_>) {
         }
         work.statuses.push(Desired {
             object: object_name("GatewayClass", &class.metadata),
-            generation: generation(&class.metadata),
+            version: version(&class.metadata),
             status: Status::GatewayClass {
                 conditions: [Condition::holds("Accepted")].into_iter().chain(supported_version(snapshot)).collect(),
                 features: FEATURES.to_vec(),

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use super::{
     Work,
     attachment::{self, Door, gateway_of, takes_namespace},
-    generation,
     listener::{Fault, Taken, judge},
-    object_name,
+    object_name, version,
 };
 use crate::{
     gateway_api::ListenerSet,
@@ -98,7 +97,7 @@ impl SetOf<'_> {
         };
         Desired {
             object: (*self.source).clone(),
-            generation: generation(&self.set.metadata),
+            version: version(&self.set.metadata),
             status: Status::ListenerSet {
                 conditions: vec![accepted, programmed],
                 listeners: own().map(|it| it.status()).collect(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::ObjectName;
+use crate::{model::ObjectName, status::Version};
 
 const CONTROLLER: &str = "doorward.dev/gateway";
 const THEN: &str = "2026-11-01T00:00:00Z";
@@ -16,7 +16,11 @@ fn now() -> Timestamp {
 }
 
 fn desired(status: Status) -> Desired {
-    Desired { object: ObjectName::new("Any", "default", "it"), generation: 3, status }
+    Desired {
+        object: ObjectName::new("Any", "default", "it"),
+        version: Version { generation: 3, ..Version::default() },
+        status,
+    }
 }
 
 fn observation(status: &Value) -> Observation {

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     gateway_api::ParentReference,
     problem::Problem,
-    status::{Condition, Desired, ParentStatus, Status},
+    status::{Condition, Desired, ParentStatus, Status, Version},
 };
 
 const CONTROLLER: &str = "doorward.dev/gateway";
@@ -114,7 +114,7 @@ impl Running {
     fn want_generation(&self, routes: &[(&ObjectName, &'static str)], generation: i64, problems: Vec<Problem>) {
         let desired = |(object, reason): &(&ObjectName, &'static str)| Desired {
             object: (*object).clone(),
-            generation,
+            version: Version { generation, ..Version::default() },
             status: Status::Route {
                 parents: vec![ParentStatus {
                     parent: home(),
@@ -237,6 +237,18 @@ async fn an_object_that_has_changed_waits_for_its_translation() {
     running.want_generation(&[(&app, "NoMatchingParent")], 2, Vec::new());
     seconds(1).await;
     assert_eq!(running.table.sent(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_was_made_anew_waits_for_its_translation() {
+    let (running, app) = (running(), route("app"));
+    running.table.set(&app, Value::Null);
+    let new = Observation { uid: "2".into(), ..observation(1, &Value::Null) };
+    running.table.0.observed.set(app.clone(), new);
+    // Of the one before, which had been changed more often.
+    running.want_generation(&[(&app, "NoMatchingParent")], 7, Vec::new());
+    seconds(60).await;
+    assert_eq!(running.table.sent(), 0);
 }
 
 #[tokio::test(start_paused = true)]
