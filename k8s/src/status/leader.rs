@@ -112,7 +112,11 @@ struct Candidate {
 
 impl Candidate {
     fn step(&mut self, lease: Option<&Lease>, now: Instant) -> Step {
-        let Some(lease) = lease else { return Step::Create };
+        let Some(lease) = lease else {
+            // Whoever held it need not know yet that somebody has deleted it.
+            let is_counted_on = self.seen.as_ref().is_some_and(|(_, since)| now.duration_since(*since) < LEASE);
+            return if is_counted_on { Step::Wait } else { Step::Create };
+        };
         let spec = lease.spec.as_ref();
         let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
         if holder == self.me {
@@ -127,7 +131,8 @@ impl Candidate {
             }
         };
         let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|it| u64::try_from(it).ok());
-        let is_over = now.duration_since(since) >= seconds.map_or(LEASE, Duration::from_secs);
+        // Whatever is written there, a holder counts on it for as long as we would.
+        let is_over = now.duration_since(since) >= Duration::from_secs(seconds.unwrap_or_default()).max(LEASE);
         if holder.is_empty() || is_over { Step::Take } else { Step::Wait }
     }
 

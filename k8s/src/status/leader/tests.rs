@@ -58,6 +58,22 @@ fn anothers_lease_is_taken_when_it_has_not_changed_for_its_whole_time_by_our_own
 }
 
 #[test]
+fn a_lease_that_somebody_deletes_or_shortens_is_its_holders_for_as_long_as_he_counts_on_it() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut waiting = candidate();
+    assert_eq!(waiting.step(Some(&lease(Some("other"), "1")), start), Step::Wait);
+    assert_eq!(waiting.step(None, at(1)), Step::Wait);
+    assert_eq!(waiting.step(None, at(15)), Step::Create);
+    let mut short = lease(Some("other"), "2");
+    short.spec.get_or_insert_default().lease_duration_seconds = Some(1);
+    let mut waiting = candidate();
+    assert_eq!(waiting.step(Some(&short), start), Step::Wait);
+    assert_eq!(waiting.step(Some(&short), at(5)), Step::Wait);
+    assert_eq!(waiting.step(Some(&short), at(15)), Step::Take);
+}
+
+#[test]
 fn a_lease_counts_how_often_it_went_over_to_another() {
     let now = Timestamp::UNIX_EPOCH + LEASE;
     let transitions = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.lease_transitions);
