@@ -120,6 +120,8 @@ pub enum Reason {
     AddressNotAssigned { why: String },
     #[error("asks for address {address}, which no load balancer gives to its Service {service}")]
     AddressNotUsable { address: IpAddr, service: ServiceName },
+    #[error("has a Service that cannot be as it should: {why}")]
+    ServiceRefused { why: String },
     #[error("is not attached to {target}: {why}")]
     NotAttached { target: String, why: String },
     #[error("address {address} is not in dns.allowedAddresses of the configuration; add it or its network there")]
@@ -189,6 +191,7 @@ impl Reason {
             Self::NoAddress => "NoAddress",
             Self::AddressNotAssigned { .. } => "AddressNotAssigned",
             Self::AddressNotUsable { .. } => "AddressNotUsable",
+            Self::ServiceRefused { .. } => "ServiceRefused",
             Self::NotAttached { .. } => "NotAttached",
             Self::AddressNotAllowed { .. } => "AddressNotAllowed",
             Self::TargetInNoZone { .. } => "TargetInNoZone",

@@ -62,18 +62,22 @@ pub fn start(client: Client, observed: Observed, config: &Config, newest: &Newes
     let campaign = Campaign::start(client.clone(), leader::lease_name(&controller), me.clone());
     let mut tasks = JoinSet::new();
     let leadership = || campaign.leadership.clone();
+    let mut findings = newest.findings.subscribe();
     if let Some(own) = &config.gateway_api.service {
-        tasks.spawn(services::keep(client.clone(), own.clone(), newest.services.subscribe(), leadership()));
+        let (refusals, told) = (watch::Sender::default(), watch::Sender::default());
+        let found = std::mem::replace(&mut findings, told.subscribe());
+        tasks.spawn(services::tell(found, refusals.subscribe(), told));
+        tasks.spawn(services::keep(client.clone(), own.clone(), newest.services.subscribe(), leadership(), refusals));
     }
     tasks.spawn(events::publish(
         client.clone(),
         observed.clone(),
-        newest.findings.subscribe(),
+        findings.clone(),
         leadership(),
         Arc::clone(&controller),
         me,
     ));
-    tasks.spawn(writer::write(Cluster(client), observed, newest.findings.subscribe(), leadership(), controller));
+    tasks.spawn(writer::write(Cluster(client), observed, findings, leadership(), controller));
     Writing { campaign, _tasks: tasks }
 }
 

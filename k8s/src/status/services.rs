@@ -7,6 +7,7 @@
 
 mod desired;
 mod endpoints;
+mod refusals;
 mod write;
 
 use std::{
@@ -18,11 +19,11 @@ use std::{
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use tokio::time::Instant;
 
-pub(super) use self::write::keep;
+pub(super) use self::{refusals::tell, write::keep};
 use crate::{
     config::{Config, GatewayServiceConfig},
     gateway_api::Gateway,
-    model::ServiceName,
+    model::{ObjectName, ServiceName},
     snapshot::Snapshot,
     translate::{
         GatewayPorts, Transport,
@@ -93,7 +94,8 @@ type AllWritten = BTreeMap<String, Written>;
 enum Action {
     /// As it is to be. One with a uid is there already.
     Apply {
-        gateway: String,
+        gateway: ObjectName,
+        uid: String,
         service: Box<Service>,
     },
     ApplySlice(Box<EndpointSlice>),
@@ -104,11 +106,18 @@ enum Action {
     },
 }
 
-/// What there is to write, in this order. Nothing where all is as it should be.
-///
+#[derive(Debug, Default)]
+struct Plan {
+    /// What there is to write, in this order. Nothing where all is as it should be.
+    actions: Vec<Action>,
+    /// Gateways whose Services lack ports, as no container port is left for these.
+    without_ports: Vec<ObjectName>,
+}
+
 /// The container ports that a Service records stay, and new ones are the lowest that are free: those that `written`
 /// has are not, though the Service does not show them yet.
-fn plan(seen: &Seen, written: &AllWritten, config: &GatewayServiceConfig) -> Vec<Action> {
+fn plan(seen: &Seen, written: &AllWritten, config: &GatewayServiceConfig) -> Plan {
+    let mut without_ports = Vec::new();
     let mut actions: Vec<Action> = seen.foreign.iter().filter_map(|gateway| deletion(seen, gateway)).collect();
     let mut free = Free::new(seen, written, config);
     let mut kept = BTreeSet::new();
@@ -124,13 +133,20 @@ fn plan(seen: &Seen, written: &AllWritten, config: &GatewayServiceConfig) -> Vec
             let number = recorded.get(port).copied().filter(|number| kept.insert(*number)).or_else(|| free.take());
             numbers.extend(number.map(|number| (*port, number)));
         }
+        if numbers.len() < ports.len() {
+            without_ports.push(name_of_gateway(gateway));
+        }
         // There is no Service without a port; one that is there keeps its address until there is a port again.
         if numbers.is_empty() {
             continue;
         }
         let wanted = desired::service(gateway, service, &numbers, config);
         if service.is_none_or(|service| desired::differs(service, &wanted)) {
-            actions.push(Action::Apply { gateway: uid.to_owned(), service: Box::new(wanted) });
+            actions.push(Action::Apply {
+                gateway: name_of_gateway(gateway),
+                uid: uid.to_owned(),
+                service: Box::new(wanted),
+            });
         }
         let router =
             seen.slices.get(&config.router).filter(|_| seen.services.iter().any(|it| name_of(it) == config.router));
@@ -142,7 +158,7 @@ fn plan(seen: &Seen, written: &AllWritten, config: &GatewayServiceConfig) -> Vec
             actions.extend(changed.map(|slice| Action::ApplySlice(Box::new(slice))));
         }
     }
-    actions
+    Plan { actions, without_ports }
 }
 
 /// What was written last is what counts, whether the watch shows it or not.
@@ -189,6 +205,11 @@ fn forget(written: &mut AllWritten, seen: &Seen, config: &GatewayServiceConfig, 
         let is_over = is_gone && now.duration_since(*at) > UNSEEN;
         !is_shown && !is_over
     });
+}
+
+fn name_of_gateway(gateway: &Gateway) -> ObjectName {
+    let (namespace, name) = key_of(&gateway.metadata);
+    ObjectName::new("Gateway", namespace, name)
 }
 
 fn name_of(service: &Service) -> ServiceName {

@@ -64,7 +64,7 @@ impl Lab {
     }
 
     fn plan(&self) -> Vec<Action> {
-        plan(&self.seen(), &self.written, self.own())
+        plan(&self.seen(), &self.written, self.own()).actions
     }
 
     /// What is written now, as the API server would keep it: with a uid, and with fields of its own.
@@ -207,6 +207,14 @@ fn ports_that_are_given_stay_and_new_ones_are_the_lowest_that_nobody_has() {
 }
 
 #[test]
+fn a_gateway_that_gets_no_container_port_any_more_is_named() {
+    let many = listeners(&[(1, "TCP"), (2, "TCP"), (3, "TCP"), (4, "TCP")]);
+    let lab = Lab::new(&[gateway("a", 1, &many), gateway("b", 2, &listeners(&[(80, "HTTP")]))].concat());
+    let Plan { actions, without_ports } = plan(&lab.seen(), &lab.written, lab.own());
+    assert_eq!((actions.len(), without_ports), (1, vec![ObjectName::new("Gateway", "shop", "b")]));
+}
+
+#[test]
 fn what_was_written_counts_before_the_watch_shows_it() {
     let mut lab = Lab::new(&gateway("a", 1, &listeners(&[(80, "HTTP")])));
     let numbers = Numbers::from([((80, Transport::Tcp), 20_000)]);
@@ -288,7 +296,7 @@ fn endpoints_follow_the_routers_own_at_once() {
     assert!(!seen.set_slices(&router, &slices));
     assert!(!seen.set_slices(&ServiceName::new("network", "stranger"), &slices));
     assert!(seen.set_slices(&router, &[]));
-    let actions = plan(&seen, &lab.written, lab.own());
+    let actions = plan(&seen, &lab.written, lab.own()).actions;
     assert!(matches!(&actions[..], [Action::ApplySlice(slice)] if slice.endpoints.is_empty()), "{actions:?}");
     // Whoever has changed one of ours sees it mended; one of another's making stays.
     let own = ServiceName::new("shop", "a-doorward");
@@ -297,7 +305,7 @@ fn endpoints_follow_the_routers_own_at_once() {
         let mut slice = (*seen.slices[&own][0]).clone();
         change(&mut slice);
         seen.set_slices(&own, &[Arc::new(slice)]);
-        plan(&seen, &lab.written, lab.own()).len()
+        plan(&seen, &lab.written, lab.own()).actions.len()
     };
     assert_eq!(change(&|slice| slice.endpoints.clear()), 1);
     assert_eq!(change(&|slice| slice.ports = None), 1);

@@ -14,9 +14,10 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Action, AllWritten, Seen, Written, forget, name_of, plan};
+use super::{Action, AllWritten, Plan, Seen, Written, forget, name_of, plan, refusals::Refusals};
 use crate::{
     config::GatewayServiceConfig,
+    model::ObjectName,
     status::leader::Leadership,
     translate::{
         infrastructure::{MANAGED_BY, container_ports, owner_of},
@@ -38,6 +39,7 @@ pub(in crate::status) async fn keep(
     config: GatewayServiceConfig,
     mut seen: watch::Receiver<Seen>,
     mut leadership: Leadership,
+    refusals: watch::Sender<Refusals>,
 ) {
     loop {
         while !leadership.is_ours() {
@@ -49,14 +51,19 @@ pub(in crate::status) async fn keep(
             }
         };
         tokio::select! {
-            () = lead(&client, &config, &mut seen) => return,
+            () = lead(&client, &config, &mut seen, &refusals) => return,
             () = lost => {}
         }
     }
 }
 
 /// Ends when nothing more is seen.
-async fn lead(client: &Client, config: &GatewayServiceConfig, seen: &mut watch::Receiver<Seen>) {
+async fn lead(
+    client: &Client,
+    config: &GatewayServiceConfig,
+    seen: &mut watch::Receiver<Seen>,
+    refusals: &watch::Sender<Refusals>,
+) {
     let mut failing = Failing::default();
     let mut wait = RETRY_FIRST;
     // What another leader has written need not have come here yet.
@@ -69,34 +76,100 @@ async fn lead(client: &Client, config: &GatewayServiceConfig, seen: &mut watch::
         wait = (wait * 2).min(RETRY_MOST);
     };
     failing.done("the Services of Gateways");
-    wait = RETRY_FIRST;
+    let mut tried = Tried::default();
     loop {
         let now = seen.borrow_and_update().clone();
         forget(&mut written, &now, config, Instant::now());
-        let mut is_well = true;
-        for action in plan(&now, &written, config) {
+        let Plan { actions, without_ports } = plan(&now, &written, config);
+        let mut refused: Refusals = without_ports.into_iter().map(|gateway| (gateway, none_left(config))).collect();
+        // When there is something to do again, though nothing has changed.
+        let mut due: Option<Instant> = None;
+        for action in actions {
             let what = action.to_string();
-            match perform(client, config, action).await {
-                Ok(record) => {
-                    failing.done(&what);
-                    written.extend(record);
-                }
-                Err(error) => {
-                    is_well = false;
-                    failing.failed(&what, &error);
+            let gateway = action.gateway().cloned();
+            if let Some(at) = tried.not_before(&what, &action, Instant::now()) {
+                due = due.into_iter().chain([at]).min();
+            } else {
+                let result = perform(client, config, action.clone()).await;
+                let refusal = result.as_ref().err().and_then(Failure::refusal);
+                let again = tried.note(&what, action, refusal, Instant::now());
+                match result {
+                    Ok(record) => {
+                        failing.done(&what);
+                        written.extend(record);
+                    }
+                    Err(error) => {
+                        due = due.into_iter().chain([again]).min();
+                        failing.failed(&what, &error);
+                    }
                 }
             }
+            refused.extend(gateway.zip(tried.refusal(&what)));
         }
-        let retry = Instant::now() + wait;
-        wait = if is_well { RETRY_FIRST } else { (wait * 2).min(RETRY_MOST) };
+        refusals.send_if_modified(|told| {
+            let is_news = *told != refused;
+            *told = refused;
+            is_news
+        });
         tokio::select! {
             changed = seen.changed() => {
                 if changed.is_err() {
                     return;
                 }
             }
-            () = sleep_until(retry), if !is_well => {}
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
+    }
+}
+
+fn none_left(config: &GatewayServiceConfig) -> String {
+    let (first, last) = (config.ports.start(), config.ports.end());
+    format!(
+        "all container ports from {first} to {last} are given; gatewayApi.service.ports of the configuration says so many"
+    )
+}
+
+impl Action {
+    /// Of which something is said where it fails.
+    fn gateway(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Apply { gateway, .. } => Some(gateway),
+            Self::ApplySlice(_) | Self::Delete { .. } => None,
+        }
+    }
+}
+
+/// What was done last of each thing, or tried: what fails and what somebody keeps undoing is done less and less often.
+#[derive(Default)]
+struct Tried(BTreeMap<String, Try>);
+
+struct Try {
+    action: Action,
+    refusal: Option<String>,
+    wait: Duration,
+    not_before: Instant,
+}
+
+impl Tried {
+    /// None: now.
+    fn not_before(&self, what: &str, action: &Action, now: Instant) -> Option<Instant> {
+        let same = self.0.get(what).filter(|it| it.action == *action)?;
+        Some(same.not_before).filter(|at| now < *at)
+    }
+
+    /// Returns when the same may be done again.
+    fn note(&mut self, what: &str, action: Action, refusal: Option<String>, now: Instant) -> Instant {
+        // What has stood for long was not undone.
+        self.0.retain(|_, it| now < it.not_before + 10 * RETRY_MOST);
+        let same = self.0.get(what).filter(|it| it.action == action);
+        let wait = same.map_or(RETRY_FIRST, |it| (it.wait * 2).min(RETRY_MOST));
+        let not_before = now + wait;
+        self.0.insert(what.to_owned(), Try { action, refusal, wait, not_before });
+        not_before
+    }
+
+    fn refusal(&self, what: &str) -> Option<String> {
+        self.0.get(what)?.refusal.clone()
     }
 }
 
@@ -143,6 +216,20 @@ enum Failure {
     Foreign,
 }
 
+impl Failure {
+    /// What the API server will say again. That somebody else has the name translation says.
+    fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Refused(kube::Error::Api(status))
+                if (400..500).contains(&status.code) && !matches!(status.code, 401 | 409 | 429) =>
+            {
+                Some(status.message.clone())
+            }
+            Self::Refused(_) | Self::Silent | Self::Foreign => None,
+        }
+    }
+}
+
 async fn answered<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
     Ok(timeout(PATIENCE, answer).await.map_err(|_| Failure::Silent)??)
 }
@@ -166,18 +253,14 @@ async fn perform(
     action: Action,
 ) -> Result<Option<(String, Written)>, Failure> {
     match action {
-        Action::Apply { gateway, service } => {
+        Action::Apply { uid, service, .. } => {
             let (namespace, name) = key_of(&service.metadata);
             let api = Api::<Service>::namespaced(client.clone(), namespace);
             // To apply is to take over. One that is there by now is seen before long, where it is this Gateway's.
             if service.metadata.uid.is_none()
                 && let Some(there) = answered(api.get_opt(name)).await?
             {
-                return if owner_of(&there) == Some(&gateway) {
-                    Ok(record(&there, config))
-                } else {
-                    Err(Failure::Foreign)
-                };
+                return if owner_of(&there) == Some(&uid) { Ok(record(&there, config)) } else { Err(Failure::Foreign) };
             }
             let there = apply(&api, &*service).await?;
             info!(service = %name_of(&there), "the Service of a Gateway was written");
@@ -207,4 +290,34 @@ where
 {
     let name = object.meta().name.as_deref().unwrap_or_default();
     answered(api.patch(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ServiceName;
+
+    #[test]
+    fn what_somebody_keeps_undoing_is_done_less_and_less_often_and_another_thing_at_once() {
+        let action = |uid: &str| Action::Delete { service: ServiceName::new("shop", "home"), uid: uid.to_owned() };
+        let (mut tried, start) = (Tried::default(), Instant::now());
+        let mut now = start;
+        let mut times = 0;
+        while now < start + Duration::from_secs(3600) {
+            match tried.not_before("home", &action("1"), now) {
+                Some(at) => now = at,
+                None => {
+                    times += 1;
+                    tried.note("home", action("1"), Some("no".to_owned()), now);
+                }
+            }
+        }
+        assert!((120..130).contains(&times), "{times}");
+        assert_eq!(tried.refusal("home").as_deref(), Some("no"));
+        assert_eq!(tried.not_before("home", &action("2"), now), None);
+        // One that has stood for long begins anew.
+        let later = now + 20 * RETRY_MOST;
+        tried.note("other", action("2"), None, later);
+        assert_eq!(tried.note("home", action("1"), None, later), later + RETRY_FIRST);
+    }
 }
