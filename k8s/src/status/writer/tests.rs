@@ -303,6 +303,8 @@ async fn a_status_that_somebody_keeps_undoing_is_written_less_and_less_often() {
 async fn an_object_that_is_gone_is_forgotten() {
     let (running, app) = (running(), route("app"));
     running.table.set(&app, Value::Null);
+    // What is observed while it is written is looked at once more.
+    seconds(1).await;
     running.table.0.objects.lock().expect("nobody panics with it").clear();
     running.want(&[(&app, "NoMatchingParent")]);
     seconds(3600).await;
