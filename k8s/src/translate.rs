@@ -9,6 +9,7 @@ mod backend_tls_policy;
 mod certificate;
 mod client_validation;
 mod condition;
+mod conflict;
 mod cors;
 mod endpoint_slice;
 mod entry_point;

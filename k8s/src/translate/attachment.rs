@@ -6,7 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::ObjectMeta;
 
 use super::{
-    Work, condition, created,
+    Work, condition,
+    conflict::Claims,
+    created,
     infrastructure::Infrastructure,
     key_of,
     listener::{Fault, Standing, carried},
@@ -30,6 +32,7 @@ pub(super) struct Door<'a> {
     pub(super) unresolved: Option<Fault>,
     pub(super) infrastructure: Infrastructure<'a>,
     pub(super) listeners: Vec<Standing<'a>>,
+    pub(super) claims: Claims<'a>,
     pub(super) sets: Vec<SetOf<'a>>,
 }
 
@@ -133,7 +136,12 @@ struct Parent {
     set: Option<usize>,
 }
 
-impl Door<'_> {
+impl<'a> Door<'a> {
+    /// Those of the Gateway itself.
+    pub(super) fn own(&self) -> &[Standing<'a>] {
+        self.listeners.get(..self.gateway.spec.listeners.len()).unwrap_or_default()
+    }
+
     fn name_of(&self, parent: Parent) -> String {
         let set = parent.set.and_then(|set| self.sets.get(set)).map(|set| &set.source);
         set.unwrap_or(&self.source).to_string()
@@ -200,20 +208,18 @@ fn put(
     counts: bool,
 ) -> Result<(), Fault> {
     let Some(door) = doors.get_mut(parent.door) else { return Err(no_listener(reference)) };
-    let owner = match parent.set.map(|set| door.sets.get(set)) {
-        None => Arc::clone(&door.source),
+    let named = match parent.set.map(|set| door.sets.get(set)) {
+        None => 0..door.gateway.spec.listeners.len(),
         Some(Some(set)) => match &set.refusal {
             Some(fault) => return Err(Fault::new("NotAllowedByListeners", fault.message.clone())),
-            None => Arc::clone(&set.source),
+            None => set.listeners.clone(),
         },
         Some(None) => return Err(no_listener(reference)),
     };
     let mut refusals = Vec::new();
     let mut found = false;
-    for standing in &mut door.listeners {
-        if standing.owner != owner || !names_listener(reference, standing) {
-            continue;
-        }
+    let named = door.listeners.get_mut(named).into_iter().flatten();
+    for standing in named.filter(|standing| names_listener(reference, standing)) {
         match own_hostnames(work, standing, &route.source, hostnames) {
             Err(refusal) => refusals.push(refusal),
             Ok(hostnames) => {

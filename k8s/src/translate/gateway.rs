@@ -6,7 +6,9 @@ use super::{
     Work,
     attachment::{Claimant, Door, attach},
     certificate::{self, Role},
-    condition, grpc_route, http_route,
+    condition,
+    conflict::Claims,
+    grpc_route, http_route,
     infrastructure::{self, GatewayPorts},
     key_of,
     listener::{self, Taken, certificate_of},
@@ -115,6 +117,7 @@ fn door<'a>(work: &mut Work<'a>, gateway: &'a Arc<Gateway>, taken: &mut Taken) -
         unresolved,
         infrastructure: found,
         listeners: Vec::new(),
+        claims: Claims::default(),
         sets: Vec::new(),
     };
     for spec in &gateway.spec.listeners {
@@ -122,6 +125,7 @@ fn door<'a>(work: &mut Work<'a>, gateway: &'a Arc<Gateway>, taken: &mut Taken) -
         let standing = listener::judge(work, &door, &source, spec, &gateway.spec.listeners, taken);
         door.listeners.push(standing);
     }
+    door.claims.add(&door.listeners);
     listener_set::add(work, &mut door, taken);
     door
 }
@@ -156,7 +160,7 @@ fn attach_all(work: &mut Work<'_>, doors: &mut [Door<'_>]) {
 }
 
 fn status(door: &Door<'_>) -> Desired {
-    let own: Vec<_> = door.listeners.iter().filter(|it| it.owner == door.source).collect();
+    let own = door.own();
     let accepted = match &door.infrastructure.accepted {
         refused if !refused.is_true => refused.clone(),
         _ if own.iter().all(|it| it.is_valid()) => Condition::holds("Accepted"),

@@ -6,7 +6,7 @@ use super::{
     Work,
     attachment::Door,
     certificate::{self, Role},
-    client_validation, condition,
+    client_validation, condition, conflict,
     filter::invalid,
     infrastructure::Transport,
     reference_grant::{From, To, granted},
@@ -170,7 +170,7 @@ fn listener<'a>(
         refuse(work, "PortUnavailable", invalid(&field, "0", "a port from 1 to 65535"));
         return None;
     }
-    if let Some((condition, other)) = winner(door, &owner, spec).or_else(|| rival(door, &owner, spec, rivals)) {
+    if let Some((condition, other)) = conflict::of(&door.claims, spec, rivals) {
         let field = format!("listener {}", spec.name);
         let value = format!("port {} and hostname {:?}", spec.port, spec.hostname.as_deref().unwrap_or_default());
         let reason = invalid(&field, &value, &format!("what tells it from {other}"));
@@ -231,7 +231,7 @@ fn listener<'a>(
     })
 }
 
-fn protocol(spec: &gateway_api::Listener) -> Option<ListenerProtocol> {
+pub(super) fn protocol(spec: &gateway_api::Listener) -> Option<ListenerProtocol> {
     match (spec.protocol.as_str(), tls_mode(spec)) {
         ("HTTP", _) => Some(ListenerProtocol::Http { redirect_to_https: None }),
         ("HTTPS", "Terminate") => Some(ListenerProtocol::Https),
@@ -283,62 +283,6 @@ fn kinds(
     kinds
 }
 
-/// What a listener loses to, of those that come before its object; and the conflict, in Gateway API's words.
-fn winner(door: &Door<'_>, owner: &ObjectName, spec: &gateway_api::Listener) -> Option<(&'static str, String)> {
-    // One that nothing can be served on is in nobody's way.
-    let mut before = door.listeners.iter().filter(|it| it.listener.is_some() && *it.owner != *owner);
-    before.find_map(|it| Some((conflict(spec, it.spec)?, format!("listener {} of {}", it.spec.name, it.owner))))
-}
-
-/// The same of the listeners of its own object, none of which wins.
-fn rival(
-    door: &Door<'_>,
-    owner: &ObjectName,
-    spec: &gateway_api::Listener,
-    rivals: &[gateway_api::Listener],
-) -> Option<(&'static str, String)> {
-    rivals.iter().filter(|other| !std::ptr::eq(spec, *other)).find_map(|other| {
-        let alike = || (spec.name == other.name).then_some("HostnameConflict");
-        // One that has lost already is in nobody's way either.
-        let stands = || protocol(other).is_some() && winner(door, owner, other).is_none();
-        let condition = conflict(spec, other).filter(|_| stands()).or_else(alike)?;
-        Some((condition, format!("listener {}", other.name)))
-    })
-}
-
-/// Why no connection could tell two listeners of a Gateway apart, if so, in Gateway API's words.
-fn conflict<'l>(one: &'l gateway_api::Listener, other: &'l gateway_api::Listener) -> Option<&'static str> {
-    let host =
-        |listener: &'l gateway_api::Listener| listener.hostname.as_deref().unwrap_or_default().trim_end_matches('.');
-    let (a, b) = (told_by(one), told_by(other));
-    let same_socket = one.port == other.port && (a == ToldBy::Datagram) == (b == ToldBy::Datagram);
-    match (same_socket, a == b) {
-        (false, _) => None,
-        (true, false) => Some("ProtocolConflict"),
-        (true, true) if matches!(a, ToldBy::Datagram | ToldBy::Nothing) => Some("ProtocolConflict"),
-        (true, true) => host(one).eq_ignore_ascii_case(host(other)).then_some("HostnameConflict"),
-    }
-}
-
-/// What tells a listener's connections from those of others on its port.
-#[derive(PartialEq, Eq)]
-enum ToldBy {
-    /// They are none, and UDP's ports are not TCP's.
-    Datagram,
-    Host,
-    ServerName,
-    Nothing,
-}
-
-fn told_by(listener: &gateway_api::Listener) -> ToldBy {
-    match listener.protocol.as_str() {
-        "HTTP" => ToldBy::Host,
-        "HTTPS" | "TLS" => ToldBy::ServerName,
-        "UDP" => ToldBy::Datagram,
-        _ => ToldBy::Nothing,
-    }
-}
-
 /// Listeners of one Gateway share sockets; two entry points never do. None: there is no place for them yet.
 fn sockets(
     door: &Door<'_>,
@@ -353,7 +297,7 @@ fn sockets(
     let Some(sockets) = door.infrastructure.sockets(spec.port, transport) else { return Ok(None) };
     let name = door.source.to_string();
     for socket in &sockets {
-        let holder = taken.iter().find(|(other, winner)| **winner != name && config::clash(**other, *socket));
+        let holder = taken.iter().find(|(other, winner)| config::clash(**other, *socket) && **winner != name);
         if let Some((_, winner)) = holder {
             return Err(Reason::SocketTaken {
                 listener: format!("listener {}", spec.name),

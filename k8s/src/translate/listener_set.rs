@@ -1,11 +1,11 @@
 //! ListenerSets: more listeners for a Gateway that takes them.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     Work,
     attachment::{self, Door, gateway_of, takes_namespace},
-    listener::{Fault, Taken, judge},
+    listener::{Fault, Standing, Taken, judge},
     object_name, version,
 };
 use crate::{
@@ -21,6 +21,8 @@ pub(super) struct SetOf<'a> {
     pub(super) source: Arc<ObjectName>,
     /// Why the Gateway does not take it.
     pub(super) refusal: Option<Fault>,
+    /// Of the door's listeners those that are its own.
+    pub(super) listeners: Range<usize>,
 }
 
 /// Adds the ListenerSets of a Gateway, and the listeners of those that it takes: the oldest first.
@@ -40,13 +42,15 @@ pub(super) fn add<'a>(work: &mut Work<'a>, door: &mut Door<'a>, taken: &mut Take
             work.problem(&source, Reason::NotAttached { target: door.source.to_string(), why: why.clone() });
             Fault::new("NotAllowed", format!("{} does not take it: {why}", door.source))
         });
+        let first = door.listeners.len();
         if is_taken {
             for spec in &set.spec.listeners {
                 let standing = judge(work, door, &source, spec, &set.spec.listeners, taken);
                 door.listeners.push(standing);
             }
         }
-        door.sets.push(SetOf { set, source, refusal });
+        door.claims.add(door.listeners.get(first..).unwrap_or_default());
+        door.sets.push(SetOf { set, source, refusal, listeners: first..door.listeners.len() });
     }
 }
 
@@ -64,8 +68,11 @@ impl SetOf<'_> {
         self.fault(door).is_none()
     }
 
+    fn own<'d, 'a>(&self, door: &'d Door<'a>) -> &'d [Standing<'a>] {
+        door.listeners.get(self.listeners.clone()).unwrap_or_default()
+    }
+
     fn fault(&self, door: &Door<'_>) -> Option<Fault> {
-        let mut own = door.listeners.iter().filter(|it| it.owner == self.source);
         self.refusal
             .clone()
             .or_else(|| {
@@ -73,17 +80,17 @@ impl SetOf<'_> {
                 Some(Fault::new("ParentNotAccepted", format!("{}: {}", door.source, refusal.message)))
             })
             .or_else(|| {
-                let is_any_valid = own.any(|it| it.is_valid());
+                let is_any_valid = self.own(door).iter().any(|it| it.is_valid());
                 (!is_any_valid).then(|| Fault::new("ListenersNotValid", "none of its listeners is valid"))
             })
     }
 
     pub(super) fn status(&self, door: &Door<'_>) -> Desired {
-        let own = || door.listeners.iter().filter(|it| it.owner == self.source);
+        let own = self.own(door);
         let fault = self.fault(door);
         let accepted = match &fault {
             Some(fault) => Condition::fails("Accepted", fault.reason, &fault.message),
-            None if own().all(|it| it.is_valid()) => Condition::holds("Accepted"),
+            None if own.iter().all(|it| it.is_valid()) => Condition::holds("Accepted"),
             None => Condition {
                 reason: "ListenersNotValid",
                 message: "some of its listeners are not valid".to_owned(),
@@ -92,7 +99,7 @@ impl SetOf<'_> {
         };
         let programmed = match fault {
             Some(fault) => Condition::fails("Programmed", fault.reason, fault.message),
-            None if own().any(|it| it.is_programmed()) => Condition::holds("Programmed"),
+            None if own.iter().any(|it| it.is_programmed()) => Condition::holds("Programmed"),
             None => Condition::fails("Programmed", "Pending", "none of its listeners is open"),
         };
         Desired {
@@ -100,7 +107,7 @@ impl SetOf<'_> {
             version: version(&self.set.metadata),
             status: Status::ListenerSet {
                 conditions: vec![accepted, programmed],
-                listeners: own().map(|it| it.status()).collect(),
+                listeners: own.iter().map(|it| it.status()).collect(),
             },
         }
     }
