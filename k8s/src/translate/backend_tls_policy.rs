@@ -1,7 +1,7 @@
 //! BackendTLSPolicies: how the endpoints of a Service's port are verified.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -25,9 +25,26 @@ pub(super) struct Policies<'a> {
     judged: HashMap<ObjectName, Option<Arc<ServerValidation>>>,
     /// What there is to tell of each that was asked for.
     told: BTreeMap<ObjectName, Told>,
-    /// Those that the present route has asked for.
-    asked: BTreeSet<ObjectName>,
+    /// Each port is looked at once, however many rules lead there.
+    ports: HashMap<Port, OfPort>,
+    /// Those that the present route leads to.
+    asked: HashSet<Port>,
 }
+
+/// Of a Service, and the port's name.
+type Port = (ServiceName, Option<Arc<str>>);
+
+struct OfPort {
+    found: Found,
+    /// Those that are for it, whether they win or not.
+    policies: Vec<ObjectName>,
+    /// Those whose routes lead there.
+    gateways: BTreeSet<Arc<ObjectName>>,
+}
+
+/// None where no policy is for the port. The error says why no request may be sent there: a policy that cannot take
+/// effect must not turn into none.
+type Found = Result<Option<Arc<ServerValidation>>, Reason>;
 
 #[derive(Default)]
 struct Told {
@@ -36,8 +53,6 @@ struct Told {
     wins: bool,
     lost: Option<Fault>,
     faults: Vec<Reason>,
-    /// Those whose routes lead to its Services.
-    gateways: BTreeSet<Arc<ObjectName>>,
 }
 
 impl<'a> Policies<'a> {
@@ -53,7 +68,7 @@ impl<'a> Policies<'a> {
                 }
             }
         }
-        Self { by_service, judged: HashMap::new(), told: BTreeMap::new(), asked: BTreeSet::new() }
+        Self { by_service, judged: HashMap::new(), told: BTreeMap::new(), ports: HashMap::new(), asked: HashSet::new() }
     }
 
     /// To be called before each route.
@@ -63,15 +78,15 @@ impl<'a> Policies<'a> {
 
     /// That the present route has this Gateway for a parent.
     pub(super) fn reached(&mut self, gateway: &Arc<ObjectName>) {
-        for policy in &self.asked {
-            self.told.entry(policy.clone()).or_default().gateways.insert(Arc::clone(gateway));
+        for port in &self.asked {
+            if let Some(of_port) = self.ports.get_mut(port) {
+                of_port.gateways.insert(Arc::clone(gateway));
+            }
         }
     }
 
-    fn ask(&mut self, policy: &BackendTlsPolicy) -> &mut Told {
-        let name = object_name("BackendTLSPolicy", &policy.metadata);
-        self.asked.insert(name.clone());
-        let told = self.told.entry(name).or_default();
+    fn tell(&mut self, policy: &BackendTlsPolicy) -> &mut Told {
+        let told = self.told.entry(object_name("BackendTLSPolicy", &policy.metadata)).or_default();
         told.version = version(&policy.metadata);
         told
     }
@@ -85,15 +100,30 @@ pub(super) fn unreadable(policies: &[Arc<BackendTlsPolicy>]) -> impl Iterator<It
     })
 }
 
-/// None where no policy is for the port. The error says why no request may be sent there: a policy that cannot take
-/// effect must not turn into none.
-pub(super) fn of_port(
+/// What is said of a Service's port.
+pub(super) fn of_port(work: &mut Work<'_>, service: &ServiceName, port_name: Option<&str>) -> Found {
+    let Some(policies) = work.policies.by_service.get(&(&*service.namespace, &*service.name)) else { return Ok(None) };
+    let policies = policies.clone();
+    let port = (service.clone(), port_name.map(Arc::from));
+    work.policies.asked.insert(port.clone());
+    if let Some(known) = work.policies.ports.get(&port) {
+        return known.found.clone();
+    }
+    let mut concerned = Vec::new();
+    let found = judged_of_port(work, service, port_name, &policies, &mut concerned);
+    let of_port = OfPort { found: found.clone(), policies: concerned, gateways: BTreeSet::new() };
+    work.policies.ports.insert(port, of_port);
+    found
+}
+
+/// `concerned`: those that are for it.
+fn judged_of_port(
     work: &mut Work<'_>,
     service: &ServiceName,
     port_name: Option<&str>,
-) -> Result<Option<Arc<ServerValidation>>, Reason> {
-    let Some(policies) = work.policies.by_service.get(&(&*service.namespace, &*service.name)) else { return Ok(None) };
-    let policies = policies.clone();
+    policies: &[&BackendTlsPolicy],
+    concerned: &mut Vec<ObjectName>,
+) -> Found {
     let targets = |policy: &BackendTlsPolicy, section: Option<&str>| {
         let mut targets = policy.spec.target_refs.iter().filter(|it| is_service(it) && it.name == *service.name);
         targets.any(|it| it.section_name.as_deref() == section)
@@ -110,10 +140,13 @@ pub(super) fn of_port(
                 target: format!("Service {service}{port}"),
                 winner: object_name("BackendTLSPolicy", &oldest.metadata),
             };
-            work.policies.ask(loser).lost = Some(Fault::new("Conflicted", reason.to_string()));
-            work.problem(&object_name("BackendTLSPolicy", &loser.metadata), reason);
+            let loser_name = object_name("BackendTLSPolicy", &loser.metadata);
+            work.policies.tell(loser).lost = Some(Fault::new("Conflicted", reason.to_string()));
+            work.problem(&loser_name, reason);
+            concerned.push(loser_name);
         }
-        work.policies.ask(oldest).wins = true;
+        work.policies.tell(oldest).wins = true;
+        concerned.push(object_name("BackendTLSPolicy", &oldest.metadata));
         let judged = judged(work, oldest);
         winner = winner.or(Some((oldest, judged)));
     }
@@ -144,6 +177,12 @@ fn judged(work: &mut Work<'_>, policy: &BackendTlsPolicy) -> Option<Arc<ServerVa
 
 /// One for each policy that a route has asked for: its ancestors are the Gateways by which its Services are reached.
 pub(super) fn add_statuses(work: &mut Work<'_>) {
+    let mut gateways: HashMap<&ObjectName, BTreeSet<&Arc<ObjectName>>> = HashMap::new();
+    for of_port in work.policies.ports.values() {
+        for policy in &of_port.policies {
+            gateways.entry(policy).or_default().extend(&of_port.gateways);
+        }
+    }
     for (policy, told) in std::mem::take(&mut work.policies.told) {
         let (unresolved, refused) = condition::of_policy(&told.faults);
         let accepted = told.lost.filter(|_| !told.wins).or(refused);
@@ -162,7 +201,7 @@ pub(super) fn add_statuses(work: &mut Work<'_>) {
             },
             conditions: conditions.clone(),
         };
-        let ancestors = told.gateways.iter().map(ancestor).collect();
+        let ancestors = gateways.get(&policy).into_iter().flatten().map(|gateway| ancestor(gateway)).collect();
         work.statuses.push(Desired { object: policy, version: told.version, status: Status::Policy { ancestors } });
     }
 }
@@ -244,5 +283,44 @@ fn alternative_name(name: &SubjectAltName) -> Result<AlternativeName, Reason> {
         (kind, _, _) => {
             Err(invalid("validation.subjectAltNames type", kind, "Hostname or URI, and the field of that name"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config,
+        source::{self, Kinds, manifest},
+        translate::LastGood,
+    };
+
+    #[test]
+    fn a_port_is_looked_at_once_however_many_rules_lead_there() {
+        let policy = |name: &str| {
+            format!(
+                "{{apiVersion: {GROUP}/v1, kind: BackendTLSPolicy, metadata: {{name: {name}, namespace: shop}}, spec: {{targetRefs: [{{group: '', kind: Service, name: app}}], validation: {{hostname: app.example, wellKnownCACertificates: System}}}}}}\n---\n"
+            )
+        };
+        let manifests: String = ["a", "b", "c"].map(policy).concat();
+        let kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
+        let snapshot = source::snapshot(manifest::read(&manifests).expect("right manifests"), kinds);
+        let config = config::parse("entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}").expect("a right file");
+        let last_good = LastGood::default();
+        let mut work = Work::new(&snapshot, &config, &last_good);
+        let service = ServiceName::new("shop", "app");
+        let [first, second] = ["home", "other"].map(|name| Arc::new(ObjectName::new("Gateway", "shop", name)));
+        for gateway in [&first, &first, &second] {
+            work.policies.forget_asked();
+            assert!(of_port(&mut work, &service, Some("https")).expect("a policy that is right").is_some());
+            work.policies.reached(gateway);
+        }
+        assert_eq!(work.problems.len(), 2, "one of each that lost");
+        add_statuses(&mut work);
+        let ancestors = work.statuses.iter().map(|desired| match &desired.status {
+            Status::Policy { ancestors } => ancestors.iter().map(|it| it.parent.name.clone()).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(ancestors.collect::<Vec<_>>(), vec![["home", "other"]; 3]);
     }
 }
