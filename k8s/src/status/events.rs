@@ -76,8 +76,8 @@ pub(super) async fn publish(
             () = sleep_until(gone_at) => {}
             () = sleep_until(next_at), if leads && !due.is_empty() => {
                 let Some(problem) = due.pop_front() else { continue };
-                next_at = Instant::now() + PACE;
                 let Some(event) = event(&problem, &observed, &controller, &me, Timestamp::now()) else { continue };
+                next_at = Instant::now() + PACE;
                 match create(&client, event).await {
                     Ok(()) => {
                         is_failing = false;
