@@ -79,15 +79,17 @@ impl Seen {
 /// Which container port stands for which port of a Gateway.
 type Numbers = BTreeMap<(u16, Transport), u16>;
 
-/// What was written of a Gateway's container ports, until the watch shows it.
+/// What was written of a Gateway's container ports.
 #[derive(Clone, Debug)]
 struct Written {
     numbers: Numbers,
     at: Instant,
 }
 
-/// By the uid of the Gateway.
-type AllWritten = BTreeMap<String, Written>;
+type AllWritten = BTreeMap<Owner, Written>;
+
+/// Of a Gateway: its namespace and uid. In another namespace a Service that names it is not its own.
+type Owner = (String, String);
 
 /// One thing to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,7 +97,7 @@ enum Action {
     /// As it is to be. One with a uid is there already.
     Apply {
         gateway: ObjectName,
-        uid: String,
+        owner: Owner,
         service: Box<Service>,
     },
     ApplySlice(Box<EndpointSlice>),
@@ -126,7 +128,8 @@ fn plan(seen: &Seen, written: &AllWritten, config: &GatewayServiceConfig) -> Pla
         let is_leaving = gateway.metadata.deletion_timestamp.is_some()
             || service.is_some_and(|service| service.metadata.deletion_timestamp.is_some());
         let Some(uid) = gateway.metadata.uid.as_deref().filter(|_| !is_leaving) else { continue };
-        let recorded = recorded(service, written.get(uid), config);
+        let owner = (key_of(&gateway.metadata).0.to_owned(), uid.to_owned());
+        let recorded = recorded(service, written.get(&owner), config);
         let mut numbers = Numbers::new();
         for port in ports {
             // Of two that have the same the older one keeps it.
@@ -142,11 +145,7 @@ fn plan(seen: &Seen, written: &AllWritten, config: &GatewayServiceConfig) -> Pla
         }
         let wanted = desired::service(gateway, service, &numbers, config);
         if service.is_none_or(|service| desired::differs(service, &wanted)) {
-            actions.push(Action::Apply {
-                gateway: name_of_gateway(gateway),
-                uid: uid.to_owned(),
-                service: Box::new(wanted),
-            });
+            actions.push(Action::Apply { gateway: name_of_gateway(gateway), owner, service: Box::new(wanted) });
         }
         let router =
             seen.slices.get(&config.router).filter(|_| seen.services.iter().any(|it| name_of(it) == config.router));
@@ -161,7 +160,8 @@ fn plan(seen: &Seen, written: &AllWritten, config: &GatewayServiceConfig) -> Pla
     Plan { actions, without_ports }
 }
 
-/// What was written last is what counts, whether the watch shows it or not.
+/// What was written last is what counts: the watch need not show it yet, and whoever may write a Service could else
+/// take the container port of another Gateway.
 fn recorded(service: Option<&Service>, written: Option<&Written>, config: &GatewayServiceConfig) -> Numbers {
     match (written, service) {
         (Some(written), _) => written.numbers.clone(),
@@ -196,15 +196,10 @@ fn deletion(seen: &Seen, gateway: &Gateway) -> Option<Action> {
     Some(Action::Delete { service: name_of(service), uid })
 }
 
-/// Forgets what the watch shows by now, and what nobody will see any more.
-fn forget(written: &mut AllWritten, seen: &Seen, config: &GatewayServiceConfig, now: Instant) {
-    written.retain(|uid, Written { numbers, at }| {
-        let service = seen.services.iter().find(|service| owner_of(service) == Some(uid));
-        let is_shown = service.is_some_and(|service| container_ports(service, config) == *numbers);
-        let is_gone = !seen.gateways.iter().any(|it| it.gateway.metadata.uid.as_deref() == Some(uid));
-        let is_over = is_gone && now.duration_since(*at) > UNSEEN;
-        !is_shown && !is_over
-    });
+/// Forgets what was written of Gateways that are gone.
+fn forget(written: &mut AllWritten, seen: &Seen, now: Instant) {
+    let there: BTreeSet<&str> = seen.gateways.iter().filter_map(|it| it.gateway.metadata.uid.as_deref()).collect();
+    written.retain(|(_, uid), Written { at, .. }| there.contains(&**uid) || now.duration_since(*at) <= UNSEEN);
 }
 
 fn name_of_gateway(gateway: &Gateway) -> ObjectName {

@@ -1,6 +1,6 @@
 //! Gateways to entry points, and what their status says.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Work,
@@ -36,9 +36,11 @@ pub(super) fn translate(work: &mut Work<'_>, before: &[EntryPoint]) -> Vec<Entry
         .collect();
     let mut taken = Taken { connections, ..Taken::default() };
     let mut doors: Vec<Door<'_>> = Vec::new();
+    let ours = snapshot.gateways.iter().filter(|gateway| matches!(class_of(snapshot, config, gateway), Class::Ours));
+    let contested = infrastructure::contested(&config.gateway_api, &snapshot.services, ours);
     for gateway in &snapshot.gateways {
         match class_of(snapshot, config, gateway) {
-            Class::Ours => doors.push(door(work, gateway, &mut taken)),
+            Class::Ours => doors.push(door(work, gateway, &contested, &mut taken)),
             Class::Foreign { .. } => {}
             Class::Missing => {
                 let source = object_name("Gateway", &gateway.metadata);
@@ -98,7 +100,7 @@ pub(super) fn class_of<'a>(snapshot: &'a Snapshot, config: &Config, gateway: &Ga
     }
 }
 
-fn door<'a>(work: &mut Work<'a>, gateway: &'a Arc<Gateway>, taken: &mut Taken) -> Door<'a> {
+fn door<'a>(work: &mut Work<'a>, gateway: &'a Arc<Gateway>, contested: &BTreeSet<u16>, taken: &mut Taken) -> Door<'a> {
     let source = Arc::new(object_name("Gateway", &gateway.metadata));
     let backend_tls = gateway.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
     let reference = backend_tls.and_then(|backend| backend.client_certificate_ref.as_ref());
@@ -106,7 +108,7 @@ fn door<'a>(work: &mut Work<'a>, gateway: &'a Arc<Gateway>, taken: &mut Taken) -
     let what = "tls.backend.clientCertificateRef";
     let client_certificate = reference.and_then(|it| certificate_of(work, &source, Role::Client, it, what));
     let unresolved = work.problems.get(before..).and_then(condition::of_client_certificate);
-    let found = infrastructure::of(&work.config.gateway_api, &work.snapshot.services, gateway);
+    let found = infrastructure::of(&work.config.gateway_api, &work.snapshot.services, contested, gateway);
     for reason in &found.problems {
         work.problem(&source, reason.clone());
     }

@@ -117,8 +117,29 @@ impl Infrastructure<'_> {
     }
 }
 
+/// Container ports that the Services of two Gateways record. Nobody has such a port until one of them gets another:
+/// who may write Services would else take the requests of whatever Gateway is younger than his own.
+pub(super) fn contested<'g>(
+    config: &GatewayApiConfig,
+    services: &[Arc<Service>],
+    gateways: impl Iterator<Item = &'g Arc<Gateway>>,
+) -> BTreeSet<u16> {
+    let Some(own) = &config.service else { return BTreeSet::new() };
+    let mut given = BTreeSet::new();
+    let ports = gateways.filter_map(|gateway| service_of(services, gateway)).flat_map(|service| {
+        let numbers: BTreeSet<u16> = container_ports(service, own).into_values().collect();
+        numbers
+    });
+    ports.filter(|number| !given.insert(*number)).collect()
+}
+
 /// Of a Gateway of ours.
-pub(super) fn of<'a>(config: &'a GatewayApiConfig, services: &[Arc<Service>], gateway: &Gateway) -> Infrastructure<'a> {
+pub(super) fn of<'a>(
+    config: &'a GatewayApiConfig,
+    services: &[Arc<Service>],
+    contested: &BTreeSet<u16>,
+    gateway: &Gateway,
+) -> Infrastructure<'a> {
     let mut refused = Vec::new();
     if let Some(parameters) = gateway.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref()) {
         let value = format!("{} {}", parameters.kind, parameters.name);
@@ -148,7 +169,8 @@ pub(super) fn of<'a>(config: &'a GatewayApiConfig, services: &[Arc<Service>], ga
             let service = service_of(services, gateway);
             let Given { addresses, failures, is_pending } = given(service, services, gateway, &ips);
             if is_pending { &mut pending } else { &mut failed }.extend(failures);
-            let ports = service.map(|service| container_ports(service, own)).unwrap_or_default();
+            let mut ports = service.map(|service| container_ports(service, own)).unwrap_or_default();
+            ports.retain(|_, number| !contested.contains(number));
             (addresses, Bound::ContainerPorts { listen: &own.listen, ports })
         }
     };

@@ -99,6 +99,10 @@ impl Lab {
     }
 }
 
+fn owner(name: &str) -> Owner {
+    ("shop".to_owned(), format!("uid-{name}"))
+}
+
 fn gateway(name: &str, age: u8, spec: &str) -> String {
     let metadata =
         format!("{{name: {name}, namespace: shop, uid: uid-{name}, creationTimestamp: '2026-01-0{age}T00:00:00Z'}}");
@@ -218,24 +222,40 @@ fn a_gateway_that_gets_no_container_port_any_more_is_named() {
 fn what_was_written_counts_before_the_watch_shows_it() {
     let mut lab = Lab::new(&gateway("a", 1, &listeners(&[(80, "HTTP")])));
     let numbers = Numbers::from([((80, Transport::Tcp), 20_000)]);
-    lab.written.insert("uid-gone".to_owned(), Written { numbers, at: Instant::now() });
+    lab.written.insert(owner("gone"), Written { numbers, at: Instant::now() });
     let written = lab.write();
     assert_eq!(mapping(&written[0]), ["80/TCP→20001"]);
     let numbers = Numbers::from([((80, Transport::Tcp), 20_003)]);
     let now = Instant::now();
-    lab.written.insert("uid-a".to_owned(), Written { numbers, at: now });
+    lab.written.insert(owner("a"), Written { numbers, at: now });
     let Some(Action::Apply { service, .. }) = lab.plan().into_iter().next() else { panic!("the Service has another") };
     assert_eq!(container_ports(&service, lab.own()).into_values().collect::<Vec<_>>(), [20_003]);
-    // Until it is shown; and of a Gateway that nobody sees, for a while.
+    // Of a Gateway that nobody sees for a while.
     let left = |lab: &Lab, now| {
         let mut written = lab.written.clone();
-        forget(&mut written, &lab.seen(), lab.own(), now);
+        forget(&mut written, &lab.seen(), now);
         written.into_keys().collect::<Vec<_>>()
     };
-    assert_eq!(left(&lab, now), ["uid-a", "uid-gone"]);
-    assert_eq!(left(&lab, now + UNSEEN + UNSEEN), ["uid-a"]);
-    lab.manifests = lab.manifests.replace("20001", "20003");
-    assert_eq!(left(&lab, now + UNSEEN + UNSEEN), [""; 0]);
+    assert_eq!(left(&lab, now), [owner("a"), owner("gone")]);
+    assert_eq!(left(&lab, now + UNSEEN + UNSEEN), [owner("a")]);
+}
+
+#[test]
+fn whoever_writes_a_service_takes_no_container_port_of_another_gateway() {
+    let mut lab = Lab::new(&gateway("a", 1, &listeners(&[(80, "HTTP")])));
+    lab.add(&gateway("b", 2, &listeners(&[(80, "HTTP")])));
+    for action in lab.plan() {
+        let Action::Apply { owner, service, .. } = &action else { continue };
+        let numbers = container_ports(service, lab.own());
+        lab.written.insert(owner.clone(), Written { numbers, at: Instant::now() });
+        lab.perform(&action);
+    }
+    lab.write();
+    assert_eq!(lab.plan(), []);
+    // As the owner of the older one writes it.
+    lab.manifests = lab.manifests.replace("20000", "20001");
+    let services: Vec<_> = lab.write().into_iter().filter(|it| it["kind"] == "Service").collect();
+    assert_eq!(services.iter().map(mapping).collect::<Vec<_>>(), [["80/TCP→20000"]]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Action, AllWritten, Plan, Seen, Written, forget, name_of, plan, refusals::Refusals};
+use super::{Action, AllWritten, Owner, Plan, Seen, Written, forget, name_of, plan, refusals::Refusals};
 use crate::{
     config::GatewayServiceConfig,
     model::ObjectName,
@@ -79,7 +79,7 @@ async fn lead(
     let mut tried = Tried::default();
     loop {
         let now = seen.borrow_and_update().clone();
-        forget(&mut written, &now, config, Instant::now());
+        forget(&mut written, &now, Instant::now());
         let Plan { actions, without_ports } = plan(&now, &written, config);
         let mut refused: Refusals = without_ports.into_iter().map(|gateway| (gateway, none_left(config))).collect();
         // When there is something to do again, though nothing has changed.
@@ -241,9 +241,9 @@ async fn live(client: &Client, config: &GatewayServiceConfig) -> Result<AllWritt
     Ok(services.items.iter().filter_map(|service| record(service, config)).collect())
 }
 
-fn record(service: &Service, config: &GatewayServiceConfig) -> Option<(String, Written)> {
+fn record(service: &Service, config: &GatewayServiceConfig) -> Option<(Owner, Written)> {
     let written = Written { numbers: container_ports(service, config), at: Instant::now() };
-    Some((owner_of(service)?.to_owned(), written))
+    Some(((key_of(&service.metadata).0.to_owned(), owner_of(service)?.to_owned()), written))
 }
 
 /// What the API server has of a Gateway's container ports after that, where it is known.
@@ -251,16 +251,20 @@ async fn perform(
     client: &Client,
     config: &GatewayServiceConfig,
     action: Action,
-) -> Result<Option<(String, Written)>, Failure> {
+) -> Result<Option<(Owner, Written)>, Failure> {
     match action {
-        Action::Apply { uid, service, .. } => {
+        Action::Apply { owner, service, .. } => {
             let (namespace, name) = key_of(&service.metadata);
             let api = Api::<Service>::namespaced(client.clone(), namespace);
             // To apply is to take over. One that is there by now is seen before long, where it is this Gateway's.
             if service.metadata.uid.is_none()
                 && let Some(there) = answered(api.get_opt(name)).await?
             {
-                return if owner_of(&there) == Some(&uid) { Ok(record(&there, config)) } else { Err(Failure::Foreign) };
+                return if owner_of(&there) == Some(&owner.1) {
+                    Ok(record(&there, config))
+                } else {
+                    Err(Failure::Foreign)
+                };
             }
             let there = apply(&api, &*service).await?;
             info!(service = %name_of(&there), "the Service of a Gateway was written");

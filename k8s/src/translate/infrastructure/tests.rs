@@ -43,7 +43,7 @@ struct Verdict {
 }
 
 fn verdict(config: &GatewayApiConfig, services: &[Arc<Service>], spec: &str) -> Verdict {
-    let Infrastructure { addresses, accepted, programmed, .. } = of(config, services, &gateway(spec));
+    let Infrastructure { addresses, accepted, programmed, .. } = of(config, services, &BTreeSet::new(), &gateway(spec));
     let text = |address: &Address| match address {
         Address::Ip(ip) => ip.to_string(),
         Address::Hostname(name) => name.clone(),
@@ -87,7 +87,7 @@ fn without_services_the_addresses_of_the_spec_are_bound() {
         check(&config, &[], spec, addresses, reasons);
     }
     check(&bind(None), &[], "", &[], ["Accepted", "AddressNotAssigned"]);
-    let sockets = of(&config, &[], &gateway("")).sockets(443, Transport::Tcp);
+    let sockets = of(&config, &[], &BTreeSet::new(), &gateway("")).sockets(443, Transport::Tcp);
     assert_eq!(sockets, Some(vec!["10.0.0.9:443".parse().expect("a socket")]));
 }
 
@@ -124,8 +124,8 @@ fn a_service_is_a_gateways_own_by_its_owner_and_label_and_not_by_its_name() {
     check(&config, &[foreign(&|it| it.metadata.labels = None)], "", &[], pending);
     check(&config, &[foreign(&|it| it.metadata.namespace = Some("other".to_owned()))], "", &[], pending);
     check(&config, &[foreign(&|it| it.metadata.name = Some("old-name".to_owned()))], "", &["10.0.0.7"], WELL);
-    assert_eq!(of(&config, &[], &gateway("")).problems, [], "it comes in a moment");
-    let infrastructure = of(&config, &[service("u-2", "", address)], &gateway(""));
+    assert_eq!(of(&config, &[], &BTreeSet::new(), &gateway("")).problems, [], "it comes in a moment");
+    let infrastructure = of(&config, &[service("u-2", "", address)], &BTreeSet::new(), &gateway(""));
     assert_eq!(infrastructure.problems.len(), 1);
     assert!(infrastructure.programmed.message.contains("not its own"), "{}", infrastructure.programmed.message);
 }
@@ -134,13 +134,32 @@ fn a_service_is_a_gateways_own_by_its_owner_and_label_and_not_by_its_name() {
 fn the_sockets_are_the_container_ports_that_the_service_records() {
     let config = with_services();
     let ports = "{port: 80, targetPort: 20003}, {port: 53, protocol: UDP, targetPort: 20004}, {port: 81, targetPort: 8080}, {port: 82, targetPort: web}";
-    let infrastructure = of(&config, &[service("u-1", ports, "")], &gateway(""));
+    let infrastructure = of(&config, &[service("u-1", ports, "")], &BTreeSet::new(), &gateway(""));
     let expected = |port| Some(vec![SocketAddr::from(([0, 0, 0, 0], port))]);
     assert_eq!(infrastructure.sockets(80, Transport::Tcp), expected(20_003));
     assert_eq!(infrastructure.sockets(53, Transport::Udp), expected(20_004));
     for (port, transport) in [(53, Transport::Tcp), (80, Transport::Udp), (81, Transport::Tcp), (82, Transport::Tcp)] {
         assert_eq!(infrastructure.sockets(port, transport), None, "{port}");
     }
+}
+
+#[test]
+fn a_container_port_that_the_services_of_two_gateways_record_is_nobodys() {
+    let config = with_services();
+    let mut other = gateway("");
+    (other.metadata.name, other.metadata.uid) = (Some("other".to_owned()), Some("u-2".to_owned()));
+    let gateways = [gateway(""), other].map(Arc::new);
+    let services = [
+        service("u-1", "{port: 80, targetPort: 20003}, {port: 443, targetPort: 20004}", ""),
+        service("u-2", "{port: 80, targetPort: 20003}, {port: 53, protocol: UDP, targetPort: 20005}", ""),
+        // Its Gateway is not there.
+        service("u-3", "{port: 80, targetPort: 20004}", ""),
+    ];
+    let contested = contested(&config, &services, gateways.iter());
+    assert_eq!(contested, [20_003].into());
+    let infrastructure = of(&config, &services, &contested, &gateways[0]);
+    assert_eq!(infrastructure.sockets(80, Transport::Tcp), None);
+    assert!(infrastructure.sockets(443, Transport::Tcp).is_some());
 }
 
 #[test]
