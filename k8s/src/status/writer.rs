@@ -84,9 +84,12 @@ pub(super) async fn write(
             && now >= next_at
             && let Some(object) = queue.take()
         {
-            if let Some(at) = writer.not_before(&object).filter(|at| *at > now) {
+            // A thousand objects may have nothing to be written.
+            tokio::task::yield_now().await;
+            let Some((body, hash)) = writer.to_write(&object) else { continue };
+            if let Some(at) = writer.not_before(&object, hash).filter(|at| *at > now) {
                 queue.delay(at, object);
-            } else if let Some((body, hash)) = writer.to_write(&object) {
+            } else {
                 next_at = now + PACE;
                 queue.begin(object.clone());
                 let target = target.clone();
@@ -95,8 +98,6 @@ pub(super) async fn write(
                     (object, hash, result)
                 });
             }
-            // A thousand objects may have nothing to be written.
-            tokio::task::yield_now().await;
             continue;
         }
         let due = if may_send && !queue.is_empty() { Some(next_at) } else { queue.next_due() };
@@ -182,9 +183,16 @@ impl Writer {
         changed
     }
 
-    fn not_before(&self, object: &ObjectName) -> Option<Instant> {
+    /// Of what has that hash: something else is new, whatever became of the last.
+    fn not_before(&self, object: &ObjectName, hash: u64) -> Option<Instant> {
         let kind = self.refused.get(object.kind).copied();
-        self.tracks.get(object).map(|track| track.not_before).into_iter().chain(kind).max()
+        self.tracks
+            .get(object)
+            .filter(|track| track.hash == hash)
+            .map(|track| track.not_before)
+            .into_iter()
+            .chain(kind)
+            .max()
     }
 
     /// The body to send, and a hash of what is meant by it. None when nothing is to be written now.

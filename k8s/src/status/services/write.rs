@@ -125,7 +125,7 @@ async fn lead(
 fn none_left(config: &GatewayServiceConfig) -> String {
     let (first, last) = (config.ports.start(), config.ports.end());
     format!(
-        "all container ports from {first} to {last} are given; gatewayApi.service.ports of the configuration says so many"
+        "every container port from {first} to {last} is given; name more of them in gatewayApi.service.ports of the configuration"
     )
 }
 
