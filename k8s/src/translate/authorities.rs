@@ -15,8 +15,8 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Of ConfigMaps, TLS Secrets and ClusterTrustBundles by namespace and name, each parsed when it is first asked for: many policies may
-/// refer to one of them, and each of the many certificates in it takes its time.
+/// Of ConfigMaps, TLS Secrets and ClusterTrustBundles by namespace and name, each parsed when it is first asked for:
+/// many policies may refer to one of them, and each of the many certificates in it takes its time.
 pub(super) struct Bundles<'a> {
     config_maps: HashMap<(&'a str, &'a str), &'a ConfigMap>,
     cluster_trust_bundles: &'a [Arc<ClusterTrustBundle>],

@@ -1,6 +1,6 @@
 //! Certificates of clients, for each port of a Gateway: `spec.tls.frontend`. An Ingress gets none.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::api::networking::v1::Ingress;
 
@@ -37,14 +37,32 @@ pub(super) fn refusal(work: &mut Work<'_>, ingress: &Ingress) -> Option<Reason> 
     }
 }
 
-/// For the HTTPS listeners on a port. Where what is asked for cannot be had nobody gets in, and not everybody. None
-/// where the certificates of authorities are not watched.
+/// By the Gateway and the port, with what is wrong with it: a Gateway may have very many listeners on one port, and the
+/// certificates of authorities may be many.
+pub(super) type OfPorts = HashMap<(ObjectName, u16), (Option<Arc<ClientValidation>>, Vec<Reason>)>;
+
+/// For the HTTPS listeners on a port, each of which is told what is wrong with it.
 pub(super) fn for_port(
     work: &mut Work<'_>,
     source: &ObjectName,
     gateway: &Gateway,
     port: u16,
 ) -> Option<Arc<ClientValidation>> {
+    let key = (source.clone(), port);
+    if let Some((known, reasons)) = work.client_validations.get(&key).cloned() {
+        reasons.into_iter().for_each(|reason| work.problem(source, reason));
+        return known;
+    }
+    let before = work.problems.len();
+    let found = find(work, source, gateway, port);
+    let reasons = work.problems.get(before..).unwrap_or_default().iter().map(|it| it.reason.clone()).collect();
+    work.client_validations.insert(key, (found.clone(), reasons));
+    found
+}
+
+/// Where what is asked for cannot be had nobody gets in, and not everybody. None
+/// where the certificates of authorities are not watched.
+fn find(work: &mut Work<'_>, source: &ObjectName, gateway: &Gateway, port: u16) -> Option<Arc<ClientValidation>> {
     if !work.certificates.are_watched() {
         return None;
     }
@@ -89,4 +107,36 @@ fn authorities(work: &mut Work<'_>, source: &ObjectName, validation: &gateway_ap
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config,
+        source::{self, Kinds, manifest},
+        translate::LastGood,
+    };
+
+    #[test]
+    fn listeners_on_one_port_share_what_clients_are_verified_by_and_hear_what_is_wrong_with_it() {
+        let frontend = "{default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: gone}]}}}";
+        let gateway = format!(
+            "{{apiVersion: {GROUP}/v1, kind: Gateway, metadata: {{name: home, namespace: a}}, spec: {{gatewayClassName: doorward, listeners: [], tls: {{frontend: {frontend}}}}}}}"
+        );
+        let kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
+        let snapshot = source::snapshot(manifest::read(&gateway).expect("a right manifest"), kinds);
+        let config = config::parse("entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}").expect("a right file");
+        let last_good = LastGood::default();
+        let mut work = Work::new(&snapshot, &config, &last_good);
+        let source = ObjectName::new("Gateway", "a", "home");
+        let mut ask = |port| {
+            let before = work.problems.len();
+            let found = for_port(&mut work, &source, &snapshot.gateways[0], port).expect("clients are asked");
+            (found, work.problems.split_off(before))
+        };
+        let ((first, wrong), (again, wrong_again), (other, _)) = (ask(443), ask(443), ask(8443));
+        assert!(Arc::ptr_eq(&first, &again) && !Arc::ptr_eq(&first, &other));
+        assert!(wrong.len() == 2 && wrong == wrong_again, "{wrong:?}");
+    }
 }
