@@ -147,6 +147,7 @@ fn listener(routes: impl Iterator<Item = Attachment>) -> Listener {
         certificates: Vec::new(),
         default_certificate: None,
         client_validation: None,
+        authorizers: Ok(Vec::new()),
         routes: routes.collect(),
     }
 }

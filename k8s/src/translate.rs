@@ -23,6 +23,7 @@ pub(crate) mod infrastructure;
 mod ingress;
 mod ingress_class;
 mod listener;
+mod listener_filter;
 mod listener_set;
 mod names;
 mod reference_grant;

@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    dataplane::{Action, DatagramSocket, Dataplane, Edge, SharedDataplane, Socket},
+    dataplane::{Action, DatagramSocket, Dataplane, Edge, Gate, SharedDataplane, Socket},
     listen::{App, Listeners},
     metrics::Series,
     stream::{OnlyRoute, Streams},
@@ -217,6 +217,7 @@ fn compile_socket(
         edge: edge(entry_point, first, first.protocol.is_tls(), keys, series),
         redirect_to_https,
         tls,
+        gates: http.iter().filter_map(|it| Some((Arc::clone(&it.name), Gate::of(it, cells)?))).collect(),
         table: RouteTable::compile(&http, make),
         streams: Streams::compile(&listeners, keys, |route| make(route, 0)),
     })
@@ -255,6 +256,7 @@ mod tests {
             certificates: Vec::new(),
             default_certificate: None,
             client_validation: None,
+            authorizers: Ok(Vec::new()),
             routes: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! What the hot path reads: immutable, swapped whole behind one `ArcSwap`.
 
 mod action;
+mod gate;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
@@ -8,7 +9,10 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use k8s::model::{Redirect, Trust};
 
-pub use self::action::{Action, CellTarget, Mirror, WeightedCell};
+pub use self::{
+    action::{Action, CellTarget, Mirror, WeightedCell},
+    gate::{Authorizer, Gate, Gates},
+};
 use crate::{
     listen::{Kind, Wanted},
     metrics::RouteMetrics,
@@ -38,6 +42,7 @@ pub struct Socket {
     pub redirect_to_https: Option<Redirect>,
     /// None is plain HTTP.
     pub tls: Option<Termination>,
+    pub gates: Gates,
     pub table: RouteTable<Arc<Action>>,
     pub streams: Option<Streams>,
 }
@@ -71,6 +76,11 @@ impl Dataplane {
 }
 
 impl Socket {
+    /// What a request for this host passes first.
+    pub fn gate(&self, host: &str) -> Option<&Gate> {
+        self.gates.get(&self.table.listener(host)?.name)
+    }
+
     fn kind(&self) -> Kind {
         match &self.streams {
             Some(Streams::Tcp(_)) => Kind::Tcp,

@@ -6,7 +6,7 @@ use k8s::admin::{Admin, Content, OwnPages, Parameters};
 use serde_json::{Value, json};
 
 use crate::{
-    dataplane::{Action, CellTarget, Dataplane, SharedDataplane, Socket, WeightedCell},
+    dataplane::{Action, Authorizer, CellTarget, Dataplane, Gate, SharedDataplane, Socket, WeightedCell},
     framing,
     metrics::Series,
     stream::{Mode, Streams},
@@ -130,8 +130,15 @@ fn of_backends(action: &Action, now: u64) -> Vec<Value> {
 }
 
 fn at_socket(socket: &Socket, request: &Request<'_, Fields>, now: u64) -> Value {
+    let asks = |authorizers: &[Authorizer]| authorizers.iter().map(|it| format!("{:?}", it.auth)).collect::<Vec<_>>();
+    let first = match socket.gate(request.host) {
+        Some(Gate::Closed(why)) => return json!({"status": 500, "because": why}),
+        Some(Gate::Guarded(authorizers)) => asks(authorizers),
+        None => Vec::new(),
+    };
     let Some(found) = socket.table.find(request) else {
-        return json!({"status": 404, "because": "no route of this entry point matches host and path"});
+        let because = "no route of this entry point matches host and path";
+        return json!({"status": 404, "because": because, "asksFirst": first});
     };
     let action = found.value;
     let backends = of_backends(action, now);
@@ -139,6 +146,7 @@ fn at_socket(socket: &Socket, request: &Request<'_, Fields>, now: u64) -> Value 
         "route": action.route.to_string(), "rule": action.rule, "name": action.name, "backends": backends,
         "matchedPrefix": found.prefix.map(|length| request.path.get(..length)),
         "affinity": action.affinity.as_ref().map(|affinity| format!("{affinity:?}")),
+        "asksFirst": first,
         "redirectsToHttps": socket.redirect_to_https.is_some(),
         "filters": action.filters.iter().map(|filter| format!("{filter:?}")).collect::<Vec<_>>(),
     })

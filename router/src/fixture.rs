@@ -105,6 +105,7 @@ impl<A: App> Router<A> {
             certificates: Vec::new(),
             default_certificate: None,
             client_validation: None,
+            authorizers: Ok(Vec::new()),
             routes: Vec::new(),
         });
         listeners.last_mut().expect("just pushed")

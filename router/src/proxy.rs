@@ -111,6 +111,27 @@ impl Reply {
     }
 }
 
+impl Proxy {
+    /// What the router answers itself; None where a backend is to.
+    async fn answer(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<Option<Reply>> {
+        // What has been read of it, for whoever else has to see it.
+        let mut body = None;
+        match self.route(session.as_downstream_mut(), context) {
+            Err(reply) => return Ok(Some(reply)),
+            Ok(None) => {}
+            Ok(Some(socket)) => {
+                if let Some(reply) = authorize::at_gate(&socket, session, context, &mut body).await? {
+                    return Ok(Some(reply));
+                }
+                if let Err(reply) = self.route_behind(&socket, session.as_downstream(), context) {
+                    return Ok(Some(reply));
+                }
+            }
+        }
+        authorize::behind_route(session, context, &mut body).await
+    }
+}
+
 #[async_trait]
 impl ProxyHttp for Proxy {
     type CTX = Context;
@@ -139,11 +160,7 @@ impl ProxyHttp for Proxy {
         context.keepalive = session.get_keepalive();
         headers::forget_spelling(session.req_header_mut())?;
         headers::join_cookies(session.req_header_mut())?;
-        let reply = match self.route(session.as_downstream_mut(), context) {
-            Ok(()) => authorize::authorize(session, context).await?,
-            Err(reply) => Some(reply),
-        };
-        let Some(reply) = reply else { return Ok(false) };
+        let Some(reply) = self.answer(session, context).await? else { return Ok(false) };
         respond::send(session, context, reply).await?;
         Ok(true)
     }

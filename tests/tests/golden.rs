@@ -17,9 +17,9 @@ use k8s::{
     config,
     gateway_api::ParentReference,
     model::{
-        Addressing, Affinity, AffinityCookie, AffinityHeader, Attachment, Certificate, ClaimedAnswer, Filter,
-        HostPattern, Labels, Listener, ListenerProtocol, Match, Model, NameClaim, PathMatch, Retry, Rule, Target,
-        ValueMatch,
+        Addressing, Affinity, AffinityCookie, AffinityHeader, Attachment, Certificate, ClaimedAnswer, ExternalAuth,
+        Filter, HostPattern, Labels, Listener, ListenerProtocol, Match, Model, NameClaim, PathMatch, Retry, Rule,
+        Target, ValueMatch,
     },
     problem::Problem,
     source::{self, Kinds, manifest},
@@ -162,6 +162,12 @@ fn routes(model: &Model) -> String {
             let sockets: Vec<String> = listener.sockets.iter().map(ToString::to_string).collect();
             let sockets = if sockets.is_empty() { "no socket".to_owned() } else { sockets.join(" ") };
             writeln!(text, "{door} on {sockets}{}{}", of_listener(listener), certificates(listener)).expect("text");
+            match &listener.authorizers {
+                Ok(all) => {
+                    all.iter().for_each(|it| writeln!(text, "    {} before routing", of_auth(it)).expect("text"))
+                }
+                Err(why) => writeln!(text, "    lets nobody in ({why})").expect("text"),
+            }
             for attachment in &listener.routes {
                 for (number, rule) in attachment.route.rules.iter().enumerate() {
                     // Of connections and datagrams there is nothing to match.
@@ -289,13 +295,17 @@ fn of_affinity(affinity: &Affinity) -> String {
     }
 }
 
+fn of_auth(it: &ExternalAuth) -> String {
+    format!(
+        "asks {} at {:?} with {:?} and {} bytes, tells the backend {:?}",
+        it.backend, it.path, it.request_headers, it.body, it.response_headers
+    )
+}
+
 fn of_filter(filter: &Filter) -> String {
     match filter {
         Filter::Cors(it) => format!("{it:?}"),
-        Filter::ExternalAuth(it) => format!(
-            "asks {} at {:?} with {:?} and {} bytes, tells the backend {:?}",
-            it.backend, it.path, it.request_headers, it.body, it.response_headers
-        ),
+        Filter::ExternalAuth(it) => of_auth(it),
         Filter::Mirror(it) => {
             format!("mirrors {} of {} to {}", it.share.numerator, it.share.denominator, it.backend)
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
 
-use super::{GROUP, LocalObjectReference, ObjectReference, ParentReference, SecretObjectReference};
+use super::{GROUP, HttpRouteFilter, LocalObjectReference, ObjectReference, ParentReference, SecretObjectReference};
 use crate::kind::{kind, or_default};
 
 kind!(GatewayClass, GatewayClassSpec, GROUP, "v1", "GatewayClass", "gatewayclasses", k8s_openapi::ClusterResourceScope);
@@ -121,6 +121,17 @@ pub struct Listener {
     pub protocol: String,
     pub tls: Option<ListenerTls>,
     pub allowed_routes: Option<AllowedRoutes>,
+    /// Of the experimental channel: CRDs of the standard one do not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filters: Option<ListenerFilters>,
+}
+
+/// Before a request's route is looked for.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct ListenerFilters {
+    /// In this order, and of the types `ExternalAuth` and `ExtensionRef` only.
+    #[serde(default, deserialize_with = "or_default")]
+    pub requests: Vec<HttpRouteFilter>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Certificate, ClientValidation, HostPattern, Route};
+use super::{Certificate, ClientValidation, ExternalAuth, HostPattern, Route};
 
 /// A trust domain with its own addresses, ports and route table. A request belongs to the entry
 /// point whose socket accepted it, whatever its Host says.
@@ -53,6 +53,9 @@ pub struct Listener {
     pub default_certificate: Option<Arc<Certificate>>,
     /// None asks clients for no certificate. The same for all listeners that share a socket.
     pub client_validation: Option<Arc<ClientValidation>>,
+    /// Who has to consent to a request before its route is looked for: all of them, in this order. An error is why
+    /// that cannot be had; then nobody gets in.
+    pub authorizers: Result<Vec<ExternalAuth>, Arc<str>>,
     pub routes: Vec<Attachment>,
 }
 

@@ -70,6 +70,7 @@ fn listeners(
         certificates: Vec::new(),
         default_certificate: None,
         client_validation: None,
+        authorizers: Ok(Vec::new()),
         routes: routes.to_vec(),
     };
     let redirect_to_https = entry.https.filter(|_| entry.redirect_to_https).map(|https| https.port);

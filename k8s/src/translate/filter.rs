@@ -63,7 +63,7 @@ impl From<Reason> for Fault {
     }
 }
 
-fn said(work: &mut Work<'_>, source: &ObjectName, reason: Reason) -> Arc<str> {
+pub(super) fn said(work: &mut Work<'_>, source: &ObjectName, reason: Reason) -> Arc<str> {
     let why = reason.to_string().into();
     work.problem(source, reason);
     why

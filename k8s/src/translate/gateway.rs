@@ -75,8 +75,11 @@ fn entry_point(door: Door<'_>) -> EntryPoint {
         client_certificate,
         listeners: listeners
             .into_iter()
-            .filter(|standing| standing.is_accepted())
-            .filter_map(|standing| standing.listener)
+            .filter_map(|standing| {
+                let is_accepted = standing.is_accepted();
+                // Without one that nobody gets into, its requests would be another listener's.
+                standing.listener.filter(|listener| is_accepted || listener.authorizers.is_err())
+            })
             .collect(),
     }
 }

@@ -9,6 +9,7 @@ use super::{
     client_validation, condition, conflict,
     filter::invalid,
     infrastructure::Transport,
+    listener_filter,
     reference_grant::{From, To, granted},
 };
 use crate::{
@@ -212,6 +213,7 @@ fn listener<'a>(
     } else if sockets.as_ref().is_none_or(Vec::is_empty) {
         standing.verdict.programmed = Some(Fault::new("Pending", "its Gateway has no place for it yet"));
     }
+    let authorizers = listener_filter::translate(work, door, &mut standing.verdict, &owner, spec, protocol);
     let default_certificate = certificates.first().cloned();
     let name = match owner.kind {
         "Gateway" => spec.name.as_str().into(),
@@ -227,6 +229,7 @@ fn listener<'a>(
         certificates,
         default_certificate,
         client_validation,
+        authorizers,
         routes: Vec::new(),
     })
 }

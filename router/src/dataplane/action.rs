@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use k8s::model::{Affinity, ExternalAuth, Filter, ObjectName, Retry, Route, Share, Target, Timeouts, WeightedBackend};
+use k8s::model::{Affinity, Filter, ObjectName, Retry, Route, Share, Target, Timeouts, WeightedBackend};
 use metrics::Counter;
 
+use super::Authorizer;
 use crate::{
     control::Cells,
     metrics::{RouteMetrics, Series, mirrors_lost},
@@ -56,14 +57,6 @@ pub enum CellTarget {
     Cell(Arc<BackendCell>),
     /// Answers 500, and why.
     Invalid(Arc<str>),
-}
-
-/// Who has to consent to requests.
-#[derive(Debug)]
-pub struct Authorizer {
-    /// None consents to nothing.
-    pub cell: Option<Arc<BackendCell>>,
-    pub auth: ExternalAuth,
 }
 
 impl Action {
@@ -144,9 +137,7 @@ fn mirrors(filters: &[Filter], cells: &Cells) -> Vec<Mirror> {
 
 fn authorizer(filters: &[Filter], cells: &Cells) -> Option<Authorizer> {
     filters.iter().find_map(|filter| match filter {
-        Filter::ExternalAuth(auth) => {
-            Some(Authorizer { cell: cells.get(&auth.backend).map(Arc::clone), auth: auth.clone() })
-        }
+        Filter::ExternalAuth(auth) => Some(Authorizer::new(auth, cells)),
         _ => None,
     })
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::{Reply, context::Context, headers};
 use crate::{
+    dataplane::{Authorizer, Gate, Socket},
     filter::{self, Verdict},
     upstream::client,
 };
@@ -19,19 +20,58 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The longest answer that a client gets from there, in bytes.
 const ANSWER: usize = 64 << 10;
 
-/// None lets the request go on, with what was said of its client. What cannot be asked is refused.
+/// By all whom the listener asks. None lets the request go on, with what was said of its client. What cannot be asked is
+/// refused. `body` is what has been read of the request's.
 ///
 /// # Errors
 /// When the client does not send the body that it has promised.
-pub(super) async fn authorize(session: &mut Session, context: &mut Context) -> Result<Option<Reply>> {
+pub(super) async fn at_gate(
+    socket: &Socket,
+    session: &mut Session,
+    context: &mut Context,
+    body: &mut Option<Bytes>,
+) -> Result<Option<Reply>> {
+    let authorizers = match socket.gate(&context.host) {
+        Some(Gate::Guarded(authorizers)) => authorizers.as_slice(),
+        Some(Gate::Closed(_)) => return Ok(Some(nobody())),
+        None => &[],
+    };
+    for authorizer in authorizers {
+        if let Some(reply) = ask(authorizer, session, context, body).await? {
+            return Ok(Some(reply));
+        }
+    }
+    Ok(None)
+}
+
+/// The same by whom the request's rule asks.
+///
+/// # Errors
+/// The same.
+pub(super) async fn behind_route(
+    session: &mut Session,
+    context: &mut Context,
+    body: &mut Option<Bytes>,
+) -> Result<Option<Reply>> {
     let Some(action) = context.routed.as_ref().map(|routed| Arc::clone(&routed.action)) else {
         return Ok(None);
     };
-    let Some(authorizer) = &action.authorizer else { return Ok(None) };
+    match &action.authorizer {
+        Some(authorizer) => ask(authorizer, session, context, body).await,
+        None => Ok(None),
+    }
+}
+
+async fn ask(
+    authorizer: &Authorizer,
+    session: &mut Session,
+    context: &mut Context,
+    body: &mut Option<Bytes>,
+) -> Result<Option<Reply>> {
     let auth = &authorizer.auth;
     let body = match auth.body {
         0 => Bytes::new(),
-        most => match whole_body(session, most).await? {
+        most => match whole_body(session, most, body).await? {
             Some(body) => body,
             None => return Ok(Some(Reply::error(413, format!("a body of more than {most} bytes is not forwarded")))),
         },
@@ -68,7 +108,10 @@ fn nobody() -> Reply {
 }
 
 /// None where it is longer. It stays there for the backend, as for a second try.
-async fn whole_body(session: &mut Session, most: usize) -> Result<Option<Bytes>> {
+async fn whole_body(session: &mut Session, most: usize, read: &mut Option<Bytes>) -> Result<Option<Bytes>> {
+    if let Some(body) = read {
+        return Ok(Some(body.clone()).filter(|body| body.len() <= most));
+    }
     let length = session.req_header().headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > most) {
@@ -87,5 +130,5 @@ async fn whole_body(session: &mut Session, most: usize) -> Result<Option<Bytes>>
         }
         body.extend_from_slice(&piece);
     }
-    Ok(Some(body.freeze()))
+    Ok(Some(read.insert(body.freeze()).clone()))
 }

@@ -14,17 +14,19 @@ use super::{
     tries::{Tried, Try},
 };
 use crate::{
-    dataplane::{Action, CellTarget, WeightedCell},
+    dataplane::{Action, CellTarget, Gate, Socket, WeightedCell},
     filter::{self, Origin},
-    framing::{self, Refusal},
-    table::Request,
+    framing::{self, Client, Refusal},
+    table::{OfListener, Request},
     upstream::{Choice, clock},
 };
 
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 impl Proxy {
-    pub(super) fn route(&self, session: &mut HttpSession, context: &mut Context) -> Result<(), Reply> {
+    /// Finds the request's route. Some where its listener has a gate: then nothing has been found yet, and
+    /// [`Self::route_behind`] finds it once the request has passed.
+    pub(super) fn route(&self, session: &mut HttpSession, context: &mut Context) -> Result<Option<Arc<Socket>>, Reply> {
         let bound = session
             .digest()
             .and_then(|digest| digest.socket_digest.as_ref())
@@ -53,10 +55,8 @@ impl Proxy {
             return Err(bad_request(Refusal::PathCharacter));
         }
         let path = framing::path(head.uri.path()).map_err(bad_request)?;
-        let query = head.uri.query();
         context.host = host.as_ref().into();
 
-        let request = Request { host: &host, path: &path, method: head.method.as_str(), query, headers: &head.headers };
         let listener = socket.table.listener(&host);
         let connection = session.digest().and_then(|digest| digest.ssl_digest.as_ref());
         if let (Some(tls), Some(connection), Some(listener)) = (&socket.tls, connection, listener)
@@ -64,6 +64,41 @@ impl Proxy {
         {
             return Err(Reply::error(421, format!("{host} needs a new connection, opened with its name (SNI)")));
         }
+        match listener.and_then(|listener| socket.gates.get(&listener.name)) {
+            None => self.find(socket, listener, &host, &path, head, context).map(|()| None),
+            Some(Gate::Closed(why)) => Err(Reply::error(500, format!("nobody gets in here: {why}"))),
+            // Who is asked should not be asked without end either.
+            Some(Gate::Guarded(_)) => self.enter(client, context).map(|()| Some(Arc::clone(socket))),
+        }
+    }
+
+    /// The same with what the request has now. Its listener is the one that it had: its host has not changed, nor has
+    /// the socket.
+    pub(super) fn route_behind(
+        &self,
+        socket: &Socket,
+        session: &HttpSession,
+        context: &mut Context,
+    ) -> Result<(), Reply> {
+        let head = session.req_header();
+        let path = framing::path(head.uri.path()).map_err(bad_request)?;
+        let host = context.host.clone();
+        self.find(socket, socket.table.listener(&host), &host, &path, head, context)
+    }
+
+    fn find(
+        &self,
+        socket: &Socket,
+        listener: Option<&OfListener>,
+        host: &str,
+        path: &Cow<'_, str>,
+        head: &RequestHeader,
+        context: &mut Context,
+    ) -> Result<(), Reply> {
+        let Some(client) = context.client else { return Err(Reply::error(500, "a request of nobody")) };
+        let query = head.uri.query();
+        let request = Request { host, path, method: head.method.as_str(), query, headers: &head.headers };
+        let edge = &socket.edge;
         let Some(found) = listener.and_then(|listener| socket.table.find_on(listener, &request)) else {
             return Err(Reply::error(404, format!("no route for {host}{path} on entry point {}", edge.entry_point)));
         };
@@ -73,7 +108,7 @@ impl Proxy {
 
         let is_path_untouched = matches!(path, Cow::Borrowed(_));
         let is_https = client.is_https;
-        let origin = Origin { is_https, host: &host, port: edge.port, path: &path, is_path_untouched, query, prefix };
+        let origin = Origin { is_https, host, port: edge.port, path, is_path_untouched, query, prefix };
         let may_stay = client.is_https || path.starts_with(ACME_CHALLENGE);
         if let Some(redirect) = socket.redirect_to_https.as_ref().filter(|_| !may_stay) {
             return Err(Reply::redirect(redirect.status, &filter::location(redirect, &origin)));
@@ -81,10 +116,18 @@ impl Proxy {
         let (place, wish) = affinity::place(action, &head.headers, client.address, context.id);
         let choice = Choice { wish, tried: &[], random: context.id, now: clock::at(context.started) };
         let forward = forward(action, place, &choice, head, &origin)?;
-        let full = || Reply::error(503, "too many requests at once");
-        context.place = Some(self.requests.place(client.address).ok_or_else(full)?);
+        self.enter(client, context)?;
         if let Some(routed) = &mut context.routed {
             routed.forward = Some(forward);
+        }
+        Ok(())
+    }
+
+    /// Among all requests that somebody is asked for.
+    fn enter(&self, client: Client, context: &mut Context) -> Result<(), Reply> {
+        if context.place.is_none() {
+            let full = || Reply::error(503, "too many requests at once");
+            context.place = Some(self.requests.place(client.address).ok_or_else(full)?);
         }
         Ok(())
     }

@@ -113,6 +113,7 @@ mod tests {
             certificates: Vec::new(),
             default_certificate: None,
             client_validation: None,
+            authorizers: Ok(Vec::new()),
             routes: routes.iter().map(attachment).collect(),
         }
     }

@@ -61,6 +61,7 @@ fn listener(hostname: Option<&str>, labels: Labels, routes: &[(usize, &Spec)]) -
         certificates: Vec::new(),
         default_certificate: None,
         client_validation: None,
+        authorizers: Ok(Vec::new()),
         routes: routes
             .iter()
             .map(|(number, spec)| Attachment {

@@ -142,6 +142,7 @@ mod tests {
             certificates: certificates.iter().map(|it| Arc::clone(it)).collect(),
             default_certificate: default.cloned(),
             client_validation: None,
+            authorizers: Ok(Vec::new()),
             routes: Vec::new(),
         }
     }

@@ -120,6 +120,7 @@ mod tests {
             certificates: certificates.iter().map(|it| Arc::clone(it)).collect(),
             default_certificate: None,
             client_validation: None,
+            authorizers: Ok(Vec::new()),
             routes: Vec::new(),
         };
         let entry_point = EntryPoint {
