@@ -6,7 +6,7 @@ use k8s::admin::{Admin, Content, OwnPages, Parameters};
 use serde_json::{Value, json};
 
 use crate::{
-    dataplane::{Action, Authorizer, CellTarget, Dataplane, Gate, SharedDataplane, Socket, WeightedCell},
+    dataplane::{Action, CellTarget, Dataplane, Gate, SharedDataplane, Socket, WeightedCell},
     framing,
     metrics::Series,
     stream::{Mode, Streams},
@@ -130,10 +130,9 @@ fn of_backends(action: &Action, now: u64) -> Vec<Value> {
 }
 
 fn at_socket(socket: &Socket, request: &Request<'_, Fields>, now: u64) -> Value {
-    let asks = |authorizers: &[Authorizer]| authorizers.iter().map(|it| format!("{:?}", it.auth)).collect::<Vec<_>>();
     let first = match socket.gate(request.host) {
         Some(Gate::Closed(why)) => return json!({"status": 500, "because": why}),
-        Some(Gate::Guarded(authorizers)) => asks(authorizers),
+        Some(Gate::Guarded(all)) => all.iter().map(|it| it.auth.backend.to_string()).collect(),
         None => Vec::new(),
     };
     let Some(found) = socket.table.find(request) else {

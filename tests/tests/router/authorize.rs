@@ -8,15 +8,16 @@ use std::{
 
 use tests::{
     Home, PATIENCE,
-    home::{service, service_with},
+    home::{HTTP, service, service_with},
 };
 
 use crate::{Backends, field, raw_backend, read_head, tries::length};
 
 const URL: &str = "http://app.home.example";
+const KNOWN: &str = "cookie: known";
 
-/// Consents to who brings a cookie, and tells what it was asked.
-fn authorizer(home: &Home) -> (SocketAddr, Receiver<String>) {
+/// Consents to who brings this line, and tells what it was asked.
+fn authorizer(home: &Home, line: &'static str) -> (SocketAddr, Receiver<String>) {
     let (told, asked) = channel();
     let address = raw_backend(home, move |mut stream| {
         while let Some(head) = read_head(&mut stream) {
@@ -24,7 +25,7 @@ fn authorizer(home: &Home) -> (SocketAddr, Receiver<String>) {
             if stream.read_exact(&mut body).is_err() {
                 return;
             }
-            let is_known = head.to_lowercase().contains("\r\ncookie: known");
+            let is_known = head.to_lowercase().contains(&format!("\r\n{line}\r\n"));
             let _ = told.send(head + &String::from_utf8_lossy(&body));
             let answer = if is_known {
                 "HTTP/1.1 200 OK\r\nX-User: jo\r\nX-Other: other\r\nContent-Length: 2\r\n\r\nok"
@@ -78,7 +79,7 @@ fn a_request_goes_on_with_consent_and_what_was_said_of_its_client_and_is_answere
     let backends = Backends::new();
     let web = backends.start(&home, "web");
     let h2c = backends.start(&home, "h2c");
-    let (auth, asked) = authorizer(&home);
+    let (auth, asked) = authorizer(&home, KNOWN);
     let services = [
         service("web", &[web]),
         service("auth", &[auth]),
@@ -136,4 +137,112 @@ fn a_request_goes_on_with_consent_and_what_was_said_of_its_client_and_is_answere
     }
     let log = router.log();
     assert!(log.contains("\"error\":\"not authorized\""), "{log}");
+}
+
+/// Listeners for three hosts: one that asks two in a row, one that asks somebody who is not there, and one for all else.
+fn gateway_with_filters(home: &Home) -> String {
+    let filter = |service: &str, headers: &str, more: &str| {
+        format!(
+            "
+      - type: ExternalAuth
+        externalAuth:
+          protocol: HTTP
+          backendRef: {{name: {service}, port: 80}}
+          http: {{allowedHeaders: [{headers}], allowedResponseHeaders: [x-user]}}{more}"
+        )
+    };
+    let body = "\n          forwardBody: {maxSize: 1000}";
+    let listener = |name: &str, filters: &str| {
+        format!(
+            "
+  - name: {name}
+    port: {HTTP}
+    protocol: HTTP
+    hostname: {name}.home.example
+    filters:
+      requests:{filters}"
+        )
+    };
+    let guarded = listener("guarded", &[filter("first", "cookie", body), filter("second", "x-user", body)].concat());
+    let closed = listener("closed", &[filter("first", "cookie", ""), filter("gone", "", "")].concat());
+    let open = format!("\n  - {{name: open, port: {HTTP}, protocol: HTTP}}");
+    let listeners = format!("  listeners:{guarded}{closed}{open}");
+    let gateway = home.gateway();
+    let lines = gateway.lines().map(|line| if line.starts_with("  listeners:") { &listeners } else { line });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_listener_asks_about_all_its_requests_before_any_route_is_looked_for() {
+    let home = Home::new();
+    let backends = Backends::new();
+    let web = backends.start(&home, "web");
+    let (first, first_asked) = authorizer(&home, KNOWN);
+    let (second, second_asked) = authorizer(&home, "x-user: jo");
+    let services = [service("web", &[web]), service("first", &[first]), service("second", &[second])];
+    let route = "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app}
+spec:
+  parentRefs: [{name: home}]
+  rules:
+  - matches: [{path: {value: /in}, headers: [{name: x-user, value: jo}]}]
+    backendRefs: [{name: web, port: 80}]
+  - matches: [{path: {value: /again}, headers: [{name: x-user, value: jo}]}]
+    filters:
+    - type: ExternalAuth
+      externalAuth:
+        protocol: HTTP
+        backendRef: {name: second, port: 80}
+        http: {allowedHeaders: [x-user]}
+        forwardBody: {maxSize: 500}
+    backendRefs: [{name: web, port: 80}]
+";
+    home.apply("app.yaml", &[&services.concat(), &*gateway_with_filters(&home), route].concat());
+    let router = home.start("router");
+    let status = |url: &str, arguments: &[&str]| {
+        home.curl(24, &[arguments, &["-o", "/dev/null", "-w", "%{http_code}", url]].concat())
+    };
+    let known = ["-H", KNOWN, "-H", "x-user: admin"];
+    let next = |asked: &Receiver<String>| asked.recv_timeout(PATIENCE).expect("a question").to_lowercase();
+
+    // What routes match is what was said of the client, by whatever protocol it comes.
+    for protocol in ["--http1.1", "--http2-prior-knowledge"] {
+        let url = "http://guarded.home.example/in?q=1";
+        let answer = home.curl(24, &[&known[..], &[protocol, "-X", "PUT", "-d", "its body", url]].concat());
+        assert_eq!(field(&answer, "/headers/x-user"), "jo", "{answer}\n{}", router.log());
+        let (one, two) = (next(&first_asked), next(&second_asked));
+        assert!(one.starts_with("put /in?q=1 http/1.1\r\n") && one.ends_with("\r\n\r\nits body"), "{one}");
+        assert!(!one.contains("x-user") && two.contains("\r\nx-user: jo\r\n"), "{one}{two}");
+        assert!(two.ends_with("\r\n\r\nits body"), "a body is there for all of them: {two}");
+    }
+
+    // Who is unknown learns nothing of the routes, and brings no name of its own.
+    for path in ["/in", "/nowhere"] {
+        assert_eq!(status(&format!("http://guarded.home.example{path}"), &["-H", "x-user: jo"]), "302", "{path}");
+        let _ = next(&first_asked);
+    }
+    assert!(second_asked.try_recv().is_err(), "nobody is asked about who was refused");
+    assert_eq!(status("http://guarded.home.example/nowhere", &known), "404");
+    let _ = (next(&first_asked), next(&second_asked));
+
+    // A rule asks once more; nobody gets a body that is too long for one of them.
+    for (path, length, expected) in
+        [("/again", 500, "200"), ("/again", 501, "413"), ("/in", 1000, "200"), ("/in", 1001, "413")]
+    {
+        let url = format!("http://guarded.home.example{path}/count");
+        let found = status(&url, &[&known[..], &["-d", &"x".repeat(length)]].concat());
+        assert_eq!(found, expected, "{path} {length}");
+    }
+
+    // Where one of them cannot be had nobody gets in, and no other listener takes the requests.
+    for arguments in [&known[..], &["-H", "x-user: jo"]] {
+        assert_eq!(status("http://closed.home.example/in", arguments), "500");
+    }
+    assert_eq!(status("http://open.home.example/in", &["-H", "x-user: jo"]), "200");
+
+    let explained = home.admin("router", "/explain?url=http://guarded.home.example/in");
+    assert!(explained.contains("asksFirst") && explained.contains("default/first:80"), "{explained}");
+    let explained = home.admin("router", "/explain?url=http://closed.home.example/in");
+    assert!(explained.contains("default/gone, which does not exist"), "{explained}");
 }
