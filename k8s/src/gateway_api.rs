@@ -27,7 +27,7 @@ pub use self::{
         HttpRouteRule, HttpRouteSpec, HttpRouteTimeouts,
     },
     http_route_filter::{
-        ForwardBody, Fraction, HeaderModifier, HttpAuthConfig, HttpCors, HttpExternalAuth, HttpHeader,
+        ForwardBody, Fraction, GrpcAuthConfig, HeaderModifier, HttpAuthConfig, HttpCors, HttpExternalAuth, HttpHeader,
         HttpPathModifier, HttpRequestMirror, HttpRequestRedirect, HttpRouteFilter, HttpUrlRewrite,
     },
     reference::{

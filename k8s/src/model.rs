@@ -25,8 +25,8 @@ pub use self::{
     certificate::Certificate,
     entry_point::{Attachment, EntryPoint, Listener, ListenerProtocol, Trust},
     filter::{
-        Cors, ExternalAuth, Filter, HeaderEdits, MOST_FORWARDED, Mirror, Names, OriginHost, OriginPattern, PathRewrite,
-        Redirect, Rewrite, Scheme, Share,
+        Asked, Cors, ExternalAuth, Filter, HeaderEdits, HttpQuestion, MOST_FORWARDED, Mirror, Names, OriginHost,
+        OriginPattern, PathRewrite, Redirect, Rewrite, Scheme, Share,
     },
     host::{HostName, HostPattern, InvalidHost, Labels},
     name::{CONFIGURATION, ClaimedAnswer, NameClaim, RecordData, STATIC_RECORDS},

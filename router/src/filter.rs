@@ -1,6 +1,7 @@
 //! What filters make of requests and answers. Pure.
 
 mod auth;
+pub mod check;
 mod cors;
 mod mirror;
 mod url;

@@ -17,9 +17,9 @@ use k8s::{
     config,
     gateway_api::ParentReference,
     model::{
-        Addressing, Affinity, AffinityCookie, AffinityHeader, Attachment, Certificate, ClaimedAnswer, ExternalAuth,
-        Filter, HostPattern, Labels, Listener, ListenerProtocol, Match, Model, NameClaim, PathMatch, Retry, Rule,
-        Target, ValueMatch,
+        Addressing, Affinity, AffinityCookie, AffinityHeader, Asked, Attachment, Certificate, ClaimedAnswer,
+        ExternalAuth, Filter, HostPattern, HttpQuestion, Labels, Listener, ListenerProtocol, Match, Model, NameClaim,
+        PathMatch, Retry, Rule, Target, ValueMatch,
     },
     problem::Problem,
     source::{self, Kinds, manifest},
@@ -296,10 +296,13 @@ fn of_affinity(affinity: &Affinity) -> String {
 }
 
 fn of_auth(it: &ExternalAuth) -> String {
-    format!(
-        "asks {} at {:?} with {:?} and {} bytes, tells the backend {:?}",
-        it.backend, it.path, it.request_headers, it.body, it.response_headers
-    )
+    let (backend, body) = (&it.backend, it.body);
+    match &it.asked {
+        Asked::Http(HttpQuestion { path, request_headers, response_headers }) => format!(
+            "asks {backend} at {path:?} with {request_headers:?} and {body} bytes, tells the backend {response_headers:?}"
+        ),
+        Asked::Grpc { request_headers } => format!("calls {backend} with {request_headers:?} and {body} bytes"),
+    }
 }
 
 fn of_filter(filter: &Filter) -> String {

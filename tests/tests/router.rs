@@ -10,6 +10,8 @@ mod backends;
 mod balancing;
 #[path = "router/changes.rs"]
 mod changes;
+#[path = "router/check.rs"]
+mod check;
 #[path = "router/clients.rs"]
 mod clients;
 #[path = "router/cors.rs"]

@@ -105,6 +105,7 @@ pub struct HttpExternalAuth {
     pub protocol: String,
     pub backend_ref: BackendObjectReference,
     pub http: Option<HttpAuthConfig>,
+    pub grpc: Option<GrpcAuthConfig>,
     pub forward_body: Option<ForwardBody>,
 }
 
@@ -118,6 +119,14 @@ pub struct HttpAuthConfig {
     /// None is all.
     #[serde(default, deserialize_with = "or_default")]
     pub allowed_response_headers: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrpcAuthConfig {
+    /// None is all.
+    #[serde(default, deserialize_with = "or_default")]
+    pub allowed_headers: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

@@ -117,12 +117,27 @@ pub const MOST_FORWARDED: u64 = 64 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalAuth {
     pub backend: BackendId,
-    /// Comes before the path that the client asks for. Empty, or begins with a slash and does not end with one.
-    pub path: Arc<str>,
-    /// What is passed on of the client's request, beside what always is. In lower case.
-    pub request_headers: Vec<Arc<str>>,
-    /// What of the consent the backend gets, in lower case; clients cannot bring these. Empty is all.
-    pub response_headers: Vec<Arc<str>>,
+    pub asked: Asked,
     /// How long a body may be, which is passed on then, in bytes; 0 passes none on. At most [`MOST_FORWARDED`].
     pub body: usize,
+}
+
+/// How somebody who authorizes is asked. Names of headers are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// By a request like the client's.
+    Http(HttpQuestion),
+    /// By a call of `envoy.service.auth.v3.Authorization/Check`, with these headers of the client's request; empty is
+    /// all.
+    Grpc { request_headers: Vec<Arc<str>> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpQuestion {
+    /// Comes before the path that the client asks for. Empty, or begins with a slash and does not end with one.
+    pub path: Arc<str>,
+    /// What is passed on of the client's request, beside what always is.
+    pub request_headers: Vec<Arc<str>>,
+    /// What of the consent the backend gets; clients cannot bring these. Empty is all.
+    pub response_headers: Vec<Arc<str>>,
 }

@@ -20,6 +20,18 @@ pub(super) fn resolve(
     what: &str,
     reference: &BackendObjectReference,
 ) -> Target {
+    let spoken = if source.kind == "GRPCRoute" { Spoken::Grpc } else { Spoken::Declared };
+    resolve_as(work, source, what, reference, spoken)
+}
+
+/// The same where more than the kind of the object says what is spoken.
+pub(super) fn resolve_as(
+    work: &mut Work<'_>,
+    source: &ObjectName,
+    what: &str,
+    reference: &BackendObjectReference,
+    spoken: Spoken,
+) -> Target {
     let (group, kind) =
         (reference.group.as_deref().unwrap_or_default(), reference.kind.as_deref().unwrap_or("Service"));
     let own = source.namespace.to_string();
@@ -31,11 +43,7 @@ pub(super) fn resolve(
     } else if !granted(&work.snapshot.reference_grants, &from, &to) {
         Reason::NotGranted { target: format!("Service {namespace}/{}", reference.name) }
     } else if let Some(port) = reference.port {
-        let (port, spoken) = match source.kind {
-            "UDPRoute" => (PortRef::Udp(port), Spoken::Declared),
-            "GRPCRoute" => (PortRef::Number(port), Spoken::Grpc),
-            _ => (PortRef::Number(port), Spoken::Declared),
-        };
+        let port = if source.kind == "UDPRoute" { PortRef::Udp(port) } else { PortRef::Number(port) };
         return service::resolve(work, source, namespace, &reference.name, port, spoken);
     } else {
         invalid(&format!("{what} port"), "none", "the port of the Service")

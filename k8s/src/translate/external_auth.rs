@@ -2,30 +2,48 @@
 
 use std::sync::Arc;
 
-use super::filter::{header_name, invalid};
+use super::{
+    filter::{header_name, invalid},
+    service::Spoken,
+};
 use crate::{
     gateway_api::HttpExternalAuth,
-    model::{BackendId, ExternalAuth, MOST_FORWARDED},
+    model::{Asked, BackendId, ExternalAuth, HttpQuestion, MOST_FORWARDED},
     problem::Reason,
 };
 
 /// All but whom to ask.
 pub(super) fn translate(auth: &HttpExternalAuth) -> Result<impl FnOnce(BackendId) -> ExternalAuth + use<>, Reason> {
-    if auth.protocol != "HTTP" {
-        return Err(Reason::Unsupported { field: "externalAuth.protocol".to_owned(), value: auth.protocol.clone() });
-    }
-    let http = auth.http.clone().unwrap_or_default();
     let names = |names: &[String]| names.iter().map(|name| header_name(name)).collect::<Result<Vec<Arc<str>>, _>>();
-    let path = prefix(http.path.as_deref().unwrap_or_default())?;
-    let request_headers = names(&http.allowed_headers)?;
-    let response_headers = names(&http.allowed_response_headers)?;
+    let asked = match auth.protocol.as_str() {
+        "HTTP" => {
+            let http = auth.http.clone().unwrap_or_default();
+            Asked::Http(HttpQuestion {
+                path: prefix(http.path.as_deref().unwrap_or_default())?,
+                request_headers: names(&http.allowed_headers)?,
+                response_headers: names(&http.allowed_response_headers)?,
+            })
+        }
+        "GRPC" => {
+            let allowed = auth.grpc.as_ref().map(|grpc| grpc.allowed_headers.as_slice()).unwrap_or_default();
+            Asked::Grpc { request_headers: names(allowed)? }
+        }
+        other => {
+            return Err(Reason::Unsupported { field: "externalAuth.protocol".to_owned(), value: other.to_owned() });
+        }
+    };
     let body = auth.forward_body.as_ref().and_then(|it| it.max_size).unwrap_or(0);
     let too_long = || {
         let expected = format!("at most {MOST_FORWARDED} bytes");
         invalid("externalAuth.forwardBody.maxSize", &body.to_string(), &expected)
     };
     let body = usize::try_from(body).ok().filter(|_| body <= MOST_FORWARDED).ok_or_else(too_long)?;
-    Ok(move |backend| ExternalAuth { backend, path, request_headers, response_headers, body })
+    Ok(move |backend| ExternalAuth { backend, asked, body })
+}
+
+/// What is spoken to whom is asked.
+pub(super) fn spoken(auth: &HttpExternalAuth) -> Spoken {
+    if auth.protocol == "GRPC" { Spoken::Grpc } else { Spoken::Declared }
 }
 
 /// The client's path comes after it, so it must not reach beyond itself.

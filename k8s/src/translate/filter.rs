@@ -85,7 +85,8 @@ fn one(work: &mut Work<'_>, source: &ObjectName, filter: &HttpRouteFilter) -> Re
         "ExternalAuth" => {
             let auth = filter.external_auth.as_ref().ok_or_else(|| missing("externalAuth"))?;
             let with = external_auth::translate(auth)?;
-            match backend_ref::resolve(work, source, "externalAuth.backendRef", &auth.backend_ref) {
+            let (what, spoken) = ("externalAuth.backendRef", external_auth::spoken(auth));
+            match backend_ref::resolve_as(work, source, what, &auth.backend_ref, spoken) {
                 Target::Backend(backend) => Filter::ExternalAuth(with(backend)),
                 // Without it everybody would get in.
                 Target::Invalid(why) => return Err(Fault::Said(why)),

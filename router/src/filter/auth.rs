@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use k8s::model::ExternalAuth;
+use k8s::model::HttpQuestion;
 
 /// What became of the question.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub enum Verdict {
 /// About a request for `target`, path and query as the client has written them, at `host`. None where that is no
 /// target.
 pub fn question(
-    auth: &ExternalAuth,
+    auth: &HttpQuestion,
     method: &Method,
     target: &str,
     host: Option<&HeaderValue>,
@@ -52,7 +52,7 @@ pub fn verdict(answer: Response<Bytes>) -> Verdict {
 }
 
 /// Tells the backend what was said of the client, which the client cannot say itself.
-pub fn admit(auth: &ExternalAuth, said: &HeaderMap, asked: &mut HeaderMap) {
+pub fn admit(auth: &HttpQuestion, said: &HeaderMap, asked: &mut HeaderMap) {
     for name in &auth.response_headers {
         asked.remove(&**name);
     }
@@ -69,11 +69,11 @@ pub fn admit(auth: &ExternalAuth, said: &HeaderMap, asked: &mut HeaderMap) {
 }
 
 /// Whether it speaks of the message it is part of, and of no other: of its connection, its body, or whom it is for.
-fn is_of_message(name: &HeaderName) -> bool {
+pub(super) fn is_of_message(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name) || *name == header::HOST || name.as_str().starts_with("content-")
 }
 
-static HOP_BY_HOP: [HeaderName; 9] = [
+pub(super) static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::EXPECT,
@@ -87,19 +87,11 @@ static HOP_BY_HOP: [HeaderName; 9] = [
 
 #[cfg(test)]
 mod tests {
-    use k8s::model::{BackendId, ServiceName};
-
     use super::*;
 
-    fn auth(request: &[&str], response: &[&str]) -> ExternalAuth {
+    fn auth(request: &[&str], response: &[&str]) -> HttpQuestion {
         let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
-        ExternalAuth {
-            backend: BackendId { service: ServiceName::new("default", "auth"), port: 80, spoken: None },
-            path: "/check".into(),
-            request_headers: names(request),
-            response_headers: names(response),
-            body: 0,
-        }
+        HttpQuestion { path: "/check".into(), request_headers: names(request), response_headers: names(response) }
     }
 
     fn headers(text: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -3,16 +3,21 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use k8s::model::{Asked, HttpQuestion};
 use pingora_core::Result;
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
 use super::{Reply, context::Context, headers};
 use crate::{
     dataplane::{Authorizer, Gate, Socket},
-    filter::{self, Verdict},
-    upstream::client,
+    filter::{self, Verdict, check},
+    upstream::{
+        BackendCell,
+        client::{self, Trailers},
+    },
 };
 
 /// How long whoever consents may take.
@@ -76,31 +81,90 @@ async fn ask(
             None => return Ok(Some(Reply::error(413, format!("a body of more than {most} bytes is not forwarded")))),
         },
     };
+    let Some(cell) = &authorizer.cell else { return Ok(Some(nobody())) };
+    match &auth.asked {
+        Asked::Http(question) => by_http(question, cell, session, context, body).await,
+        Asked::Grpc { request_headers } => by_grpc(request_headers, cell, session, context, body).await,
+    }
+}
+
+async fn by_http(
+    auth: &HttpQuestion,
+    cell: &BackendCell,
+    session: &mut Session,
+    context: &mut Context,
+    body: Bytes,
+) -> Result<Option<Reply>> {
     let head = session.req_header();
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let own = head.uri.authority().and_then(|authority| authority.as_str().parse().ok());
-    let host = head.headers.get(header::HOST).cloned().or(own);
-    let question = filter::question(auth, &head.method, target, host.as_ref(), &head.headers, body);
-    let (Some(question), Some(cell)) = (question, &authorizer.cell) else { return Ok(Some(nobody())) };
-    let certificate = context.edge.as_ref().and_then(|edge| edge.client_certificate.as_ref());
-    let asking = timeout(LIMIT, client::ask(cell, certificate, &question, ANSWER, context.id));
-    let Ok(Ok(answer)) = asking.await else { return Ok(Some(nobody())) };
+    let host = host(head);
+    let question = filter::question(auth, &head.method, target(head), host.as_ref(), &head.headers, body);
+    let Some(question) = question else { return Ok(Some(nobody())) };
+    let Some(answer) = answer(cell, &question, context).await else { return Ok(Some(nobody())) };
     match filter::verdict(answer) {
         Verdict::Admitted(said) => {
             headers::edit_request(session.req_header_mut(), |headers| filter::admit(auth, &said, headers))?;
             Ok(None)
         }
-        Verdict::Refused(answer) => {
-            context.error = Some("not authorized".into());
-            let (head, body) = answer.into_parts();
-            Ok(Some(Reply {
-                status: head.status.as_u16(),
-                why: None,
-                headers: Box::new(head.headers),
-                body: Some(body),
-            }))
-        }
+        Verdict::Refused(answer) => Ok(Some(refused(answer, context))),
     }
+}
+
+async fn by_grpc(
+    listed: &[Arc<str>],
+    cell: &BackendCell,
+    session: &mut Session,
+    context: &mut Context,
+    body: Bytes,
+) -> Result<Option<Reply>> {
+    let head = session.req_header();
+    let Some(client) = context.client else { return Ok(Some(nobody())) };
+    let host = host(head);
+    let asked = check::Asked {
+        id: context.request_id(),
+        client: client.address,
+        is_https: client.is_https,
+        method: head.method.as_str(),
+        target: target(head),
+        host: host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        version: head.version,
+        headers: &head.headers,
+        body,
+    };
+    let service = &cell.backend.id.service;
+    let call = check::call(&format!("{}.{}.svc", service.name, service.namespace), listed, asked);
+    let Some(answer) = answer(cell, &call, context).await else { return Ok(Some(nobody())) };
+    let trailers = answer.extensions().get::<Trailers>().map(|Trailers(trailers)| trailers);
+    match check::verdict(&answer, trailers) {
+        None => Ok(Some(nobody())),
+        Some(check::Verdict::Admitted(edits)) => {
+            headers::edit_request(session.req_header_mut(), |headers| check::admit(&edits, headers))?;
+            context.for_client.extend(edits.answer);
+            Ok(None)
+        }
+        Some(check::Verdict::Refused(answer)) => Ok(Some(refused(answer, context))),
+    }
+}
+
+/// None where there is none in time.
+async fn answer(cell: &BackendCell, question: &Request<Bytes>, context: &Context) -> Option<Response<Bytes>> {
+    let certificate = context.edge.as_ref().and_then(|edge| edge.client_certificate.as_ref());
+    timeout(LIMIT, client::ask(cell, certificate, question, ANSWER, context.id)).await.ok()?.ok()
+}
+
+/// As the client has written it.
+fn target(head: &RequestHeader) -> &str {
+    head.uri.path_and_query().map_or("/", |target| target.as_str())
+}
+
+fn host(head: &RequestHeader) -> Option<HeaderValue> {
+    let own = || head.uri.authority().and_then(|authority| authority.as_str().parse().ok());
+    head.headers.get(header::HOST).cloned().or_else(own)
+}
+
+fn refused(answer: Response<Bytes>, context: &mut Context) -> Reply {
+    context.error = Some("not authorized".into());
+    let (head, body) = answer.into_parts();
+    Reply { status: head.status.as_u16(), why: None, headers: Box::new(head.headers), body: Some(body) }
 }
 
 fn nobody() -> Reply {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     access_log::{AccessLog, Line},
     dataplane::{Action, Edge},
-    filter::Target,
+    filter::{Target, check::Put},
     framing::{Client, Refusal},
     listen::OneRequest,
     upstream::{BackendCell, Picked, Wish, balance},
@@ -44,6 +44,8 @@ pub struct Context {
     /// The protocols that the client asks to change to.
     pub(super) upgrade: Option<HeaderValue>,
     pub(super) routed: Option<Routed>,
+    /// What the answer gets from who has consented to the request.
+    pub(super) for_client: Vec<Put>,
     pub(super) mirroring: Option<Box<Mirroring>>,
     /// Among all requests that backends are asked for.
     pub(super) place: Option<OneRequest>,
@@ -92,6 +94,7 @@ impl Context {
             host: "".into(),
             upgrade: None,
             routed: None,
+            for_client: Vec::new(),
             mirroring: None,
             place: None,
             error: None,

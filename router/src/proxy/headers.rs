@@ -150,6 +150,7 @@ pub(super) fn to_client(asked: &RequestHeader, head: &mut ResponseHeader, contex
     }
     headers.entry(header::SERVER).or_insert(HeaderValue::from_static(super::respond::SERVER));
     headers.insert(X_REQUEST_ID, context.request_id.clone());
+    filter::check::put(&context.for_client, headers);
     share(asked, headers, context);
     for filter in context.routed.iter().flat_map(|routed| routed.filters()) {
         if let Filter::ResponseHeaders(edits) = filter {

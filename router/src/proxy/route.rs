@@ -23,6 +23,12 @@ use crate::{
 
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
+/// What a request is for, normalised.
+struct Wanted<'a> {
+    host: &'a str,
+    path: Cow<'a, str>,
+}
+
 impl Proxy {
     /// Finds the request's route. Some where its listener has a gate: then nothing has been found yet, and
     /// [`Self::route_behind`] finds it once the request has passed.
@@ -65,7 +71,7 @@ impl Proxy {
             return Err(Reply::error(421, format!("{host} needs a new connection, opened with its name (SNI)")));
         }
         match listener.and_then(|listener| socket.gates.get(&listener.name)) {
-            None => self.find(socket, listener, &host, &path, head, context).map(|()| None),
+            None => self.find(socket, listener, &Wanted { host: &host, path }, head, context).map(|()| None),
             Some(Gate::Closed(why)) => Err(Reply::error(500, format!("nobody gets in here: {why}"))),
             // Who is asked should not be asked without end either.
             Some(Gate::Guarded(_)) => self.enter(client, context).map(|()| Some(Arc::clone(socket))),
@@ -83,20 +89,19 @@ impl Proxy {
         let head = session.req_header();
         let path = framing::path(head.uri.path()).map_err(bad_request)?;
         let host = context.host.clone();
-        self.find(socket, socket.table.listener(&host), &host, &path, head, context)
+        self.find(socket, socket.table.listener(&host), &Wanted { host: &host, path }, head, context)
     }
 
     fn find(
         &self,
         socket: &Socket,
         listener: Option<&OfListener>,
-        host: &str,
-        path: &Cow<'_, str>,
+        wanted: &Wanted<'_>,
         head: &RequestHeader,
         context: &mut Context,
     ) -> Result<(), Reply> {
         let Some(client) = context.client else { return Err(Reply::error(500, "a request of nobody")) };
-        let query = head.uri.query();
+        let (host, path, query) = (wanted.host, &*wanted.path, head.uri.query());
         let request = Request { host, path, method: head.method.as_str(), query, headers: &head.headers };
         let edge = &socket.edge;
         let Some(found) = listener.and_then(|listener| socket.table.find_on(listener, &request)) else {
@@ -106,7 +111,7 @@ impl Proxy {
         let prefix = found.prefix;
         let action = &context.routed.insert(Routed { action, forward: None }).action;
 
-        let is_path_untouched = matches!(path, Cow::Borrowed(_));
+        let is_path_untouched = matches!(wanted.path, Cow::Borrowed(_));
         let is_https = client.is_https;
         let origin = Origin { is_https, host, port: edge.port, path, is_path_untouched, query, prefix };
         let may_stay = client.is_https || path.starts_with(ACME_CHALLENGE);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version, header};
 use pingora_core::{
     Error, ErrorType, OrErr, Result,
     connectors::http::Connector,
@@ -17,6 +17,10 @@ use super::{
     peer::{self, Terms},
 };
 use crate::unwind;
+
+/// Among the extensions of an answer that came by HTTP/2 and had any.
+#[derive(Clone, Debug)]
+pub struct Trailers(pub HeaderMap);
 
 /// Asks one endpoint of the backend, over a connection that others have used or will use, where there is one, and
 /// shows it the certificate where it asks for one. Of the
@@ -113,15 +117,23 @@ async fn exchange(
         }
         body.extend_from_slice(&piece);
     }
-    if let HttpSession::H1(h1) = session {
-        h1.respect_keepalive();
-    }
+    let trailers = match session {
+        HttpSession::H2(h2) => h2.read_trailers().await?,
+        HttpSession::H1(h1) => {
+            h1.respect_keepalive();
+            None
+        }
+        _ => None,
+    };
     let head = session.response_header().ok_or_else(|| Error::explain(ErrorType::ReadError, "no answer"))?;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Error::explain(ErrorType::ReadError, "a 101 that nobody has asked for"));
     }
     let mut answer = Response::new(body.freeze());
     (*answer.status_mut(), *answer.headers_mut()) = (head.status, head.headers.clone());
+    if let Some(trailers) = trailers {
+        answer.extensions_mut().insert(Trailers(trailers));
+    }
     Ok(answer)
 }
 
