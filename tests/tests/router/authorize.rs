@@ -7,8 +7,9 @@ use std::{
 };
 
 use tests::{
-    Home, PATIENCE,
-    home::{HTTP, service, service_with},
+    Home, PATIENCE, certificate,
+    home::{HTTP, HTTPS, service, service_with},
+    tls_secret,
 };
 
 use crate::{Backends, field, raw_backend, read_head, tries::length};
@@ -245,4 +246,60 @@ spec:
     assert!(explained.contains("asksFirst") && explained.contains("default/first:80"), "{explained}");
     let explained = home.admin("router", "/explain?url=http://closed.home.example/in");
     assert!(explained.contains("default/gone, which does not exist"), "{explained}");
+}
+
+#[test]
+fn a_listener_of_a_listener_set_asks_too_and_never_about_what_is_misdirected() {
+    let home = Home::new();
+    let backends = Backends::new();
+    let web = backends.start(&home, "web");
+    let (auth, asked) = authorizer(&home, KNOWN);
+    let secret = tls_secret("default", "home-tls", &certificate(&["*.home.example"]));
+    let tls = "tls: {certificateRefs: [{name: home-tls}]}";
+    let listeners = format!(
+        "  allowedListeners: {{namespaces: {{from: Same}}}}
+  listeners: [{{name: open, hostname: open.home.example, port: {HTTPS}, protocol: HTTPS, {tls}}}]"
+    );
+    let gateway = home.gateway();
+    let lines = gateway.lines().map(|line| if line.starts_with("  listeners:") { &listeners } else { line });
+    let gateway: String = lines.map(|line| format!("{line}\n")).collect();
+    let rest = format!(
+        "apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {{name: more}}
+spec:
+  parentRef: {{name: home}}
+  listeners:
+  - name: guarded
+    hostname: guarded.home.example
+    port: {HTTPS}
+    protocol: HTTPS
+    {tls}
+    filters:
+      requests:
+      - type: ExternalAuth
+        externalAuth: {{protocol: HTTP, backendRef: {{name: auth, port: 80}}, http: {{allowedHeaders: [cookie]}}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: app}}
+spec:
+  parentRefs: [{{name: home}}, {{kind: ListenerSet, name: more}}]
+  rules: [{{backendRefs: [{{name: web, port: 80}}]}}]
+"
+    );
+    home.apply("app.yaml", &[gateway, service("web", &[web]), service("auth", &[auth]), secret, rest].concat());
+    let router = home.start("router");
+    let status = |arguments: &[&str]| {
+        home.curl(24, &[arguments, &["-o", "/dev/null", "-w", "%{http_code}", "-H", KNOWN]].concat())
+    };
+    for protocol in ["--http1.1", "--http2"] {
+        let misdirected = status(&[protocol, "-H", "host: guarded.home.example", "https://open.home.example/"]);
+        assert_eq!(misdirected, "421", "{}", router.log());
+        assert_eq!(status(&[protocol, "https://open.home.example/"]), "200");
+        assert!(asked.try_recv().is_err(), "nobody is asked about requests of another listener");
+        assert_eq!(status(&[protocol, "https://guarded.home.example/"]), "200");
+        assert!(asked.recv_timeout(PATIENCE).is_ok());
+    }
+    assert_eq!(home.status(24, "https://guarded.home.example/"), "302");
 }
