@@ -125,8 +125,16 @@ pub fn check(head: &request::Parts) -> Result<(), Refusal> {
 /// Whether a name is `folded` once every character that is no letter or digit is `_`: a CGI-style server cannot tell
 /// `Content_Length` and `Content.Length` from the real one.
 fn folds_to(name: &[u8], folded: &[u8]) -> bool {
-    let fold = |byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' };
     name.iter().map(fold).eq(folded.iter().copied())
+}
+
+/// Whether such a server cannot tell two names apart.
+pub fn read_alike(one: &str, other: &str) -> bool {
+    one.bytes().map(|byte| fold(&byte)).eq(other.bytes().map(|byte| fold(&byte)))
+}
+
+fn fold(byte: &u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' }
 }
 
 /// Host or `:authority` as the route table wants it: lower case, no port, no trailing dot. Copies only what is not so already.

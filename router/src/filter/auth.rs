@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use k8s::model::HttpQuestion;
 
+use crate::framing::read_alike;
+
 /// What became of the question.
 #[derive(Debug)]
 pub enum Verdict {
@@ -13,22 +15,27 @@ pub enum Verdict {
     Refused(Response<Bytes>),
 }
 
-/// About a request for `target`, path and query as the client has written them, at `host`. None where that is no
-/// target.
+/// About a request for `path`, in its one form, and `query` at `host`: who decides by the path decides about the one that
+/// the routes and the backend see. None where that is no target.
 pub fn question(
     auth: &HttpQuestion,
     method: &Method,
-    target: &str,
+    path: &str,
+    query: Option<&str>,
     host: Option<&HeaderValue>,
     asked: &HeaderMap,
     body: Bytes,
 ) -> Option<Request<Bytes>> {
     let mut question = Request::new(body);
     *question.method_mut() = method.clone();
-    *question.uri_mut() = format!("{}{target}", auth.path).parse::<Uri>().ok()?;
+    let mark = if query.is_some() { "?" } else { "" };
+    let target = format!("{}{path}{mark}{}", auth.path, query.unwrap_or_default());
+    *question.uri_mut() = target.parse::<Uri>().ok()?;
     let headers = question.headers_mut();
     let names = auth.request_headers.iter().map(|name| &**name).chain([header::AUTHORIZATION.as_str()]);
     for name in names.filter_map(|name| HeaderName::try_from(name).ok()).filter(|name| !is_of_message(name)) {
+        // It may be listed more than once.
+        headers.remove(&name);
         for value in asked.get_all(&name) {
             headers.append(name.clone(), value.clone());
         }
@@ -51,17 +58,21 @@ pub fn verdict(answer: Response<Bytes>) -> Verdict {
     Verdict::Refused(Response::from_parts(head, body))
 }
 
-/// Tells the backend what was said of the client, which the client cannot say itself.
+/// Tells the backend what was said of the client. The client cannot say it itself, by no name that the backend may take
+/// for the same.
 pub fn admit(auth: &HttpQuestion, said: &HeaderMap, asked: &mut HeaderMap) {
-    for name in &auth.response_headers {
-        asked.remove(&**name);
-    }
-    let is_wanted = |name: &HeaderName| {
-        let is_listed = auth.response_headers.iter().any(|listed| **listed == *name.as_str());
-        (auth.response_headers.is_empty() || is_listed) && !is_of_message(name)
+    let listed = || auth.response_headers.iter().map(|name| &**name);
+    let is_wanted = |name: &&HeaderName| auth.response_headers.is_empty() || listed().any(|it| *it == *name.as_str());
+    let told: Vec<&HeaderName> = said.keys().filter(is_wanted).filter(|name| !is_of_message(name)).collect();
+    let is_told = |name: &&HeaderName| {
+        let mut names = listed().chain(told.iter().map(|name| name.as_str()));
+        !is_of_message(name) && names.any(|it| read_alike(it, name.as_str()))
     };
-    for name in said.keys().filter(|name| is_wanted(name)) {
+    let own: Vec<HeaderName> = asked.keys().filter(is_told).cloned().collect();
+    for name in own {
         asked.remove(name);
+    }
+    for name in told {
         for value in said.get_all(name) {
             asked.append(name.clone(), value.clone());
         }
@@ -108,9 +119,10 @@ mod tests {
             ("content-length", "7"),
             ("transfer-encoding", "chunked"),
         ]);
-        let auth = auth(&["cookie", "transfer-encoding", "host"], &[]);
+        let auth = auth(&["cookie", "transfer-encoding", "host", "authorization", "cookie"], &[]);
         let host = HeaderValue::from_static("app.example");
-        let question = question(&auth, &Method::PUT, "/a%2fb?q=1", Some(&host), &asked, Bytes::new()).expect("one");
+        let question =
+            question(&auth, &Method::PUT, "/a%2fb", Some("q=1"), Some(&host), &asked, Bytes::new()).expect("one");
         assert_eq!((question.method(), question.uri().to_string().as_str()), (&Method::PUT, "/check/a%2fb?q=1"));
         let expected =
             [("authorization", "Basic x"), ("content-length", "0"), ("cookie", "a=1"), ("host", "app.example")];
@@ -130,6 +142,25 @@ mod tests {
             admit(&auth(&[], listed), &said, &mut told);
             assert_eq!(told, headers(expected), "{listed:?}");
         }
+    }
+
+    #[test]
+    fn nobody_says_anything_of_himself_by_a_name_that_is_read_alike() {
+        let said = headers(&[("x-user", "jo")]);
+        for listed in [&["x-user", "x-group"][..], &[]] {
+            let mut told = headers(&[("x_user", "admin"), ("x.user", "admin"), ("x-user", "admin"), ("x-own", "1")]);
+            admit(&auth(&[], listed), &said, &mut told);
+            assert_eq!(told, headers(&[("x-own", "1"), ("x-user", "jo")]), "{listed:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_client_leaves_the_message_as_it_is() {
+        let asked = headers(&[("host", "app.example"), ("content-length", "7"), ("transfer-encoding", "chunked")]);
+        let said = headers(&[("host", "auth"), ("content-length", "2")]);
+        let mut told = asked.clone();
+        admit(&auth(&[], &["host", "content-length", "transfer-encoding"]), &said, &mut told);
+        assert_eq!(told, asked);
     }
 
     #[test]

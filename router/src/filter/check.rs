@@ -14,6 +14,7 @@ use self::message::{
     HttpResponse, OkHttpResponse, Peer, SocketAddress,
 };
 use super::auth::{HOP_BY_HOP, is_of_message};
+use crate::framing::read_alike;
 
 const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// Of a message of gRPC: whether it is compressed, and its length in 32 bits.
@@ -181,8 +182,15 @@ fn for_client(options: Vec<HeaderValueOption>) -> Vec<Put> {
     options.into_iter().filter_map(one).collect()
 }
 
-/// Does with the request what was said.
+/// Does with the request what was said. The client has no word beside it, by no name that the backend may take for the
+/// same.
 pub fn admit(edits: &Edits, headers: &mut HeaderMap) {
+    let told = || edits.put.iter().map(|(name, _, _)| name);
+    let is_alike = |name: &&HeaderName| told().any(|it| it != *name && read_alike(it.as_str(), name.as_str()));
+    let own: Vec<HeaderName> = headers.keys().filter(is_alike).cloned().collect();
+    for name in own {
+        headers.remove(name);
+    }
     put(&edits.put, headers);
     for name in &edits.remove {
         headers.remove(name);

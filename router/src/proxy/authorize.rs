@@ -14,6 +14,7 @@ use super::{Reply, context::Context, headers};
 use crate::{
     dataplane::{Authorizer, Gate, Socket},
     filter::{self, Verdict, check},
+    framing,
     upstream::{
         BackendCell,
         client::{self, Trailers},
@@ -96,8 +97,9 @@ async fn by_http(
     body: Bytes,
 ) -> Result<Option<Reply>> {
     let head = session.req_header();
+    let Ok(path) = framing::path(head.uri.path()) else { return Ok(Some(nobody())) };
     let host = host(head);
-    let question = filter::question(auth, &head.method, target(head), host.as_ref(), &head.headers, body);
+    let question = filter::question(auth, &head.method, &path, head.uri.query(), host.as_ref(), &head.headers, body);
     let Some(question) = question else { return Ok(Some(nobody())) };
     let Some(answer) = answer(cell, &question, context).await else { return Ok(Some(nobody())) };
     match filter::verdict(answer) {
@@ -118,13 +120,14 @@ async fn by_grpc(
 ) -> Result<Option<Reply>> {
     let head = session.req_header();
     let Some(client) = context.client else { return Ok(Some(nobody())) };
+    let Some(target) = target(head) else { return Ok(Some(nobody())) };
     let host = host(head);
     let asked = check::Asked {
         id: context.request_id(),
         client: client.address,
         is_https: client.is_https,
         method: head.method.as_str(),
-        target: target(head),
+        target: &target,
         host: host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
         version: head.version,
         headers: &head.headers,
@@ -151,9 +154,11 @@ async fn answer(cell: &BackendCell, question: &Request<Bytes>, context: &Context
     timeout(LIMIT, client::ask(cell, certificate, question, ANSWER, context.id)).await.ok()?.ok()
 }
 
-/// As the client has written it.
-fn target(head: &RequestHeader) -> &str {
-    head.uri.path_and_query().map_or("/", |target| target.as_str())
+/// The path in its one form, and the query.
+fn target(head: &RequestHeader) -> Option<String> {
+    let path = framing::path(head.uri.path()).ok()?;
+    let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Some(format!("{path}{query}"))
 }
 
 fn host(head: &RequestHeader) -> Option<HeaderValue> {

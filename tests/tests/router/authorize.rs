@@ -117,6 +117,13 @@ fn a_request_goes_on_with_consent_and_what_was_said_of_its_client_and_is_answere
     }
     let _ = next();
 
+    // Who consents and who answers see the same path, however it is written.
+    let encoded = format!("{URL}/%70lain/%61dmin%2Fb?q=%61");
+    let answer = home.curl(24, &[&known[..], &[&encoded]].concat());
+    assert!(field(&answer, "/path").starts_with("/plain/admin%2Fb"), "{answer}");
+    let question = next();
+    assert!(question.starts_with("get /check/plain/admin%2fb?q=%61 http/1.1\r\n"), "{question}");
+
     // Anybody's body is seen by both, or by nobody.
     for chunked in [&[][..], &["-H", "transfer-encoding: chunked"]] {
         let post = |body: &str| {
