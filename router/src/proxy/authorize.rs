@@ -1,6 +1,9 @@
 //! Requests that somebody has to consent to before their backend sees them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -10,7 +13,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
-use super::{Reply, context::Context, headers};
+use super::{Reply, context::Context, headers, tries};
 use crate::{
     dataplane::{Authorizer, Gate, Socket},
     filter::{self, Verdict, check},
@@ -21,7 +24,7 @@ use crate::{
     },
 };
 
-/// How long whoever consents may take.
+/// How long whoever consents may take, where the whole request may take longer.
 const LIMIT: Duration = Duration::from_secs(10);
 /// The longest answer that a client gets from there, in bytes.
 const ANSWER: usize = 64 << 10;
@@ -43,7 +46,7 @@ pub(super) async fn at_gate(
         None => &[],
     };
     for authorizer in authorizers {
-        if let Some(reply) = ask(authorizer, session, context, body).await? {
+        if let Some(reply) = Box::pin(ask(authorizer, session, context, body)).await? {
             return Ok(Some(reply));
         }
     }
@@ -63,7 +66,8 @@ pub(super) async fn behind_route(
         return Ok(None);
     };
     match &action.authorizer {
-        Some(authorizer) => ask(authorizer, session, context, body).await,
+        // In a box: it is far larger than what the many requests need that nobody is asked about.
+        Some(authorizer) => Box::pin(ask(authorizer, session, context, body)).await,
         None => Ok(None),
     }
 }
@@ -101,7 +105,10 @@ async fn by_http(
     let host = host(head);
     let question = filter::question(auth, &head.method, &path, head.uri.query(), host.as_ref(), &head.headers, body);
     let Some(question) = question else { return Ok(Some(nobody())) };
-    let Some(answer) = answer(cell, &question, context).await else { return Ok(Some(nobody())) };
+    let answer = match answer(cell, &question, context).await {
+        Ok(answer) => answer,
+        Err(reply) => return Ok(Some(reply)),
+    };
     match filter::verdict(answer) {
         Verdict::Admitted(said) => {
             headers::edit_request(session.req_header_mut(), |headers| filter::admit(auth, &said, headers))?;
@@ -135,7 +142,10 @@ async fn by_grpc(
     };
     let service = &cell.backend.id.service;
     let call = check::call(&format!("{}.{}.svc", service.name, service.namespace), listed, asked);
-    let Some(answer) = answer(cell, &call, context).await else { return Ok(Some(nobody())) };
+    let answer = match answer(cell, &call, context).await {
+        Ok(answer) => answer,
+        Err(reply) => return Ok(Some(reply)),
+    };
     let trailers = answer.extensions().get::<Trailers>().map(|Trailers(trailers)| trailers);
     match check::verdict(&answer, trailers) {
         None => Ok(Some(nobody())),
@@ -148,10 +158,17 @@ async fn by_grpc(
     }
 }
 
-/// None where there is none in time.
-async fn answer(cell: &BackendCell, question: &Request<Bytes>, context: &Context) -> Option<Response<Bytes>> {
+/// The error is what the client gets where there is none in time.
+async fn answer(cell: &BackendCell, question: &Request<Bytes>, context: &Context) -> Result<Response<Bytes>, Reply> {
     let certificate = context.edge.as_ref().and_then(|edge| edge.client_certificate.as_ref());
-    timeout(LIMIT, client::ask(cell, certificate, question, ANSWER, context.id)).await.ok()?.ok()
+    let deadline = context.routed.as_ref().and_then(|routed| tries::deadline(context, &routed.action));
+    let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    let asking = client::ask(cell, certificate, question, ANSWER, context.id);
+    match timeout(left.map_or(LIMIT, |left| left.min(LIMIT)), asking).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Err(_) if left.is_some_and(|left| left < LIMIT) => Err(Reply::error(504, tries::TIME_IS_OVER)),
+        Ok(Err(_)) | Err(_) => Err(nobody()),
+    }
 }
 
 /// The path in its one form, and the query.

@@ -17,15 +17,19 @@ use super::{
     context::{Context, Forward, Routed},
     respond,
 };
-use crate::upstream::{
-    self, Choice, Failure, Terms, Upgraded, balance, clock,
-    retry::{self, Failed, Fate, may_retry},
+use crate::{
+    dataplane::Action,
+    upstream::{
+        self, Choice, Failure, Terms, Upgraded, balance, clock,
+        retry::{self, Failed, Fate, may_retry},
+    },
 };
 
 /// Tries at endpoints for one request, the first one included, where its rule does not say how many.
 const MOST: u32 = 3;
 /// The same where a rule says more than anybody needs.
 pub(super) const MOST_OF_ALL: usize = 1 + MOST_RETRIES as usize;
+pub(super) const TIME_IS_OVER: &str = "the request's time is over";
 /// As a trailer or, where nothing else is said, a header field of gRPC: nothing was done.
 const UNAVAILABLE: &[u8] = b"14";
 
@@ -147,6 +151,16 @@ pub(super) fn pause(context: &Context) -> Option<Duration> {
     Some(left.map_or(pause, |left| pause.min(left)))
 }
 
+/// When the whole answer has to be there, whatever is tried.
+pub(super) fn deadline(context: &Context, action: &Action) -> Option<Instant> {
+    after(context.started, action.timeouts.request)
+}
+
+/// `limit` is in milliseconds.
+fn after(from: Instant, limit: Option<u64>) -> Option<Instant> {
+    from.checked_add(Duration::from_millis(limit?))
+}
+
 /// Begins a try.
 pub(super) fn peer(context: &mut Context) -> Result<HttpPeer> {
     let no_endpoint = || Error::explain(ErrorType::HTTPStatus(503), "no ready endpoint");
@@ -165,12 +179,11 @@ pub(super) fn peer(context: &mut Context) -> Result<HttpPeer> {
     }
     forward.tried.push(forward.picked.address());
 
-    let after = |from: Instant, limit: Option<u64>| from.checked_add(Duration::from_millis(limit?));
     let last_deadline = after(context.started, routed.action.timeouts.request);
     let deadline = last_deadline.into_iter().chain(after(now, routed.action.timeouts.backend_request)).min();
     let left = deadline.map(|at| at.saturating_duration_since(now));
     if left.is_some_and(|left| left.is_zero()) {
-        return Err(Error::explain(ErrorType::HTTPStatus(504), "the request's time is over"));
+        return Err(Error::explain(ErrorType::HTTPStatus(504), TIME_IS_OVER));
     }
     let websocket = context.upgrade.is_some().then(Upgraded::default);
     forward.current =

@@ -62,6 +62,7 @@ fn route(home: &Home, services: &[String]) {
         rule("/dead", "dead", ""),
         rule("/empty", "empty", ""),
         rule("/gone", "gone", ""),
+        rule("/mute", "mute", "\n    timeouts: {request: 300ms}"),
     ];
     let route = "apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -81,11 +82,13 @@ fn a_request_goes_on_with_consent_and_what_was_said_of_its_client_and_is_answere
     let web = backends.start(&home, "web");
     let h2c = backends.start(&home, "h2c");
     let (auth, asked) = authorizer(&home, KNOWN);
+    let mute = raw_backend(&home, |mut stream| while read_head(&mut stream).is_some() {});
     let services = [
         service("web", &[web]),
         service("auth", &[auth]),
         service("dead", &[home.socket(10, 1)]),
         service("empty", &[]),
+        service("mute", &[mute]),
         service_with("h2c", "kubernetes.io/h2c", &[h2c]),
     ];
     route(&home, &services);
@@ -143,6 +146,7 @@ fn a_request_goes_on_with_consent_and_what_was_said_of_its_client_and_is_answere
     for (path, status) in [("/dead", "503"), ("/empty", "503"), ("/gone", "500")] {
         assert_eq!(home.status(24, &format!("{URL}{path}")), status, "{path}");
     }
+    assert_eq!(home.status(24, &format!("{URL}/mute")), "504", "the rule's time is over before the authorizer's");
     let log = router.log();
     assert!(log.contains("\"error\":\"not authorized\""), "{log}");
 }
