@@ -15,7 +15,10 @@ use std::{
 };
 
 use k8s::{model::BackendId, telemetry::now_and_then};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    task::yield_now,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::session::{IN_A_ROW, Session, with_buffer};
@@ -83,7 +86,8 @@ pub(crate) async fn serve(mut server: Server, finish: CancellationToken, stop: C
     while !(is_finishing && sessions.is_empty()) {
         tokio::select! {
             readable = server.socket.readable() => match readable {
-                Ok(()) => server.receive(&mut sessions, is_finishing),
+                // A socket that is always readable would be waited for without ever waiting.
+                Ok(()) => if server.receive(&mut sessions, is_finishing) { yield_now().await },
                 Err(_) => break,
             },
             _ = sweep.tick(), if !sessions.is_empty() => server.sweep(&mut sessions, is_finishing),
@@ -98,20 +102,21 @@ pub(crate) async fn serve(mut server: Server, finish: CancellationToken, stop: C
 }
 
 impl Server {
-    /// What is there.
-    fn receive(&mut self, sessions: &mut Sessions, is_finishing: bool) {
+    /// What is there. Returns whether there may be more.
+    fn receive(&mut self, sessions: &mut Sessions, is_finishing: bool) -> bool {
         with_buffer(|buffer| {
             for _ in 0..IN_A_ROW {
                 let received = match self.socket.try_receive(buffer) {
                     Ok(received) => received,
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
                     Err(_) => continue,
                 };
                 for datagram in received.datagrams(buffer) {
                     self.forward(sessions, received.peer, datagram, is_finishing);
                 }
             }
-        });
+            true
+        })
     }
 
     fn forward(&mut self, sessions: &mut Sessions, peer: Peer, datagram: &[u8], is_finishing: bool) {

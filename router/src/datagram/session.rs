@@ -13,7 +13,7 @@ use std::{
 use k8s::model::BackendId;
 use metrics::Gauge;
 use socket2::SockRef;
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::{io::Interest, net::UdpSocket, task::yield_now};
 
 use super::socket::{Peer, Socket};
 use crate::{
@@ -127,18 +127,20 @@ impl Session {
                 let none = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
                 let _ = self.upstream.try_io(Interest::ERROR, none);
             }
-            let is_over = with_buffer(|buffer| {
+            let has_more = with_buffer(|buffer| {
                 for _ in 0..IN_A_ROW {
                     match self.upstream.try_recv(buffer) {
                         Ok(count) => self.answered(socket, buffer.get(..count).unwrap_or_default()),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        Err(_) => return true,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(false),
+                        Err(_) => return None,
                     }
                 }
-                false
+                Some(true)
             });
-            if is_over {
-                return self.refused();
+            match has_more {
+                Some(true) => yield_now().await,
+                Some(false) => {}
+                None => return self.refused(),
             }
         }
     }

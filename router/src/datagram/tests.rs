@@ -6,7 +6,7 @@ use k8s::model::{ListenerProtocol, Target};
 use proptest::prelude::*;
 use tokio::net::UdpSocket;
 
-use super::{Limits, SHORTEST, patience};
+use super::{IN_A_ROW, Limits, SHORTEST, patience};
 use crate::{
     fixture::{Router, attach, router, within},
     listen::{self, App},
@@ -187,6 +187,58 @@ async fn an_endpoint_that_refuses_or_is_gone_is_left_for_another() {
         while ask_until_answered(&client).await != "b: again" {}
     })
     .await;
+}
+
+/// Until so many are there; how many were new each time when it was this task's turn.
+async fn counts_by_turn(socket: &std::net::UdpSocket, all: usize) -> Vec<usize> {
+    let (mut counts, mut buffer) = (Vec::new(), [0; 8]);
+    within(async {
+        while counts.iter().sum::<usize>() < all {
+            tokio::task::yield_now().await;
+            counts.push(std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count());
+        }
+    })
+    .await;
+    counts
+}
+
+/// Everything here is on one thread.
+#[tokio::test]
+async fn whoever_sends_without_a_pause_leaves_others_their_turn() {
+    let plain = || {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.set_nonblocking(true).expect("set");
+        socket
+    };
+    let (client, backend) = (plain(), plain());
+    let mut router = router(with(Limits::default()), 1);
+    let target = router.backend("a", None, &[backend.local_addr().expect("bound")]);
+    attach(router.listener(PORT, ListenerProtocol::Udp, None), 1, &[], &[(1, target)]);
+    router.apply().await;
+    client.connect(router.socket(PORT)).expect("connected");
+    client.send(b"first").expect("sent");
+    let mut buffer = [0; 8];
+    let (_, router_side) = within(async {
+        loop {
+            match backend.recv_from(&mut buffer) {
+                Ok(received) => return received,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    let many = 3 * IN_A_ROW;
+    for _ in 0..many {
+        client.send(b"there").expect("sent");
+    }
+    let there = counts_by_turn(&backend, many).await;
+    for _ in 0..many {
+        backend.send_to(b"back", router_side).expect("sent");
+    }
+    let back = counts_by_turn(&client, many).await;
+    for counts in [there, back] {
+        assert!(counts.iter().all(|count| *count < many), "{counts:?}");
+    }
 }
 
 #[tokio::test]
