@@ -42,13 +42,21 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// What may be kept of clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Per listening socket.
+    /// Per listening socket, and no more than a fourth of what the process has room for.
     pub sessions: usize,
     /// Of these, of one client as connections are counted: an address of IPv4, a /64 of IPv6.
     pub of_one_client: usize,
     /// How long a client may be silent before its next datagram may go to another endpoint. The less, the more there
     /// are: one that asks each question from a port of its own does not fill up the places.
     pub idle: Duration,
+}
+
+impl Limits {
+    /// Where the process has room for so many clients of all kinds. Addresses of datagrams are easily made up, and must
+    /// not take the places of connections.
+    pub fn of_room(self, places: usize) -> Self {
+        Self { sessions: self.sessions.min((places / 4).max(1)), ..self }
+    }
 }
 
 impl Default for Limits {

@@ -151,12 +151,14 @@ struct Connections {
 impl<A: App> Listeners<A> {
     /// Connections are served on `runtime`.
     pub fn new(runtime: Handle, apps: Apps<A>, dataplane: SharedDataplane, limits: Limits, drain: DrainConfig) -> Self {
+        let room = admission::for_process();
+        let datagrams = limits.datagrams.of_room(room.available_permits());
         Self {
             runtime,
             apps: Arc::new(apps),
-            room: admission::for_process(),
+            room,
             dataplane,
-            limits,
+            limits: Limits { datagrams, ..limits },
             drain,
             leaving: Leaving::default(),
             open: BTreeMap::new(),

@@ -309,6 +309,12 @@ async fn a_socket_is_free_as_soon_as_it_is_closed_and_a_router_that_leaves_hears
     within(leaving).await.expect("it left");
 }
 
+#[test]
+fn no_socket_of_datagrams_takes_the_places_of_connections() {
+    let sessions = |most, places| Limits { sessions: most, ..Limits::default() }.of_room(places).sessions;
+    assert_eq!([sessions(8_192, 500_000), sessions(8_192, 480), sessions(8_192, 1)], [8_192, 120, 1]);
+}
+
 proptest! {
     #[test]
     fn the_more_there_are_the_less_may_each_be_silent(taken in 0..100_usize, places in 1..100_usize) {
