@@ -46,6 +46,9 @@ pub struct Context {
     pub(super) routed: Option<Routed>,
     /// What the answer gets from who has consented to the request.
     pub(super) for_client: Vec<Put>,
+    /// Whether mirrors have had their chance.
+    pub(super) is_mirrored: bool,
+    /// What they wait for.
     pub(super) mirroring: Option<Box<Mirroring>>,
     /// Among all requests that backends are asked for.
     pub(super) place: Option<OneRequest>,
@@ -95,6 +98,7 @@ impl Context {
             upgrade: None,
             routed: None,
             for_client: Vec::new(),
+            is_mirrored: false,
             mirroring: None,
             place: None,
             error: None,

@@ -57,14 +57,14 @@ pub(super) fn begin(session: &mut Session, head: &RequestHeader, context: &mut C
     if let Some(mirroring) = &mut context.mirroring {
         // Another try begins with the first byte again.
         mirroring.body.clear();
+    }
+    // A try that found no connection has not come this far.
+    if std::mem::replace(&mut context.is_mirrored, true) {
         return;
     }
     let of_backend = routed.action.backends.get(forward.backend).map(|backend| &*backend.mirrors).unwrap_or_default();
-    if (routed.action.mirrors.is_empty() && of_backend.is_empty()) || forward.tried.count() > 1 {
-        return;
-    }
     // Whoever is asked to change the protocol has nothing to say in the one after that.
-    if context.upgrade.is_some() {
+    if (routed.action.mirrors.is_empty() && of_backend.is_empty()) || context.upgrade.is_some() {
         return;
     }
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());

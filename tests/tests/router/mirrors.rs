@@ -86,6 +86,27 @@ fn counter(home: &Home, backends: &Backends) -> (SocketAddr, Arc<AtomicUsize>) {
 }
 
 #[test]
+fn a_request_is_mirrored_once_however_many_backends_it_tries() {
+    let home = Home::new();
+    let backends = Backends::new();
+    let web = backends.start(&home, "web");
+    let (copy, asked) = recorder(&home);
+    let dead = [1, 2, 3].map(|port| home.socket(10, port));
+    let services = [service("web", &[&dead[..], &[web]].concat()), service("copy", &[copy])];
+    let rules = "  - filters: [{type: RequestMirror, requestMirror: {backendRef: {name: copy, port: 80}}}]
+    retry: {attempts: 10, backoff: 1ms}
+    backendRefs: [{name: web, port: 80}]";
+    apply(&home, &services, rules);
+    let _router = home.start("router");
+    for number in 0..10 {
+        assert_eq!(home.status(24, &format!("http://app.home.example/{number}")), "200");
+        let mirrored = asked.recv_timeout(PATIENCE).expect("a mirrored request");
+        assert!(mirrored.starts_with(&format!("GET /{number} ")), "{mirrored}");
+    }
+    assert!(asked.try_recv().is_err(), "nothing twice");
+}
+
+#[test]
 fn a_mirror_gets_what_the_backend_gets_and_its_answer_goes_nowhere() {
     let home = Home::new();
     let backends = Backends::new();
