@@ -222,6 +222,15 @@ pub(crate) fn validation(certificate: &Certificate, hostname: &str) -> ServerVal
 
 /// A backend that reads all that it is sent, and then says who it is, in TLS for which name, and what that was.
 pub(crate) async fn backend(name: &'static str, certificate: Option<&Certificate>) -> SocketAddr {
+    backend_of(name, certificate, &[]).await
+}
+
+/// The same, of these protocols (ALPN) alone.
+pub(crate) async fn backend_of(
+    name: &'static str,
+    certificate: Option<&Certificate>,
+    protocols: &[&str],
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let tls = certificate.map(|certificate| {
@@ -230,7 +239,9 @@ pub(crate) async fn backend(name: &'static str, certificate: Option<&Certificate
             .expect("versions")
             .with_no_client_auth()
             .with_single_cert(certificate.chain.clone(), certificate.key.clone_key());
-        TlsAcceptor::from(Arc::new(config.expect("a certificate")))
+        let mut config = config.expect("a certificate");
+        config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
     });
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::hello::tests::hello;
 use crate::{
-    fixture::{ask, attach, backend, certificate, router, tls, validation, within},
+    fixture::{ask, attach, backend, backend_of, certificate, router, tls, validation, within},
     listen::Limits,
 };
 
@@ -171,6 +171,25 @@ async fn a_backend_that_is_to_be_verified_is_and_gets_nothing_where_it_is_somebo
         assert!(ask(client, "hello").await.is_err(), "{name}");
         assert_eq!(router.logged().await["error"], "the backend's TLS handshake fails", "{name}");
     }
+}
+
+#[tokio::test]
+async fn no_client_takes_a_backend_from_others_by_a_protocol_that_it_does_not_speak() {
+    let mut router = router(Limits::default(), 1);
+    let (own, theirs) = (certificate(&["a.home.example"]), certificate(&["db.internal"]));
+    let db = backend_of("db", Some(&theirs), &["mqtt"]).await;
+    let target = router.backend("db", Some(validation(&theirs, "db.internal")), &[db]);
+    let listener = router.listener(TLS, ListenerProtocol::TlsTerminate, None);
+    listener.certificates = vec![Arc::clone(&own)];
+    attach(listener, 1, &[], &[(1, target)]);
+    router.apply().await;
+    let client = tls(router.socket(TLS), "a.home.example", &own, &["odd"]).await.expect("a handshake");
+    assert!(ask(client, "hello").await.is_err());
+    assert_eq!(router.logged().await["error"], "the backend speaks no protocol that the client offers");
+    let endpoints = router.cells.values().flat_map(|cell| cell.endpoints().to_vec());
+    assert_eq!(endpoints.map(|endpoint| endpoint.ejection.until()).collect::<Vec<_>>(), [0]);
+    let client = tls(router.socket(TLS), "a.home.example", &own, &["mqtt"]).await.expect("a handshake");
+    assert_eq!(ask(client, "hello").await.expect("an answer"), "db as db.internal: hello");
 }
 
 #[tokio::test]

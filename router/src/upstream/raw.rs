@@ -8,7 +8,7 @@ use std::{
 };
 
 use k8s::model::ServerValidation;
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -67,7 +67,7 @@ pub struct NotReached {
 
 /// One try that came to nothing.
 struct Missed {
-    /// None is what this machine lacks, and not the endpoint's fault.
+    /// None is what this machine lacks or the client wants, and not the endpoint's fault.
     failure: Option<Failure>,
     why: &'static str,
 }
@@ -135,9 +135,19 @@ async fn connect(
     let handshake = TlsConnector::from(config).connect(hostname.clone(), stream);
     match timeout(HANDSHAKE, handshake).await {
         Ok(Ok(stream)) => Ok(Connection::Tls(Box::new(stream))),
+        // What is offered is the client's choice, who must not be able to take the endpoint away from all others.
+        Ok(Err(error)) if wanted.protocol.is_some() && is_about_protocol(&error) => {
+            Err(Missed { failure: None, why: "the backend speaks no protocol that the client offers" })
+        }
         Ok(Err(_)) => Err(failed),
         Err(_) => Err(late(Failure::NoAnswer)),
     }
+}
+
+/// Whether the backend has ended a handshake over what was offered (RFC 7301 section 3.2).
+fn is_about_protocol(error: &io::Error) -> bool {
+    let of_tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(of_tls, Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
 }
 
 fn prepare(socket: &TcpSocket) -> io::Result<()> {
