@@ -103,15 +103,11 @@ impl Session {
                 self.from_client.fetch_add(count as u64, Relaxed);
                 true
             }
-            Err(error) => match error.kind() {
-                io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable => {
-                    self.refused();
-                    false
-                }
-                _ => true,
-            },
+            Err(error) if is_refusal(&error) => {
+                self.refused();
+                false
+            }
+            Err(_) => true,
         }
     }
 
@@ -120,7 +116,7 @@ impl Session {
         // That nobody listens is told by the network, and makes nothing readable.
         while let Ok(ready) = self.upstream.ready(Interest::READABLE | Interest::ERROR).await {
             if ready.is_error() {
-                if let Ok(Some(_)) = self.upstream.take_error() {
+                if self.upstream.take_error().is_ok_and(|error| error.is_some_and(|error| is_refusal(&error))) {
                     return self.refused();
                 }
                 // What was told went to who sent the next datagram. tokio is to wait for more.
@@ -132,7 +128,8 @@ impl Session {
                     match self.upstream.try_recv(buffer) {
                         Ok(count) => self.answered(socket, buffer.get(..count).unwrap_or_default()),
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(false),
-                        Err(_) => return None,
+                        Err(error) if is_refusal(&error) => return None,
+                        Err(_) => {}
                     }
                 }
                 Some(true)
@@ -186,6 +183,13 @@ impl Drop for Session {
         }
         self.open.decrement(1.0);
     }
+}
+
+/// Whether the network tells that nobody takes datagrams there. It tells other things as well, such as that one was too
+/// large, which is its sender's doing.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
 
 /// An endpoint, and a socket that speaks to nobody else.
