@@ -22,10 +22,13 @@ use crate::unwind;
 #[derive(Clone, Debug)]
 pub struct Trailers(pub HeaderMap);
 
-/// Asks one endpoint of the backend, over a connection that others have used or will use, where there is one, and
-/// shows it the certificate where it asks for one. Of the
-/// answer's body as much is read as `most` says, in bytes; more of it is an error. What the request says of its
-/// connection and its length is this function's to say. Takes as long as the backend does.
+/// Endpoints that are tried, where one takes no connection.
+const MOST: usize = 3;
+
+/// Asks one endpoint of the backend, over a connection that others have used or will use, where there is one, and shows
+/// it the certificate where it asks for one. Of the answer's body as much is read as `most` says, in bytes; more of it is
+/// an error. What the request says of its connection and its length is this function's to say. Takes as long as the
+/// backend does.
 ///
 /// # Errors
 /// When there is no endpoint, no connection, or no whole answer that is HTTP.
@@ -49,10 +52,21 @@ async fn ask_one(
 ) -> Result<Response<Bytes>> {
     static CONNECTOR: OnceLock<Connector> = OnceLock::new();
     let connector = CONNECTOR.get_or_init(|| Connector::new(None));
-    let choice = Choice { wish: Wish::Any, tried: &[], random, now: clock::now() };
     let none = || Error::explain(ErrorType::ConnectError, "no ready endpoint");
-    let picked = cell.pick(&choice).ok_or_else(none)?;
-    let (peer, (mut session, is_reused)) = connect(connector, cell, client_certificate, &picked, false).await?;
+    let mut tried = Vec::new();
+    let (picked, (peer, (mut session, is_reused))) = loop {
+        let choice = Choice { wish: Wish::Any, tried: &tried, random, now: clock::now() };
+        let picked = cell.pick(&choice).ok_or_else(none)?;
+        match connect(connector, cell, client_certificate, &picked, false).await {
+            Ok(connected) => break (picked, connected),
+            Err(error) => {
+                tried.push(picked.address());
+                if tried.len() == MOST || !cell.has_other(&tried) {
+                    return Err(error);
+                }
+            }
+        }
+    };
     match exchange(&mut session, &peer, request, most).await {
         // It may have been dead before it was used.
         Err(_) if is_reused && session.response_header().is_none() => {

@@ -62,6 +62,7 @@ fn route(home: &Home, services: &[String]) {
         rule("/dead", "dead", ""),
         rule("/empty", "empty", ""),
         rule("/gone", "gone", ""),
+        rule("/some", "some", ""),
         rule("/mute", "mute", "\n    timeouts: {request: 300ms}"),
     ];
     let route = "apiVersion: gateway.networking.k8s.io/v1
@@ -89,6 +90,7 @@ fn a_request_goes_on_with_consent_and_what_was_said_of_its_client_and_is_answere
         service("dead", &[home.socket(10, 1)]),
         service("empty", &[]),
         service("mute", &[mute]),
+        service("some", &[home.socket(10, 1), home.socket(10, 2), h2c]),
         service_with("h2c", "kubernetes.io/h2c", &[h2c]),
     ];
     route(&home, &services);
@@ -145,6 +147,9 @@ fn a_request_goes_on_with_consent_and_what_was_said_of_its_client_and_is_answere
     assert_eq!(home.status(24, &format!("{URL}/h2c")), "200");
     for (path, status) in [("/dead", "503"), ("/empty", "503"), ("/gone", "500")] {
         assert_eq!(home.status(24, &format!("{URL}{path}")), status, "{path}");
+    }
+    for _ in 0..10 {
+        assert_eq!(home.status(24, &format!("{URL}/some")), "200", "one of its endpoints is there");
     }
     assert_eq!(home.status(24, &format!("{URL}/mute")), "504", "the rule's time is over before the authorizer's");
     let log = router.log();
