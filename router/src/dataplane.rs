@@ -66,6 +66,7 @@ pub struct Edge {
     /// For requests that find no route.
     pub unrouted: Arc<RouteMetrics>,
 }
+
 impl Dataplane {
     /// The sockets that have to be open for it.
     pub fn wanted(&self) -> Vec<Wanted> {

@@ -52,7 +52,8 @@ pub fn verdict(answer: Response<Bytes>) -> Verdict {
     if head.status == StatusCode::OK {
         return Verdict::Admitted(head.headers);
     }
-    for name in &HOP_BY_HOP {
+    // The last one would send browsers to a port or a protocol that only the authorizer has.
+    for name in HOP_BY_HOP.iter().chain([&header::ALT_SVC]) {
         head.headers.remove(name);
     }
     Verdict::Refused(Response::from_parts(head, body))
@@ -166,7 +167,11 @@ mod tests {
     #[test]
     fn only_200_is_consent() {
         for (status, is_consent) in [(200, true), (204, false), (302, false), (401, false), (500, false)] {
-            let answer = Response::builder().status(status).header("keep-alive", "timeout=5").header("x-why", "1");
+            let answer = Response::builder()
+                .status(status)
+                .header("keep-alive", "timeout=5")
+                .header("alt-svc", "h3")
+                .header("x-why", "1");
             match verdict(answer.body(Bytes::new()).expect("an answer")) {
                 Verdict::Admitted(_) => assert!(is_consent, "{status}"),
                 Verdict::Refused(answer) => {

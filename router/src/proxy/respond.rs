@@ -68,6 +68,9 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Re
         context.error = why.map(Into::into);
     }
     let mut head = ResponseHeader::build_no_case(status, Some(6))?;
+    for (name, value) in &*headers {
+        head.append_header(name.clone(), value.clone())?;
+    }
     head.insert_header(header::SERVER, SERVER)?;
     head.insert_header(X_REQUEST_ID, id)?;
     // RFC 9110 section 8.6.
@@ -76,9 +79,6 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Re
     }
     if is_page {
         head.insert_header(header::CONTENT_TYPE, TEXT)?;
-    }
-    for (name, value) in &*headers {
-        head.append_header(name.clone(), value.clone())?;
     }
     let has_body = !body.is_empty() && session.req_header().method != Method::HEAD;
     session.write_response_header(Box::new(head), !has_body).await?;

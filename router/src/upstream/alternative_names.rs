@@ -23,6 +23,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_parser::{extensions::GeneralName, prelude::parse_x509_certificate};
 
 use super::client_certificate::ClientCertificate;
+
 /// A client that verifies a backend as it is to be verified, and offers no protocol yet.
 ///
 /// # Errors

@@ -31,7 +31,7 @@ fn authorizer(home: &Home, line: &'static str) -> (SocketAddr, Receiver<String>)
             let answer = if is_known {
                 "HTTP/1.1 200 OK\r\nX-User: jo\r\nX-Other: other\r\nContent-Length: 2\r\n\r\nok"
             } else {
-                "HTTP/1.1 302 Found\r\nLocation: https://login.example/\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 9\r\n\r\nlog in..."
+                "HTTP/1.1 302 Found\r\nServer: auth\r\nX-Request-Id: 1\r\nLocation: https://login.example/\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 9\r\n\r\nlog in..."
             };
             if stream.write_all(answer.as_bytes()).is_err() {
                 return;
@@ -120,6 +120,7 @@ fn a_request_goes_on_with_consent_and_what_was_said_of_its_client_and_is_answere
     for line in ["location: https://login.example/", "set-cookie: a=1", "set-cookie: b=2", "content-length: 9"] {
         assert!(refused.contains(&format!("\r\n{line}\r\n")), "{line}: {refused}");
     }
+    assert_eq!((refused.matches("\r\nserver: ").count(), refused.matches("\r\nx-request-id: ").count()), (1, 1));
     let _ = next();
 
     // Who consents and who answers see the same path, however it is written.
