@@ -107,6 +107,17 @@ impl Streams {
         let listeners = listeners.iter().filter_map(|listener| Some((*listener, mode(listener)?))).collect();
         Some(Self::Tls(ServerNames::compile(listeners, &mut make)))
     }
+
+    /// Whether a connection that is opened for this name is no HTTPS.
+    pub fn takes(&self, server_name: &str) -> bool {
+        match self {
+            Self::Tcp(_) => true,
+            Self::Tls(names) => {
+                let listener = names.listener(Some(server_name));
+                listener.is_some_and(|listener| !matches!(listener.mode, Mode::Https))
+            }
+        }
+    }
 }
 
 impl OnlyRoute {

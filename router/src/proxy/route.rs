@@ -65,9 +65,11 @@ impl Proxy {
 
         let listener = socket.table.listener(&host);
         let connection = session.digest().and_then(|digest| digest.ssl_digest.as_ref());
-        if let (Some(tls), Some(connection), Some(listener)) = (&socket.tls, connection, listener)
-            && tls.is_misdirected(connection, &listener.name)
-        {
+        let is_misdirected = match (&socket.tls, connection, listener) {
+            (Some(tls), Some(connection), Some(listener)) => tls.is_misdirected(connection, &listener.name),
+            _ => false,
+        };
+        if is_misdirected || socket.streams.as_ref().is_some_and(|streams| streams.takes(&host)) {
             return Err(Reply::error(421, format!("{host} needs a new connection, opened with its name (SNI)")));
         }
         match listener.and_then(|listener| socket.gates.get(&listener.name)) {
