@@ -55,7 +55,8 @@ impl Limits {
     /// Where the process has room for so many clients of all kinds. Addresses of datagrams are easily made up, and must
     /// not take the places of connections.
     pub fn of_room(self, places: usize) -> Self {
-        Self { sessions: self.sessions.min((places / 4).max(1)), ..self }
+        let share = |most: usize, part: usize| most.min((places / part).max(1));
+        Self { sessions: share(self.sessions, 4), of_one_client: share(self.of_one_client, 8), ..self }
     }
 }
 

@@ -311,8 +311,11 @@ async fn a_socket_is_free_as_soon_as_it_is_closed_and_a_router_that_leaves_hears
 
 #[test]
 fn no_socket_of_datagrams_takes_the_places_of_connections() {
-    let sessions = |most, places| Limits { sessions: most, ..Limits::default() }.of_room(places).sessions;
-    assert_eq!([sessions(8_192, 500_000), sessions(8_192, 480), sessions(8_192, 1)], [8_192, 120, 1]);
+    let of_room = |places| {
+        let Limits { sessions, of_one_client, .. } = Limits::default().of_room(places);
+        (sessions, of_one_client)
+    };
+    assert_eq!([500_000, 480, 1].map(of_room), [(8_192, 4_096), (120, 60), (1, 1)]);
 }
 
 proptest! {
