@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use tests::raw::read_all;
+use tests::{eventually, raw::read_all};
 
 use crate::{
     Besieged,
@@ -70,8 +70,13 @@ fn the_client_is_the_one_that_a_listed_peer_names() {
         assert_eq!(&answer, b"HTTP/1.1 200", "{what:?} before TLS");
         assert_eq!(forwarded_for(&recorder), client, "{what:?} before TLS");
     }
-    let n_lines = besieged.router.log().matches("\"remote_addr\":\"203.0.113.7\"").count();
-    assert_eq!(n_lines, 4, "{}", besieged.router.log());
+    // The log is written a moment later.
+    eventually("a line for each request", || {
+        match besieged.router.log().matches("\"remote_addr\":\"203.0.113.7\"").count() {
+            4 => Ok(()),
+            n_lines => Err(n_lines),
+        }
+    });
     besieged.assert_unharmed();
 }
 
