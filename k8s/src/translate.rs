@@ -26,6 +26,7 @@ mod listener;
 mod listener_filter;
 mod listener_set;
 mod names;
+mod overlap;
 mod reference_grant;
 mod service;
 mod stream_route;

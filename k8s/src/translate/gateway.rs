@@ -12,7 +12,7 @@ use super::{
     infrastructure::{self, GatewayPorts},
     key_of,
     listener::{self, Taken, certificate_of},
-    listener_set, object_name, stream_route, version,
+    listener_set, object_name, overlap, stream_route, version,
 };
 use crate::{
     config::{self, Config},
@@ -132,6 +132,7 @@ fn door<'a>(work: &mut Work<'a>, gateway: &'a Arc<Gateway>, contested: &BTreeSet
     }
     door.claims.add(&door.listeners);
     listener_set::add(work, &mut door, taken);
+    overlap::mark(&mut door.listeners);
     door
 }
 

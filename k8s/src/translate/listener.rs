@@ -32,6 +32,8 @@ pub(super) struct Standing<'a> {
     pub(super) listener: Option<Listener>,
     /// How many routes it has accepted.
     pub(super) attached: usize,
+    /// Whether a connection that was opened for it is good for hosts of another one, too.
+    pub(super) overlaps: bool,
 }
 
 /// What speaks against a listener.
@@ -91,16 +93,28 @@ impl Standing<'_> {
             }
             None => Condition::fails("Conflicted", "NoConflicts", ""),
         };
+        // Never said to be false.
+        let overlaps = self.overlaps.then(|| Condition {
+            kind: "OverlappingTLSConfig",
+            is_true: true,
+            reason: "OverlappingHostnames",
+            message: "its hosts meet those of another listener on its port; requests that come on the other one's \
+                      connections get 421"
+                .to_owned(),
+        });
         ListenerStatus {
             name: self.spec.name.clone(),
             supported_kinds: self.kinds.clone(),
             attached_routes: self.attached,
-            conditions: vec![
+            conditions: [
                 Condition { kind: "Accepted", ..holds_unless("Accepted", accepted.as_ref().or(conflicted.as_ref())) },
                 is_conflicted,
                 holds_unless("Programmed", self.not_programmed().as_ref()),
                 holds_unless("ResolvedRefs", resolved_refs.as_ref()),
-            ],
+            ]
+            .into_iter()
+            .chain(overlaps)
+            .collect(),
         }
     }
 }
@@ -128,6 +142,7 @@ pub(super) fn judge<'a>(
         verdict: Verdict::default(),
         listener: None,
         attached: 0,
+        overlaps: false,
     };
     standing.listener = listener(work, door, &mut standing, rivals, taken);
     standing
