@@ -44,7 +44,8 @@ pub enum Update {
 /// Which kinds a reader needs, so that neither binary reads more than it must.
 #[derive(Clone, Copy, Debug)]
 pub struct Kinds {
-    /// TLS Secrets, ConfigMaps and ClusterTrustBundles with the certificates of authorities, and BackendTLSPolicies: `router` alone.
+    /// TLS Secrets, ConfigMaps and ClusterTrustBundles with the certificates of authorities, and BackendTLSPolicies:
+    /// `router` alone.
     pub tls: bool,
     /// EndpointSlices, TCPRoutes and UDPRoutes: `router` alone.
     pub endpoints: bool,

@@ -17,6 +17,37 @@ mod statuses;
 
 use std::process::Command;
 
+/// A Gateway of the test's own class, with its class.
+const GATEWAY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: internal}
+spec: {controllerName: doorward.dev/gateway}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: home, namespace: default}
+spec:
+  gatewayClassName: internal
+  listeners: [{name: http, protocol: HTTP, port: 8088}]
+---
+";
+
+/// A route on it.
+fn route(service: &str) -> String {
+    format!(
+        "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: app, namespace: default}}
+spec:
+  parentRefs: [{{name: home}}]
+  hostnames: [gateway.home.example]
+  rules: [{{backendRefs: [{{name: {service}, port: 80}}]}}]
+"
+    )
+}
+
 /// `tests/lab/lab` with these arguments, still to be run.
 fn lab_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/lab/lab"));

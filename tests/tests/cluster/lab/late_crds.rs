@@ -6,30 +6,8 @@ use tests::{
     home::{ingress, service},
 };
 
-use super::lab;
+use super::{GATEWAY, lab, route};
 use crate::Doorward;
-
-const GATEWAY: &str = "
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: internal}
-spec: {controllerName: doorward.dev/gateway}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: home, namespace: default}
-spec:
-  gatewayClassName: internal
-  listeners: [{name: http, protocol: HTTP, port: 8088}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: app, namespace: default}
-spec:
-  parentRefs: [{name: home}]
-  hostnames: [gateway.home.example]
-  rules: [{backendRefs: [{name: web, port: 80}]}]
-";
 
 #[test]
 fn crds_that_come_late_are_followed_and_their_end_takes_nothing_else_away() {
@@ -47,7 +25,7 @@ fn crds_that_come_late_are_followed_and_their_end_takes_nothing_else_away() {
     lab(&["crds"]);
     doorward.cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]);
     let at = "http://gateway.home.example:8088/";
-    doorward.cluster.apply(GATEWAY);
+    doorward.cluster.apply(&[GATEWAY, &route("web")].concat());
     let door = doorward.home.address(24).to_string();
     let by_gateway = |wanted: (&str, &str)| {
         let (_, took) = eventually("the Gateway", || {

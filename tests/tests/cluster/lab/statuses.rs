@@ -5,44 +5,17 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tests::{Home, Program, cluster::Cluster, eventually, within};
 
-use super::lab;
+use super::{GATEWAY, lab, route};
 
 /// A lease runs out after a quarter of a minute, and a machine may be slow.
 const TAKEOVER: Duration = Duration::from_secs(90);
 
-const GATEWAY: &str = "
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: internal}
-spec: {controllerName: doorward.dev/gateway}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: home, namespace: default}
-spec:
-  gatewayClassName: internal
-  listeners: [{name: http, protocol: HTTP, port: 8088}]
----
+const SERVICE: &str = "
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: default}
 spec: {ports: [{port: 80}]}
----
 ";
-
-fn route(service: &str) -> String {
-    format!(
-        "
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: app, namespace: default}}
-spec:
-  parentRefs: [{{name: home}}]
-  hostnames: [gateway.home.example]
-  rules: [{{backendRefs: [{{name: {service}, port: 80}}]}}]
-"
-    )
-}
 
 fn get(cluster: &Cluster, what: &str) -> Value {
     serde_json::from_str(&cluster.kubectl(&["get", what, "-o", "json"])).expect("an object")
@@ -94,7 +67,7 @@ fn one_of_two_routers_writes_statuses_beside_others_and_the_other_takes_over() {
     println!("FIGURE a single router is ready until it leads: {} ms", took.as_millis());
     let other = second.start_on_cluster("router");
 
-    cluster.apply(GATEWAY);
+    cluster.apply(&[GATEWAY, SERVICE].concat());
     cluster.apply(&route("web"));
     let took = judged(&cluster, "Accepted", "Accepted");
     println!("FIGURE an HTTPRoute applied until its status says so: {} ms", took.as_millis());
@@ -142,7 +115,7 @@ fn one_of_two_routers_writes_statuses_beside_others_and_the_other_takes_over() {
     });
     let lease = cluster.own("lease/doorward.dev/gateway").replace("dev/gateway", "dev-gateway");
     cluster.kubectl(&["-n", "default", "delete", &lease]);
-    cluster.delete(GATEWAY);
+    cluster.delete(&[GATEWAY, SERVICE].concat());
 }
 
 fn foreign() -> Value {
