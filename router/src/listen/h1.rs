@@ -25,8 +25,8 @@ use pingora_core::protocols::{
     tls::{SslDigest, TlsRef},
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    time::{Sleep, sleep, timeout},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::{Sleep, sleep},
 };
 
 use super::{Refuse, phase::Phase, through::through};
@@ -62,6 +62,8 @@ pub(super) struct H1<S> {
     written: usize,
     /// While the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Once our side is closed, while the client may go on to send.
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 /// The connection's last answer.
@@ -98,6 +100,7 @@ impl<S: IO> H1<S> {
             to_write: Vec::new(),
             written: 0,
             stalled: None,
+            lingers: None,
         }
     }
 
@@ -146,19 +149,7 @@ impl<S: IO> H1<S> {
         if Pin::new(&mut self.stream).poll_flush(context).is_ready() {
             let _ = Pin::new(&mut self.stream).poll_shutdown(context);
         }
-        loop {
-            let mut passed_over = [0; 1024];
-            let mut passed_over = ReadBuf::new(&mut passed_over);
-            match Pin::new(&mut self.stream).poll_read(context, &mut passed_over) {
-                Poll::Ready(Ok(())) if passed_over.filled().is_empty() => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) if refused.until.as_mut().poll(context).is_pending() => {}
-                Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => {
-                    ready!(refused.until.as_mut().poll(context));
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        }
+        poll_passed_over(&mut self.stream, &mut refused.until, context).map(Ok)
     }
 
     /// Reads behind what is buffered. Ready with nothing is the end.
@@ -371,27 +362,44 @@ impl<S: IO> AsyncWrite for H1<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_written(context))?;
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let this = &mut *self;
+        if this.lingers.is_none() {
+            ready!(this.poll_written(context))?;
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            let is_in_body = !this.requests.is_in_head() && !this.requests.is_at_end();
+            if (!is_in_body && this.buffer.is_empty()) || this.phase.is_tunnel() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let until = this.lingers.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        poll_passed_over(&mut this.stream, until, context).map(Ok)
     }
 }
 
-/// Reads what a client still sends that was answered before its end.
-async fn pass_over(stream: &mut (impl AsyncRead + Unpin)) {
-    let mut passed_over = vec![0; READ];
-    while matches!(stream.read(&mut passed_over).await, Ok(1..)) {}
+/// Reads what a client still sends that was answered before its end, until it ends or its time has.
+fn poll_passed_over(
+    stream: &mut (impl AsyncRead + Unpin),
+    until: &mut Pin<Box<Sleep>>,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    loop {
+        let mut passed_over = [MaybeUninit::uninit(); READ];
+        let mut passed_over = ReadBuf::uninit(&mut passed_over);
+        match Pin::new(&mut *stream).poll_read(context, &mut passed_over) {
+            Poll::Ready(Ok(())) if passed_over.filled().is_empty() => return Poll::Ready(()),
+            Poll::Ready(Ok(())) if until.as_mut().poll(context).is_pending() => {}
+            Poll::Ready(_) => return Poll::Ready(()),
+            Poll::Pending => return until.as_mut().poll(context),
+        }
+    }
 }
 
 #[async_trait]
 impl<S: IO> Shutdown for H1<S> {
+    /// pingora's HTTP/1 closes by [`AsyncWrite`], and nothing comes here; but it would have to do the same.
     async fn shutdown(&mut self) {
         // The client may be gone already.
-        let _ = self.flush().await;
-        self.stream.shutdown().await;
-        let is_in_body = !self.requests.is_in_head() && !self.requests.is_at_end();
-        if (is_in_body || !self.buffer.is_empty()) && !self.phase.is_tunnel() {
-            let _ = timeout(LINGER, pass_over(&mut self.stream)).await;
-        }
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 
