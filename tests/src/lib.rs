@@ -5,6 +5,8 @@ pub mod backend;
 pub mod cluster;
 pub mod dns;
 pub mod dnsmasq;
+pub mod floods;
+pub mod frames;
 pub mod fuzz;
 pub mod home;
 pub mod many;

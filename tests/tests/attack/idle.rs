@@ -5,11 +5,17 @@ use std::{
     path::PathBuf,
 };
 
-use tests::{Home, Program, backend::Backends, binary, eventually, home::app};
+use tests::{
+    Home, Program,
+    backend::Backends,
+    binary, eventually,
+    frames::{DATA, END_HEADERS, END_STREAM, request},
+    home::app,
+};
 
 use crate::{
     Besieged,
-    frames::{DATA, END_HEADERS, END_STREAM, Http2, Stream, request, tls},
+    frames::{Http2, Stream, tls},
     secret,
 };
 

@@ -6,11 +6,14 @@ use std::{
     net::TcpStream,
 };
 
-use tests::eventually;
+use tests::{
+    eventually,
+    frames::{END_HEADERS, END_STREAM, INITIAL_WINDOW, WINDOW_UPDATE, frame, request},
+};
 
 use crate::{
     Besieged,
-    frames::{END_HEADERS, END_STREAM, Http2, INITIAL_WINDOW, WINDOW_UPDATE, frame, request, tls_to},
+    frames::{Http2, tls_to},
 };
 
 const REQUESTS: usize = 1000;

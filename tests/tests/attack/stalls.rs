@@ -5,13 +5,16 @@ use std::{
     time::Duration,
 };
 
-use tests::{PATIENCE, eventually};
+use tests::{
+    PATIENCE, eventually,
+    frames::{END_HEADERS, END_STREAM, INITIAL_WINDOW, RST_STREAM, WINDOW_UPDATE, frame, request},
+};
 
 use crate::{
     Besieged,
     bystander::served_meanwhile,
     floods::growth,
-    frames::{END_HEADERS, END_STREAM, Http2, INITIAL_WINDOW, RST_STREAM, Stream, WINDOW_UPDATE, frame, request, tls},
+    frames::{Http2, Stream, tls},
 };
 
 /// As many as HTTP/2 lets a client have at once.
