@@ -23,8 +23,9 @@ pub const SECONDS_BUCKETS: [f64; 17] =
 ///
 /// The error says what is wrong with `level`.
 pub fn log_to_stderr(format: LogFormat, level: &str) -> anyhow::Result<()> {
-    // What libraries log about single requests and queries is ours to say, once and with the object's name.
-    let quiet = "hickory_server=off,hickory_net=off,hickory_proto=off,pingora_core=error,pingora_proxy=error,kube_runtime=off,kube_client=off,h2=warn,hyper=warn,rustls=warn";
+    // What libraries log about single requests and queries is ours to say, once and with the object's name. Of what
+    // clients get wrong h2 and rustls warn each time, and so as often as somebody likes.
+    let quiet = "hickory_server=off,hickory_net=off,hickory_proto=off,pingora_core=error,pingora_proxy=error,kube_runtime=off,kube_client=off,h2=off,hyper=warn,rustls=off";
     let filter = EnvFilter::try_new(format!("{quiet},{level}"))
         .map_err(|error| anyhow::anyhow!("log level {level:?}: {error}; expected error, warn, info, debug or trace"))?;
     let subscriber = tracing_subscriber::fmt()
