@@ -10,7 +10,7 @@ package_of() {
   knotd) echo knot ;;
   kubectl) echo kubernetes-client ;;
   named-checkzone) echo bind9-utils ;;
-  nsenter | prlimit | setpriv | taskset | unshare) echo util-linux ;;
+  chrt | nsenter | prlimit | setpriv | taskset | unshare) echo util-linux ;;
   pgrep) echo procps ;;
   *) echo "$1" ;;
   esac

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
+mod attack;
+mod attacker;
 mod backend;
 mod churn;
 mod configuration;
@@ -31,6 +33,7 @@ use benches::{
 use tokio::{runtime::Runtime, time::timeout};
 
 use crate::{
+    attacker::Attack,
     churn::Churn,
     load::{Client, Load, Outcome, Pace},
     proxies::{Kind, Place},
@@ -57,6 +60,13 @@ fn main() {
             let load = Load::ALL.into_iter().find(|it| it.names().1 == *load).expect("h1, h1-tls, h2-tls or new-tls");
             let time = Duration::from_secs(seconds.parse().expect("a number of seconds"));
             keep_busy(&Bench::start(router, programs, &[name]), load, time);
+        }
+        ["attack", router, programs, words @ ..] => {
+            attack::attack(&Bench::start(router, programs, &[Kind::Router.name()]), words);
+        }
+        ["flood", name, router, at_once] => {
+            let attack = Attack::named(name).expect("a flood");
+            attack.run(router.parse().expect("an address"), at_once.parse().expect("a number"));
         }
         ["churn", router, programs] => churn(&Bench::start(router, programs, &[Kind::Router.name()])),
         _ => panic!("run benches/peers"),

@@ -1,0 +1,100 @@
+//! What floods cost those who ask meanwhile.
+//!
+//! The router has a core, and the attacker what it leaves of it: whatever the router is asked for preempts the attacker,
+//! whose own work so delays nobody, and who attacks as fast as the router lets it. Who asks has the other core.
+
+use std::{fs, time::Duration};
+
+use benches::rounds::{median, microseconds};
+
+use crate::{
+    Bench,
+    attacker::{Attack, Attacker, HOST},
+    load::{Load, Pace},
+    proxies::Kind,
+    tell_progress,
+};
+
+/// `ROUNDS` may say another number.
+const ROUNDS: usize = 5;
+/// Connections of the attacker at a time.
+const AT_ONCE: [usize; 2] = [1, 16];
+const ASKED: Pace = Pace::Calm { interval: Duration::from_millis(1), count: 500 };
+/// What 99 of 100 others may wait, of what they wait without a flood.
+const GOAL: f64 = 2.0;
+
+/// One round of one flood.
+struct Round {
+    half: f64,
+    most: f64,
+    /// Connections of the attacker, and what each has taken of a processor: its share of the others' is small.
+    connections: f64,
+    processor: f64,
+}
+
+/// Those whose names have one of `words` in them.
+pub(crate) fn attack(bench: &Bench, words: &[&str]) {
+    let manifests = bench.directory.path().join(Kind::Router.name()).join("manifests");
+    fs::write(manifests.join("attacked.yaml"), manifest()).expect("a file can be written");
+    let n_rounds = std::env::var("ROUNDS").map_or(ROUNDS, |number| number.parse().expect("ROUNDS is a number"));
+    let is_meant = |attack: &Attack| words.is_empty() || words.iter().any(|word| attack.name.contains(word));
+    println!(
+        "others' latency while somebody floods, of that without a flood: medians of {n_rounds} rounds\n\
+         {:<56} {:>7} {:>7} {:>7} {:>9} {:>7}",
+        "", "at once", "p50", "p99", "conn/s", "us each"
+    );
+    // For warming up.
+    ask(bench, &Attack::none(), 1);
+    for attack in Attack::all().into_iter().filter(is_meant) {
+        for at_once in AT_ONCE {
+            let mut rounds = Vec::new();
+            for number in 0..n_rounds {
+                tell_progress(number, n_rounds);
+                rounds.push((ask(bench, &Attack::none(), 1), ask(bench, &attack, at_once)));
+            }
+            let ratio =
+                |column: fn(&Round) -> f64| median(rounds.iter().map(|(calm, flood)| column(flood) / column(calm)));
+            let plain = |column: fn(&Round) -> f64| median(rounds.iter().map(|(_, flood)| column(flood)));
+            let most = ratio(|round| round.most);
+            println!(
+                "{:<56} {at_once:>7} {:>7.2} {most:>7.2} {:>9.0} {:>7.1} {}",
+                attack.name,
+                ratio(|round| round.half),
+                plain(|round| round.connections),
+                plain(|round| round.processor),
+                if most <= GOAL { "" } else { "(goal: at most 2.00; missed)" },
+            );
+        }
+    }
+}
+
+fn ask(bench: &Bench, attack: &Attack, at_once: usize) -> Round {
+    let attacker = Attacker::start(attack, Kind::Router.address(), at_once);
+    let started = std::time::Instant::now();
+    // It has begun.
+    std::thread::sleep(Duration::from_millis(100));
+    let asked = bench.ask(Kind::Router, Load::Http1, &[ASKED]);
+    let connections = attacker.end() as f64 / started.elapsed().as_secs_f64();
+    let outcomes = asked.unwrap_or_else(|error| panic!("{}: {error}", attack.name));
+    let [(outcome, processor)] = &outcomes[..] else { panic!("one pace has one outcome") };
+    Round {
+        half: microseconds(outcome.latency(0.5)),
+        most: microseconds(outcome.latency(0.99)),
+        connections,
+        processor: microseconds(*processor) / outcome.took.as_secs_f64() / connections,
+    }
+}
+
+fn manifest() -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: attacked, namespace: default}}
+spec:
+  ingressClassName: internal
+  rules:
+  - host: {HOST}
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: backend-0, port: {{number: 80}}}}}}}}]}}
+"
+    )
+}

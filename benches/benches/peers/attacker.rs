@@ -1,0 +1,184 @@
+//! Who floods a router: a process of its own, which sends what it has made before, and as fast as it is let.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    process::{Child, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use benches::program::pinned;
+use tests::{
+    floods,
+    frames::{END_HEADERS, END_STREAM, INITIAL_WINDOW, PREFACE, SETTINGS, WINDOW_UPDATE, frame, request},
+};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring, pki_types::ServerName};
+
+use crate::proxies::{HTTP, HTTPS};
+
+/// The host that floods ask for.
+pub(crate) const HOST: &str = "app.home.example";
+/// That are held open by one who sends slowly, and how often any of them sends a byte.
+const SLOW: usize = 1000;
+const DRIP: Duration = Duration::from_millis(1);
+
+pub(crate) struct Attack {
+    pub(crate) name: &'static str,
+    way: Way,
+}
+
+enum Way {
+    /// Attacks nobody, and keeps the core awake as the others do.
+    Spin,
+    /// Sends this on one connection after another, each until it is ended.
+    UntilCut(Vec<u8>),
+    /// The same, each until there is an answer.
+    UntilAnswered(Vec<u8>),
+    /// The same, each until it is sent.
+    UntilSent(Vec<u8>),
+    /// Begins with this on many connections, and goes on by a byte now and then.
+    Drip(&'static str),
+}
+
+impl Attack {
+    pub(crate) fn none() -> Self {
+        Self { name: "nothing", way: Way::Spin }
+    }
+
+    pub(crate) fn all() -> Vec<Self> {
+        let http2 = floods::floods().into_iter().map(|(name, flood)| Self {
+            name,
+            way: Way::UntilCut([PREFACE, &frame(SETTINGS, 0, 0, &[]), &flood].concat()),
+        });
+        let others = [
+            ("answers taken by the byte (CVE-2019-9511)", Way::UntilSent(dribble())),
+            ("TLS handshakes that are not finished", Way::UntilAnswered(client_hello())),
+            ("slow heads", Way::Drip("GET / HTTP/1.1\r\nHost: app.home.example\r\nX: ")),
+            ("slow bodies", Way::Drip("POST / HTTP/1.1\r\nHost: app.home.example\r\nContent-Length: 100000\r\n\r\n")),
+        ];
+        http2.chain(others.map(|(name, way)| Self { name, way })).collect()
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::all().into_iter().chain([Self::none()]).find(|it| it.name == name)
+    }
+
+    /// On as many connections at once, until its input ends.
+    pub(crate) fn run(self, router: std::net::IpAddr, at_once: usize) {
+        let port = if matches!(self.way, Way::UntilAnswered(_)) { HTTPS } else { HTTP };
+        let (way, done) = (Arc::new(self.way), Arc::new(AtomicU64::new(0)));
+        for _ in 0..at_once {
+            let (way, done) = (Arc::clone(&way), Arc::clone(&done));
+            thread::spawn(move || way.follow(SocketAddr::from((router, port)), &done));
+        }
+        let _ = std::io::stdin().read(&mut [0]);
+        println!("{}", done.load(Relaxed));
+    }
+}
+
+impl Way {
+    fn follow(&self, router: SocketAddr, done: &AtomicU64) {
+        match self {
+            Self::Spin => loop {
+                std::hint::spin_loop();
+            },
+            Self::Drip(head) => drip(router, head, done),
+            Self::UntilCut(_) | Self::UntilAnswered(_) | Self::UntilSent(_) => loop {
+                // What is cut in the middle takes no more bytes, and a router may refuse a connection, too.
+                let _ = self.once(router);
+                done.fetch_add(1, Relaxed);
+            },
+        }
+    }
+
+    fn once(&self, router: SocketAddr) -> std::io::Result<()> {
+        let (Self::UntilCut(bytes) | Self::UntilAnswered(bytes) | Self::UntilSent(bytes)) = self else { return Ok(()) };
+        let mut stream = TcpStream::connect(router)?;
+        let sent = stream.write_all(bytes);
+        let mut answer = [0; 16 << 10];
+        match self {
+            Self::UntilCut(_) => while stream.read(&mut answer)? > 0 {},
+            Self::UntilAnswered(_) => drop(stream.read(&mut answer)?),
+            _ => stream.shutdown(Shutdown::Both)?,
+        }
+        sent
+    }
+}
+
+fn drip(router: SocketAddr, head: &str, done: &AtomicU64) {
+    let open = || {
+        let mut stream = TcpStream::connect(router).ok()?;
+        stream.write_all(head.as_bytes()).ok()?;
+        Some(stream)
+    };
+    let mut streams: Vec<Option<TcpStream>> = (0..SLOW).map(|_| open()).collect();
+    loop {
+        for stream in &mut streams {
+            let is_taken = stream.as_mut().is_some_and(|stream| stream.write_all(b"x").is_ok());
+            if !is_taken {
+                done.fetch_add(1, Relaxed);
+                *stream = open();
+            }
+            thread::sleep(DRIP);
+        }
+    }
+}
+
+/// A hundred answers of which each byte is asked for by a frame.
+fn dribble() -> Vec<u8> {
+    let settings = [&INITIAL_WINDOW.to_be_bytes()[..], &0_u32.to_be_bytes()].concat();
+    let streams = || (1..200).step_by(2);
+    let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &settings)].concat();
+    bytes.extend(streams().flat_map(|stream| request(END_HEADERS | END_STREAM, stream, "GET", "/", &[])));
+    for _ in 0..200 {
+        bytes.extend(streams().flat_map(|stream| frame(WINDOW_UPDATE, 0, stream, &1_u32.to_be_bytes())));
+    }
+    bytes
+}
+
+/// The same each time, which nobody can tell from one that is new: it makes the router agree on a key and sign.
+fn client_hello() -> Vec<u8> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions that ring has")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from(HOST).expect("a name");
+    let mut connection = ClientConnection::new(Arc::new(config), name).expect("a configuration that is complete");
+    let mut hello = Vec::new();
+    connection.write_tls(&mut hello).expect("memory takes all");
+    hello
+}
+
+/// A process that attacks until it is asked how often it has.
+pub(crate) struct Attacker(Child);
+
+impl Attacker {
+    /// On the router's core, of which it gets what the router leaves: what it does itself delays nobody.
+    pub(crate) fn start(attack: &Attack, router: std::net::IpAddr, at_once: usize) -> Self {
+        let program = std::env::current_exe().expect("it runs");
+        let router = router.to_string();
+        let at_once = at_once.to_string();
+        let arguments =
+            ["-i", "0", &program.to_string_lossy(), "flood", attack.name, &router, &at_once].map(Into::into);
+        let mut command = pinned("chrt", &arguments);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        Self(child.expect("chrt starts"))
+    }
+
+    /// The connections that it has had.
+    pub(crate) fn end(mut self) -> u64 {
+        drop(self.0.stdin.take());
+        let mut said = String::new();
+        if let Some(mut output) = self.0.stdout.take() {
+            let _ = output.read_to_string(&mut said);
+        }
+        let _ = self.0.wait();
+        said.trim().parse().unwrap_or_default()
+    }
+}
