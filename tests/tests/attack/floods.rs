@@ -1,12 +1,13 @@
 //! HTTP/2 that costs its sender next to nothing (RFC 9113 section 10.5): the connection ends after some hundred
 //! frames, memory stays, and the others are served.
 
-use std::iter;
+use std::{io::Write, iter};
 
 use tests::{
     Program,
     floods::floods,
     frames::{END_HEADERS, END_STREAM, HEADERS, frame, head, text},
+    raw,
 };
 
 use crate::{Besieged, bystander::served_meanwhile, frames::Http2};
@@ -15,6 +16,11 @@ use crate::{Besieged, bystander::served_meanwhile, frames::Http2};
 const TIMES: usize = 20;
 /// What the router grows by meanwhile at most, in KiB; twice that is allowed to an allocator that is busy with others.
 const GROWTH: u64 = 8 << 10;
+/// Floods and requests in a round, and rounds, of which the median counts.
+const COUNTED: usize = 40;
+const ROUNDS: usize = 3;
+/// The requests that a flood may cost. It has five hundred frames, or a hundred requests and more.
+const SOME: f64 = 16.0;
 
 /// What memory has grown by at most while `attack` ran, in KiB.
 pub(crate) fn growth(router: &Program, attack: impl FnOnce()) -> u64 {
@@ -44,6 +50,33 @@ fn floods_are_cut_after_some_hundred_frames() {
     assert!(counted > 0, "none was counted");
     // A line for each would be a flood, too.
     assert!(!besieged.router.log().contains("h2::"), "{}", besieged.router.log());
+    besieged.assert_unharmed();
+}
+
+/// Time on a processor, and not that of a clock: whoever else is busy here takes away the one, and little of the other.
+#[test]
+fn a_flood_costs_the_router_what_some_requests_cost() {
+    let mut besieged = Besieged::start();
+    let cost = |once: &dyn Fn()| {
+        let before = besieged.router.processor_time();
+        (0..COUNTED).for_each(|_| once());
+        (besieged.router.processor_time() - before).as_secs_f64()
+    };
+    let ask = || {
+        let mut stream = besieged.connect(1);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: app.home.example\r\nConnection: close\r\n\r\n").expect("sent");
+        assert!(raw::read_all(&mut stream).starts_with("HTTP/1.1 200"));
+    };
+    // For warming up.
+    cost(&ask);
+    for (name, flood) in floods() {
+        let flooded = || assert!(Http2::h2c(&besieged, &[]).end_after(&flood).is_some(), "{name}: still open");
+        let mut rounds: Vec<f64> = (0..ROUNDS).map(|_| cost(&flooded) / cost(&ask)).collect();
+        rounds.sort_by(f64::total_cmp);
+        let median = rounds[ROUNDS / 2];
+        println!("FIGURE {name}: costs {median:.1} connections with a request each");
+        assert!(median < SOME, "{name}: {rounds:?}");
+    }
     besieged.assert_unharmed();
 }
 
