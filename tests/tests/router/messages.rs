@@ -202,7 +202,7 @@ fn a_backend_that_refuses_an_upload_unread_is_heard() {
 const TOO_LONG: &str = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo long";
 /// The beginning of a request that nobody reads to its end.
 const ENDLESS: &str = "POST / HTTP/1.1\r\nHost: app.home.example\r\nContent-Length: 100000000\r\n\r\n";
-const PART: [u8; 1 << 16] = [b'x'; 1 << 16];
+static PART: [u8; 1 << 16] = [b'x'; 1 << 16];
 
 #[test]
 fn a_client_that_looks_for_its_answer_late_is_not_reset_before() {
