@@ -10,6 +10,7 @@ use benches::rounds::{median, microseconds};
 use crate::{
     Bench,
     attacker::{Attack, Attacker, HOST},
+    connection::Result,
     load::{Load, Pace},
     proxies::Kind,
     tell_progress,
@@ -18,7 +19,7 @@ use crate::{
 /// `ROUNDS` may say another number.
 const ROUNDS: usize = 5;
 /// Connections of the attacker at a time.
-const AT_ONCE: [usize; 2] = [1, 16];
+const AT_ONCE: [usize; 3] = [1, 16, 256];
 const ASKED: Pace = Pace::Calm { interval: Duration::from_millis(1), count: 500 };
 /// What 99 of 100 others may wait, of what they wait without a flood.
 const GOAL: f64 = 2.0;
@@ -44,13 +45,17 @@ pub(crate) fn attack(bench: &Bench, words: &[&str]) {
         "", "at once", "p50", "p99", "conn/s", "us each"
     );
     // For warming up.
-    ask(bench, &Attack::none(), 1);
+    let _ = ask(bench, &Attack::none(), 1);
     for attack in Attack::all().into_iter().filter(is_meant) {
         for at_once in AT_ONCE {
             let mut rounds = Vec::new();
             for number in 0..n_rounds {
                 tell_progress(number, n_rounds);
-                rounds.push((ask(bench, &Attack::none(), 1), ask(bench, &attack, at_once)));
+                let calm = ask(bench, &Attack::none(), 1).unwrap_or_else(|error| panic!("without a flood: {error}"));
+                match ask(bench, &attack, at_once) {
+                    Ok(flood) => rounds.push((calm, flood)),
+                    Err(error) => println!("{}, {at_once} at once: {error}", attack.name),
+                }
             }
             let ratio =
                 |column: fn(&Round) -> f64| median(rounds.iter().map(|(calm, flood)| column(flood) / column(calm)));
@@ -68,21 +73,21 @@ pub(crate) fn attack(bench: &Bench, words: &[&str]) {
     }
 }
 
-fn ask(bench: &Bench, attack: &Attack, at_once: usize) -> Round {
+fn ask(bench: &Bench, attack: &Attack, at_once: usize) -> Result<Round> {
     let attacker = Attacker::start(attack, Kind::Router.address(), at_once);
     let started = std::time::Instant::now();
     // It has begun.
     std::thread::sleep(Duration::from_millis(100));
     let asked = bench.ask(Kind::Router, Load::Http1, &[ASKED]);
     let connections = attacker.end() as f64 / started.elapsed().as_secs_f64();
-    let outcomes = asked.unwrap_or_else(|error| panic!("{}: {error}", attack.name));
+    let outcomes = asked?;
     let [(outcome, processor)] = &outcomes[..] else { panic!("one pace has one outcome") };
-    Round {
+    Ok(Round {
         half: microseconds(outcome.latency(0.5)),
         most: microseconds(outcome.latency(0.99)),
         connections,
         processor: microseconds(*processor) / outcome.took.as_secs_f64() / connections,
-    }
+    })
 }
 
 fn manifest() -> String {

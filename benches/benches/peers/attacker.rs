@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     process::{Child, Stdio},
     sync::{
         Arc,
@@ -13,6 +13,7 @@ use std::{
 };
 
 use benches::program::pinned;
+use socket2::{Domain, Socket, Type};
 use tests::{
     floods,
     frames::{END_HEADERS, END_STREAM, INITIAL_WINDOW, PREFACE, SETTINGS, WINDOW_UPDATE, frame, request},
@@ -23,8 +24,9 @@ use crate::proxies::{HTTP, HTTPS};
 
 /// The host that floods ask for.
 pub(crate) const HOST: &str = "app.home.example";
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 6, 6, 6);
 /// That are held open by one who sends slowly, and how often any of them sends a byte.
-const SLOW: usize = 1000;
+const SLOW: usize = 250;
 const DRIP: Duration = Duration::from_millis(1);
 
 pub(crate) struct Attack {
@@ -69,7 +71,7 @@ impl Attack {
     }
 
     /// On as many connections at once, until its input ends.
-    pub(crate) fn run(self, router: std::net::IpAddr, at_once: usize) {
+    pub(crate) fn run(self, router: IpAddr, at_once: usize) {
         let port = if matches!(self.way, Way::UntilAnswered(_)) { HTTPS } else { HTTP };
         let (way, done) = (Arc::new(self.way), Arc::new(AtomicU64::new(0)));
         for _ in 0..at_once {
@@ -98,7 +100,7 @@ impl Way {
 
     fn once(&self, router: SocketAddr) -> std::io::Result<()> {
         let (Self::UntilCut(bytes) | Self::UntilAnswered(bytes) | Self::UntilSent(bytes)) = self else { return Ok(()) };
-        let mut stream = TcpStream::connect(router)?;
+        let mut stream = connect(router)?;
         let sent = stream.write_all(bytes);
         let mut answer = [0; 16 << 10];
         match self {
@@ -110,9 +112,17 @@ impl Way {
     }
 }
 
+/// From an address of its own: what one client has too much of, others may have.
+fn connect(router: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((ATTACKER, 0)).into())?;
+    socket.connect(&router.into())?;
+    Ok(socket.into())
+}
+
 fn drip(router: SocketAddr, head: &str, done: &AtomicU64) {
     let open = || {
-        let mut stream = TcpStream::connect(router).ok()?;
+        let mut stream = connect(router).ok()?;
         stream.write_all(head.as_bytes()).ok()?;
         Some(stream)
     };
@@ -160,7 +170,7 @@ pub(crate) struct Attacker(Child);
 
 impl Attacker {
     /// On the router's core, of which it gets what the router leaves: what it does itself delays nobody.
-    pub(crate) fn start(attack: &Attack, router: std::net::IpAddr, at_once: usize) -> Self {
+    pub(crate) fn start(attack: &Attack, router: IpAddr, at_once: usize) -> Self {
         let program = std::env::current_exe().expect("it runs");
         let router = router.to_string();
         let at_once = at_once.to_string();
