@@ -3,28 +3,20 @@
 mod certificates;
 mod clients;
 mod keys;
+mod stream;
 
 use std::{
-    any::Any,
-    fmt,
+    collections::HashMap,
+    fmt, io,
     net::SocketAddr,
     sync::{Arc, OnceLock},
 };
 
 use anyhow::Context;
-use async_trait::async_trait;
+use foldhash::fast::RandomState;
 use k8s::model::{ClientValidation, Listener};
-use pingora_core::{
-    Error, ErrorType, Result,
-    listeners::{
-        TlsAccept,
-        tls::{Acceptor as PingoraAcceptor, TlsSettings},
-    },
-    protocols::{
-        IO,
-        tls::{SslDigest, TlsRef, TlsStream},
-    },
-};
+use pingora_core::protocols::{IO, raw_connect::ProxyDigest};
+use pingora_http::ResponseHeader;
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -33,6 +25,7 @@ use rustls::{
 use tokio_rustls::TlsAcceptor;
 
 use self::clients::Clients;
+pub(crate) use self::stream::Tls;
 pub use self::{
     certificates::CertificateStore,
     keys::{Keys, NOT_AFTER, describe},
@@ -43,7 +36,8 @@ use crate::dataplane::SharedDataplane;
 pub struct Termination {
     pub certificates: Arc<CertificateStore>,
     client_validation: Option<Arc<ClientValidation>>,
-    acceptor: PingoraAcceptor,
+    acceptor: TlsAcceptor,
+    opened: AllOpened,
 }
 
 impl Termination {
@@ -55,21 +49,16 @@ impl Termination {
         let client_validation = listeners.iter().find_map(|listener| listener.client_validation.clone());
         let mut config = server_config(&certificates, client_validation.as_ref())?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let when_open =
-            WhenOpen { certificates: Arc::clone(&certificates), client_validation: client_validation.clone() };
-        // pingora takes a configuration or a callback; put into its place afterwards, the configuration has both.
-        let mut settings = TlsSettings::with_callbacks(Box::new(when_open))?;
-        settings.set_cert_resolver(Arc::clone(&certificates) as _);
-        let mut acceptor = settings.build();
-        acceptor.acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { certificates, client_validation, acceptor })
+        let opened = AllOpened::new(listeners, client_validation.as_ref())?;
+        Ok(Self { certificates, client_validation, acceptor: TlsAcceptor::from(Arc::new(config)), opened })
     }
 
     /// Whether a request that belongs to `listener`, by its Host, has come on a connection that was opened for another
     /// one, or when other clients were let in. Its client is then to open a connection of its own (RFC 9110 section
     /// 15.5.20). Listeners go by their names, as the connection may be older than the dataplane.
-    pub(crate) fn is_misdirected(&self, connection: &SslDigest, listener: &str) -> bool {
-        let Some(Opened { listener: selected, client_validation }) = connection.extension.get() else { return false };
+    pub(crate) fn is_misdirected(&self, connection: &ProxyDigest, listener: &str) -> bool {
+        let opened = connection.user_data.as_ref().and_then(|data| data.downcast_ref());
+        let Some(Opened { listener: selected, client_validation }) = opened else { return false };
         let is_other = match selected {
             Selected::Any => false,
             Selected::Listener(name) => **name != *listener,
@@ -139,18 +128,38 @@ enum Selected {
     Nothing,
 }
 
-/// Notes on each connection what it was opened for.
-struct WhenOpen {
-    certificates: Arc<CertificateStore>,
-    client_validation: Option<Arc<ClientValidation>>,
+/// Everything that a connection of one socket may be opened for. pingora hands it on from connection to request as what
+/// a proxy before the client has said, which there is none of: that has room for data of one's own, and the digest of
+/// TLS takes them from pingora's own TLS alone.
+struct AllOpened {
+    any: Arc<ProxyDigest>,
+    nothing: Arc<ProxyDigest>,
+    listeners: HashMap<Arc<str>, Arc<ProxyDigest>, RandomState>,
 }
 
-#[async_trait]
-impl TlsAccept for WhenOpen {
-    async fn handshake_complete_callback(&self, tls: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
-        let known = |name| self.certificates.listener_name(name).map(|name| Selected::Listener(Arc::clone(name)));
-        let listener = tls.server_name().map_or(Selected::Any, |name| known(name).unwrap_or(Selected::Nothing));
-        Some(Arc::new(Opened { listener, client_validation: self.client_validation.clone() }))
+impl AllOpened {
+    fn new(listeners: &[&Listener], client_validation: Option<&Arc<ClientValidation>>) -> anyhow::Result<Self> {
+        let opened = |listener| {
+            let opened = Opened { listener, client_validation: client_validation.cloned() };
+            let nobodys = Box::new(ResponseHeader::build(200, None)?);
+            anyhow::Ok(Arc::new(ProxyDigest::new(nobodys, Some(Box::new(opened)))))
+        };
+        let of_listener = |listener: &&Listener| {
+            let name = &listener.name;
+            Ok((Arc::clone(name), opened(Selected::Listener(Arc::clone(name)))?))
+        };
+        Ok(Self {
+            any: opened(Selected::Any)?,
+            nothing: opened(Selected::Nothing)?,
+            listeners: listeners.iter().map(of_listener).collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    /// For a client that has asked for this server name.
+    fn find(&self, certificates: &CertificateStore, server_name: Option<&str>) -> &Arc<ProxyDigest> {
+        let Some(server_name) = server_name else { return &self.any };
+        let listener = certificates.listener_name(server_name).and_then(|name| self.listeners.get(name));
+        listener.unwrap_or(&self.nothing)
     }
 }
 
@@ -161,10 +170,12 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(crate) async fn tls_handshake<S: IO + 'static>(&self, stream: S) -> Result<TlsStream<S>> {
+    pub(crate) async fn tls_handshake<S: IO>(&self, stream: S) -> io::Result<Tls<S>> {
         let socket = self.dataplane.load().sockets.get(&self.socket).cloned();
         let tls = socket.as_ref().and_then(|socket| socket.tls.as_ref());
-        let tls = tls.ok_or_else(|| Error::explain(ErrorType::TLSHandshakeFailure, "this listener has no TLS"))?;
-        tls.acceptor.tls_handshake(stream).await
+        let tls = tls.ok_or_else(|| io::Error::other("this listener has no TLS"))?;
+        let stream = tls.acceptor.accept(stream).await?;
+        let opened = tls.opened.find(&tls.certificates, stream.get_ref().1.server_name());
+        Ok(Tls::new(stream, Arc::clone(opened)))
     }
 }

@@ -64,7 +64,7 @@ impl Proxy {
         context.host = host.as_ref().into();
 
         let listener = socket.table.listener(&host);
-        let connection = session.digest().and_then(|digest| digest.ssl_digest.as_ref());
+        let connection = session.digest().and_then(|digest| digest.proxy_digest.as_ref());
         let is_misdirected = match (&socket.tls, connection, listener) {
             (Some(tls), Some(connection), Some(listener)) => tls.is_misdirected(connection, &listener.name),
             _ => false,
