@@ -5,6 +5,7 @@
 
 use std::mem;
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request, response};
 use k8s::model::{Filter, HeaderEdits};
 use pingora_core::{Error, ErrorType, OrErr, Result};
@@ -157,11 +158,26 @@ pub(super) fn to_client(asked: &RequestHeader, head: &mut ResponseHeader, contex
             edit(headers, edits)?;
         }
     }
+    if asked.version == http::Version::HTTP_2 {
+        own(headers);
+    }
     *head = parts.into();
     if let Some(reason) = reason {
         head.set_reason_phrase(Some(&reason))?;
     }
     Ok(())
+}
+
+/// Moves all values into memory of their own. Those that h2 compresses by reference (RFC 7541 section 2.3.2) are kept
+/// with the client's connection, and each that is a part of what was read from a backend would keep all of that.
+fn own(headers: &mut HeaderMap) {
+    let mut all = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    for value in headers.values_mut() {
+        all.extend_from_slice(value.as_bytes());
+        let Ok(mut owned) = HeaderValue::from_maybe_shared(all.split().freeze()) else { continue };
+        owned.set_sensitive(value.is_sensitive());
+        *value = owned;
+    }
 }
 
 /// Says to browsers whose pages may use the answer, where the rule or the backend has said it.
@@ -212,4 +228,30 @@ fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) -> Result<()> {
         headers.remove(&**name);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn values_that_are_kept_keep_nothing_of_what_was_read_with_them() {
+        let read = Bytes::from(b"HTTP/1.1 200 OK\r\nserver: one\r\nvia: \r\n\r\n".to_vec());
+        let mut headers = HeaderMap::new();
+        for (name, at) in [(header::SERVER, 25..28), (header::VIA, 34..34)] {
+            headers.insert(name, HeaderValue::from_maybe_shared(read.slice(at)).expect("a value"));
+        }
+        let mut secret = HeaderValue::from_maybe_shared(read.slice(9..12)).expect("a value");
+        secret.set_sensitive(true);
+        headers.append(header::SERVER, secret);
+        let before = headers.clone();
+        assert!(!read.is_unique());
+        own(&mut headers);
+        assert_eq!(headers, before);
+        assert_eq!(headers.values().map(HeaderValue::is_sensitive).collect::<Vec<_>>(), [false, true, false]);
+        drop(before);
+        assert!(read.is_unique());
+    }
 }
