@@ -12,6 +12,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use bytes::Bytes;
 use http::HeaderValue;
 use k8s::model::Filter;
 use pingora_proxy::Session;
@@ -59,8 +60,8 @@ pub struct Context {
 /// What is known once a rule has matched.
 pub(super) struct Routed {
     pub(super) action: Arc<Action>,
-    /// None where the router answers itself.
-    pub(super) forward: Option<Forward>,
+    /// None where the router answers itself. In a box, as pingora has the room of three contexts in each request.
+    pub(super) forward: Option<Box<Forward>>,
 }
 
 /// A request on its way to a backend.
@@ -138,11 +139,11 @@ impl Context {
     }
 
     pub(super) fn forward(&self) -> Option<&Forward> {
-        self.routed.as_ref()?.forward.as_ref()
+        self.routed.as_ref()?.forward.as_deref()
     }
 
     pub(super) fn forward_mut(&mut self) -> Option<&mut Forward> {
-        self.routed.as_mut()?.forward.as_mut()
+        self.routed.as_mut()?.forward.as_deref_mut()
     }
 
     pub(super) fn count_upstream_failure(&self) {
@@ -221,7 +222,8 @@ fn text(id: u64) -> HeaderValue {
         let digit = (id >> (60 - 4 * at)) as u8 & 0xf;
         if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
     });
-    HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static(""))
+    // Backend and client are told it, and share one piece of memory from the beginning.
+    HeaderValue::from_maybe_shared(Bytes::from_owner(digits)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Unique in this process, and unlikely to meet another's: a counter from a random start, mixed.
@@ -230,4 +232,27 @@ fn next_id() -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let start = START.get_or_init(|| RandomState::new().hash_one(std::process::id()));
     balance::mix(start.wrapping_add(COUNT.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+}
+
+#[cfg(test)]
+mod tests {
+    use pingora_core::{apps::HttpServerApp, protocols::http::ServerSession};
+    use tokio::{io::duplex, sync::watch};
+
+    use super::*;
+    use crate::{dataplane::SharedDataplane, listen::Requests, proxy};
+
+    /// mimalloc has classes of sizes, and hands out first what was given back last. h2 asks for 16 KiB with each
+    /// connection and writes to little of it, which costs what is written to; if it got what a request has left, all
+    /// of it would have been.
+    #[tokio::test]
+    async fn a_request_does_not_share_its_memory_with_the_write_buffers_of_h2() {
+        let requests = Arc::new(Requests::for_process(1));
+        let app = Arc::new(proxy::app(SharedDataplane::default(), None, requests, 1));
+        let (client, _server) = duplex(1);
+        let (_tell, told) = watch::channel(false);
+        let request = app.process_new_http(ServerSession::new_http1(Box::new(client)), &told);
+        let size = size_of_val(&*request);
+        assert!(size <= 14 << 10, "{size} bytes, of which three times {} are the context", size_of::<Context>());
+    }
 }

@@ -125,7 +125,7 @@ impl Proxy {
         let forward = forward(action, place, &choice, head, &origin)?;
         self.enter(client, context)?;
         if let Some(routed) = &mut context.routed {
-            routed.forward = Some(forward);
+            routed.forward = Some(Box::new(forward));
         }
         Ok(())
     }
