@@ -12,6 +12,7 @@
 //! ```
 
 pub mod admin;
+pub mod background;
 pub mod cli;
 pub mod cluster_trust_bundle;
 pub mod config;
