@@ -4,7 +4,7 @@
 //! directory, a file, or one document of a file. A file that is gone takes its objects with it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,7 +16,10 @@ use notify::{
     Event, EventKind, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+};
 use tracing::warn;
 
 use super::{
@@ -25,6 +28,7 @@ use super::{
     object::Store,
 };
 use crate::{
+    background,
     model::ObjectName,
     problem::{Problem, Reason},
     snapshot::Snapshot,
@@ -79,10 +83,12 @@ pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Up
     let (touched, mut touches) = watch::channel(());
     let _watcher = watch(&root, touched.clone());
 
-    let read = read_again(&root, &Arc::default()).await?;
-    let mut files = Arc::new(read.with_context(|| format!("cannot read {}", root.display()))?);
-    let mut store = store_of(&files);
-    if updates.send(Update::Snapshot(Arc::new(store.snapshot(kinds)))).await.is_err() {
+    let root = Arc::<Path>::from(root);
+    let here = Arc::clone(&root);
+    // Nothing is served yet that this could give way to.
+    let read = spawn_blocking(move || read_all(&here, &Files::default()).map(Known::new)).await?;
+    let mut known = Arc::new(read.with_context(|| format!("cannot read {}", root.display()))?);
+    if updates.send(Update::Snapshot(Arc::new(known.store.snapshot(kinds)))).await.is_err() {
         return Ok(());
     }
     loop {
@@ -92,30 +98,53 @@ pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Up
             () = tokio::time::sleep(POLL) => {}
         }
         touches.mark_unchanged();
-        let read = read_again(&root, &files).await?;
-        let now = read.unwrap_or_else(|error| Files {
-            closed: BTreeMap::from([(root.clone(), error.to_string())]),
-            ..Files::clone(&files)
+        let (here, last) = (Arc::clone(&root), Arc::clone(&known));
+        let read = background::run(move || {
+            let now = read_again(&here, &last)?;
+            let changes = changes(&last, &now, kinds);
+            Some((now, changes))
         });
-        if now == *files {
-            continue;
-        }
-        files = Arc::new(now);
-        let new = store_of(&files);
-        if kinds.endpoints {
-            for service in store.services_with_other_slices(&new) {
-                let slices = new.slices_of(&service);
-                if updates.send(Update::Endpoints { service, slices }).await.is_err() {
-                    return Ok(());
-                }
+        let Some((now, changes)) = read.await? else { continue };
+        background::discard(std::mem::replace(&mut known, Arc::new(now)));
+        for update in changes {
+            if updates.send(update).await.is_err() {
+                return Ok(());
             }
         }
-        let alike = store.routes_alike(&new);
-        store = new;
-        if !alike && updates.send(Update::Snapshot(Arc::new(store.snapshot(kinds)))).await.is_err() {
-            return Ok(());
-        }
     }
+}
+
+/// What was last read, and what it comes to.
+struct Known {
+    files: Files,
+    store: Store,
+}
+
+impl Known {
+    fn new(files: Files) -> Self {
+        Self { store: store_of(&files), files }
+    }
+}
+
+/// None where nothing has changed.
+fn read_again(root: &Path, last: &Known) -> Option<Known> {
+    let files = read_all(root, &last.files).unwrap_or_else(|error| Files {
+        closed: BTreeMap::from([(root.to_owned(), error.to_string())]),
+        ..last.files.clone()
+    });
+    (files != last.files).then(|| Known::new(files))
+}
+
+/// What is told of a change: endpoints first.
+fn changes(last: &Known, now: &Known, kinds: Kinds) -> Vec<Update> {
+    let (last, now) = (&last.store, &now.store);
+    let services = if kinds.endpoints { last.services_with_other_slices(now) } else { BTreeSet::new() };
+    let endpoints = services.into_iter().map(|service| {
+        let slices = now.slices_of(&service);
+        Update::Endpoints { service, slices }
+    });
+    let snapshot = (!last.routes_alike(now)).then(|| Update::Snapshot(Arc::new(now.snapshot(kinds))));
+    endpoints.chain(snapshot).collect()
 }
 
 /// Tells of every event below `root` that can have changed a manifest, for as long as the watcher lives.
@@ -140,12 +169,6 @@ fn may_change(event: &notify::Result<Event>) -> bool {
         // Events were lost, or cannot be had.
         Err(_) => true,
     }
-}
-
-/// Files may be many or slow, and a task that blocks holds up others.
-async fn read_again(root: &Path, previous: &Arc<Files>) -> anyhow::Result<io::Result<Files>> {
-    let (root, previous) = (root.to_owned(), Arc::clone(previous));
-    Ok(tokio::task::spawn_blocking(move || read_all(&root, &previous)).await?)
 }
 
 /// Reads every manifest below `root`, keeping what `previous` knows of files and directories that are wrong now.
