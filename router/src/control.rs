@@ -10,6 +10,7 @@ use std::{
 
 use k8s::{
     admin::Admin,
+    background,
     config::Config,
     model::{Addressing, Backend, BackendId, EntryPoint, Listener, ListenerProtocol, Model, Redirect, Route, Scheme},
     problem::Problem,
@@ -17,7 +18,7 @@ use k8s::{
     source::Update,
     status::{Findings, Newest, services},
     telemetry,
-    translate::{LastGood, endpoints, translate_after},
+    translate::{LastGood, Translation, endpoints, translate_after},
 };
 use tokio::{
     sync::mpsc::Receiver,
@@ -45,9 +46,9 @@ pub type Cells = HashMap<BackendId, Arc<BackendCell>>;
 /// goes to `newest` when it has come true.
 pub async fn follow<A>(
     updates: &mut Receiver<Update>,
-    config: &Config,
+    config: &Arc<Config>,
     dataplane: &SharedDataplane,
-    series: &Series,
+    series: &Arc<Series>,
     listeners: &mut Listeners<A>,
     admin: &Admin,
     newest: &Newest,
@@ -55,11 +56,11 @@ pub async fn follow<A>(
 where
     A: App,
 {
-    let mut model: Option<Model> = None;
+    let mut model: Option<Arc<Model>> = None;
     let mut problems: Vec<Problem> = Vec::new();
-    let mut last_good = LastGood::default();
-    let mut cells = Cells::new();
-    let mut keys = Keys::default();
+    let mut last_good = Arc::new(LastGood::default());
+    let mut cells = Arc::new(Cells::new());
+    let mut keys = Arc::new(Keys::default());
     let mut retry: Option<Instant> = None;
     loop {
         let update = tokio::select! {
@@ -80,27 +81,54 @@ where
                 newest.services.send_if_modified(|seen| seen.set_slices(&service, &slices));
             }
             Some(Update::Snapshot(snapshot)) => {
-                let translation = translate_after(&snapshot, config, &last_good);
-                last_good = translation.last_good;
-                telemetry::report_problems(&problems, &translation.problems);
-                admin.set_problems(translation.problems.clone());
-                problems = translation.problems;
-                if model.as_ref() != Some(&translation.model) {
-                    let kept = keep_cells(&cells, &translation.model, &snapshot);
+                let Translated { news, found, services, last_good: good } = {
+                    let (snapshot, config) = (Arc::clone(&snapshot), Arc::clone(config));
+                    let (model, last_good) = (model.clone(), Arc::clone(&last_good));
+                    background::run(move || translated(&snapshot, &config, model.as_deref(), &last_good)).await?
+                };
+                last_good = good;
+                telemetry::report_problems(&problems, &found.problems);
+                admin.set_problems(found.problems.clone());
+                problems.clone_from(&found.problems);
+                if let Some(new) = news {
+                    let kept = keep_cells(&cells, &new, &snapshot);
                     retire(&cells, &kept);
-                    cells = kept;
-                    keys = keys.after(&translation.model);
-                    let compiled = compile(&translation.model, &cells, &keys, series);
+                    (cells, keys) = (Arc::new(kept), Arc::new(keys.after(&new)));
+                    let compiled = {
+                        let (model, cells, keys) = (Arc::clone(&new), Arc::clone(&cells), Arc::clone(&keys));
+                        let series = Arc::clone(series);
+                        background::run(move || compile(&model, &cells, &keys, &series)).await?
+                    };
                     let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().len()).sum();
                     info!(sockets = compiled.wanted().len(), rules = routes, backends = cells.len(), "routes changed");
-                    dataplane.store(Arc::new(compiled));
-                    model = Some(translation.model);
+                    let old = dataplane.swap(Arc::new(compiled));
+                    background::discard((old, model.replace(new)));
                     retry = open(dataplane, listeners, admin).await;
                 }
-                newest.services.send_replace(services::Seen::new(&snapshot, config, translation.gateway_ports));
-                newest.findings.send_replace(Some(Arc::new(Findings::new(translation.statuses, problems.clone()))));
+                newest.services.send_replace(services);
+                background::discard(newest.findings.send_replace(Some(found)));
             }
         }
+    }
+}
+
+/// What a snapshot comes to.
+struct Translated {
+    /// None where the model is the last one.
+    news: Option<Arc<Model>>,
+    found: Arc<Findings>,
+    services: services::Seen,
+    last_good: Arc<LastGood>,
+}
+
+fn translated(snapshot: &Snapshot, config: &Config, last: Option<&Model>, last_good: &LastGood) -> Translated {
+    let Translation { model, problems, statuses, gateway_ports, last_good } =
+        translate_after(snapshot, config, last_good);
+    Translated {
+        news: (last != Some(&model)).then(|| Arc::new(model)),
+        found: Arc::new(Findings::new(statuses, problems)),
+        services: services::Seen::new(snapshot, config, gateway_ports),
+        last_good: Arc::new(last_good),
     }
 }
 

@@ -95,9 +95,10 @@ pub async fn run(args: CommonArgs, config: Config, access_log: bool, data: Handl
             _ = interrupt.recv() => {}
         }
     };
+    let shared = Arc::new(config.clone());
     // While the delay runs, changes are still followed.
     tokio::select! {
-        ended = control::follow(&mut updates, &config, &dataplane, &series, &mut listeners, &admin, &newest) => return ended,
+        ended = control::follow(&mut updates, &shared, &dataplane, &series, &mut listeners, &admin, &newest) => return ended,
         () = leave => {}
     }
     let writing = tokio::spawn(async move {

@@ -26,7 +26,7 @@ type Made<T> = HashMap<ObjectName, (Arc<Certificate>, Arc<T>)>;
 
 impl Keys {
     /// Those that a model wants.
-    pub fn after(self, model: &Model) -> Self {
+    pub fn after(&self, model: &Model) -> Self {
         let listeners = model.entry_points.iter().flat_map(|entry_point| &entry_point.listeners);
         let served = listeners.flat_map(|it| it.certificates.iter().chain(&it.default_certificate));
         let shown = model.entry_points.iter().filter_map(|entry_point| entry_point.client_certificate.as_ref());
