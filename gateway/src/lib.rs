@@ -22,6 +22,7 @@ use anyhow::Context;
 use arc_swap::ArcSwapOption;
 use k8s::{
     admin::Admin,
+    background,
     cli::CommonArgs,
     config::Config,
     model::{ClaimedAnswer, NameClaim},
@@ -90,7 +91,7 @@ pub async fn run(args: CommonArgs, config: Config) -> anyhow::Result<()> {
 /// Turns every snapshot into zones; ends only with an error.
 async fn follow(
     mut updates: tokio::sync::mpsc::Receiver<Update>,
-    config: &Config,
+    config: &Arc<Config>,
     views: &SharedViews,
     admin: &Admin,
     metrics: &Metrics,
@@ -98,20 +99,32 @@ async fn follow(
     let mut problems: Vec<Problem> = Vec::new();
     while let Some(update) = updates.recv().await {
         let Update::Snapshot(snapshot) = update else { continue };
-        let (claims, found) = wanted(&snapshot, config);
+        let as_of = snapshot.as_of;
+        let (found, news) = {
+            let (config, views) = (Arc::clone(config), Arc::clone(views));
+            background::run(move || {
+                let (claims, found) = wanted(&snapshot, &config);
+                let is_news = views.load().as_ref().is_none_or(|views| views.claims() != claims);
+                let build = || {
+                    let serial = serial_of(&claims, &views);
+                    Views::build(claims, &config, serial)
+                };
+                (found, is_news.then(build))
+            })
+            .await?
+        };
         telemetry::report_problems(&problems, &found);
         admin.set_problems(found.clone());
-        admin.set_as_of(snapshot.as_of);
+        admin.set_as_of(as_of);
         problems = found;
-        if views.load().as_ref().is_none_or(|views| views.claims() != claims) {
-            let serial = serial_of(&claims, views);
-            let built = Views::build(claims, config, serial);
+        if let Some(built) = news {
             let old = views.load_full();
-            if old.as_ref().is_none_or(|old| old.serial() != serial) {
+            if old.as_ref().is_none_or(|old| old.serial() != built.serial()) {
                 report(old.as_deref(), &built);
             }
             metrics.changed(&built, std::time::SystemTime::now());
             views.store(Some(Arc::new(built)));
+            background::discard(old);
         }
         admin.set_ready();
     }
