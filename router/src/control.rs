@@ -187,9 +187,14 @@ pub fn compile(model: &Model, cells: &Cells, keys: &Keys, series: &Series) -> Da
                 by_socket.entry(*socket).or_default().push(listener);
             }
         }
+        // A route is on the sockets for HTTP and for HTTPS, and does the same there.
+        let mut made: HashMap<(*const Route, usize), Arc<Action>> = HashMap::new();
+        let mut make = |route: &Route, rule: usize| {
+            let make = || Arc::new(Action::new(&entry_point.name, route, rule, cells, series));
+            Arc::clone(made.entry((std::ptr::from_ref(route), rule)).or_insert_with(make))
+        };
         for listener in datagrams.into_iter().filter(|listener| !listener.sockets.is_empty()) {
-            let make = |route: &Route| Arc::new(Action::new(&entry_point.name, route, 0, cells, series));
-            let only = OnlyRoute::compile(listener, make);
+            let only = OnlyRoute::compile(listener, |route| make(route, 0));
             let socket = Arc::new(DatagramSocket { edge: edge(entry_point, listener, false, keys, series), only });
             for address in &listener.sockets {
                 dataplane.datagrams.entry(*address).or_insert_with(|| Arc::clone(&socket));
@@ -202,7 +207,7 @@ pub fn compile(model: &Model, cells: &Cells, keys: &Keys, series: &Series) -> Da
                 listeners.iter().map(|listener| std::ptr::from_ref(*listener)).collect();
             let same = compiled.iter().find(|(known, _)| *known == identity).map(|(_, socket)| Arc::clone(socket));
             let socket = same.or_else(|| {
-                let socket = Arc::new(compile_socket(entry_point, &listeners, cells, keys, series)?);
+                let socket = Arc::new(compile_socket(entry_point, &listeners, cells, keys, series, &mut make)?);
                 compiled.push((identity, Arc::clone(&socket)));
                 Some(socket)
             });
@@ -220,6 +225,7 @@ fn compile_socket(
     cells: &Cells,
     keys: &Keys,
     series: &Series,
+    mut make: impl FnMut(&Route, usize) -> Arc<Action>,
 ) -> Option<Socket> {
     let first = listeners.first()?;
     let shares_with_first = |listener: &&Listener| match first.protocol {
@@ -240,13 +246,12 @@ fn compile_socket(
             return None;
         }
     };
-    let make = |route: &Route, rule: usize| Arc::new(Action::new(&entry_point.name, route, rule, cells, series));
     Some(Socket {
         edge: edge(entry_point, first, first.protocol.is_tls(), keys, series),
         redirect_to_https,
         tls,
         gates: http.iter().filter_map(|it| Some((Arc::clone(&it.name), Gate::of(it, cells)?))).collect(),
-        table: RouteTable::compile(&http, make),
+        table: RouteTable::compile(&http, &mut make),
         streams: Streams::compile(&listeners, keys, |route| make(route, 0)),
     })
 }
@@ -272,7 +277,7 @@ mod tests {
     use k8s::model::{HealthCheck, Protocol, ServiceName, Trust};
 
     use super::*;
-    use crate::listen::Kind;
+    use crate::{fixture::attach, listen::Kind};
 
     fn listener(protocol: ListenerProtocol, port: u16) -> Listener {
         Listener {
@@ -315,6 +320,25 @@ mod tests {
         assert_eq!(wanted, expected);
         let tls = |port: u16| compiled.sockets[&SocketAddr::from(([192, 168, 8, 24], port))].tls.is_some();
         assert!(tls(443) && !tls(8443), "HTTP in TLS only where a listener wants it");
+    }
+
+    #[test]
+    fn a_route_on_two_sockets_is_made_once() {
+        let (mut http, mut https) =
+            (listener(ListenerProtocol::Http { redirect_to_https: None }, 80), listener(ListenerProtocol::Https, 443));
+        attach(&mut http, 1, &["a.home.example"], &[]);
+        https.routes.clone_from(&http.routes);
+        let entry_point = EntryPoint {
+            name: "lan".into(),
+            addresses: Vec::new(),
+            trust: Trust::default(),
+            client_certificate: None,
+            listeners: vec![http, https],
+        };
+        let model = Model { entry_points: vec![entry_point], ..Model::default() };
+        let compiled = compile(&model, &Cells::new(), &Keys::default(), &Series::default());
+        let actions: Vec<_> = compiled.sockets.values().flat_map(|socket| socket.table.values()).collect();
+        assert!(matches!(&actions[..], [one, other] if Arc::ptr_eq(one, other)), "{actions:?}");
     }
 
     #[tokio::test]
