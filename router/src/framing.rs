@@ -2,6 +2,7 @@
 //!
 //! What two parsers could read differently is refused, never repaired: the backend parses it again.
 
+pub mod answer;
 pub mod chunked;
 mod forwarded;
 pub mod h1;
