@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use pingora_core::{
     Error, ErrorSource, ErrorType, apps::HttpServerOptions, modules::http::HttpModules,
     protocols::http::v2::server::default_h2_options, server::configuration::ServerConf, upstreams::peer::HttpPeer,
@@ -160,8 +160,10 @@ impl ProxyHttp for Proxy {
         context.keepalive = session.get_keepalive();
         headers::forget_spelling(session.req_header_mut())?;
         headers::join_cookies(session.req_header_mut())?;
-        let Some(reply) = self.answer(session, context).await? else { return Ok(false) };
-        respond::send(session, context, reply).await?;
+        match self.answer(session, context).await? {
+            Some(reply) => respond::send(session, context, reply).await?,
+            None => return Ok(false),
+        }
         Ok(true)
     }
 
@@ -225,23 +227,7 @@ impl ProxyHttp for Proxy {
         if !respond::is_final(response.status) {
             return Ok(());
         }
-        headers::check_answer(response, context.upgrade.is_some())?;
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            phase::upgraded();
-        }
-        if session.is_body_done() {
-            // With a 100 Continue pingora has given it up, as the body was still to come.
-            session.set_keepalive(context.keepalive);
-        }
-        if phase::is_last_answer() {
-            session.set_keepalive(None);
-        }
-        let knows_chunks = session.req_header().version != http::Version::HTTP_10;
-        if !knows_chunks && !response.headers.contains_key(header::CONTENT_LENGTH) {
-            session.set_keepalive(None);
-        }
-        headers::to_client(session.req_header(), response, context)?;
-        affinity::to_client(response, context)
+        respond::pass_on(session, response, context)
     }
 
     fn response_body_filter(
@@ -276,7 +262,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         client_reused: bool,
     ) -> Box<Error> {
-        error.set_retry(tries::broke(session, context, &error, client_reused));
+        error.set_retry(tries::failed(session, context, &error, client_reused));
         error
     }
 

@@ -6,7 +6,7 @@
 use std::mem;
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request, response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request, response, uri::PathAndQuery};
 use k8s::model::{Filter, HeaderEdits};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -61,13 +61,27 @@ pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
 
 /// Runs once for each try, each time on a fresh copy of the client's request.
 pub(super) fn to_upstream(session: &Session, head: &mut RequestHeader, context: &Context) -> Result<()> {
+    let mut parts = take_request(head)?;
+    let target = for_backend(&mut parts.headers, session.req_header(), context)?;
+    // pingora has taken it out, but for WebSocket.
+    if let Some(protocols) = &context.upgrade {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts.headers.insert(header::UPGRADE, protocols.clone());
+    }
+    if let Some(target) = target {
+        parts.uri = target.into();
+    }
+    *head = parts.into();
+    Ok(())
+}
+
+/// Adds what the router says of the client, and does what the rule's filters ask for. Returns what the backend is asked
+/// for, where that is not what the client has asked for.
+fn for_backend(headers: &mut HeaderMap, asked: &RequestHeader, context: &Context) -> Result<Option<PathAndQuery>> {
     let forward = context.routed.as_ref().and_then(|routed| Some((routed, routed.forward.as_ref()?)));
     let (Some((routed, forward)), Some(client), Some(edge)) = (forward, &context.client, &context.edge) else {
         return Err(Error::explain(ErrorType::InternalError, "a request without a route on its way to a backend"));
     };
-    let mut parts = take_request(head)?;
-    let headers = &mut parts.headers;
-    let asked = session.req_header();
     let host = asked.headers.get(header::HOST).cloned();
     let host = host.or_else(|| HeaderValue::from_str(asked.uri.authority()?.as_str()).ok());
     let address = HeaderValue::try_from(client.address.to_string());
@@ -91,16 +105,8 @@ pub(super) fn to_upstream(session: &Session, head: &mut RequestHeader, context: 
             edit(headers, edits)?;
         }
     }
-    // pingora has taken it out, but for WebSocket.
-    if let Some(protocols) = &context.upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, protocols.clone());
-    }
-    if let Some(path) = &forward.target.path {
-        parts.uri = path.parse().or_err(ErrorType::InternalError, "a rewritten path is no target")?;
-    }
-    *head = parts.into();
-    Ok(())
+    let target = forward.target.path.as_deref().map(str::parse).transpose();
+    target.or_err(ErrorType::InternalError, "a rewritten path is no target")
 }
 
 /// What routes and backends would believe, and only the router may say.
@@ -190,6 +196,16 @@ pub(super) fn share(asked: &RequestHeader, answer: &mut HeaderMap, context: &Con
 /// What speaks of the connection to the backend and not of the answer (RFC 9110 section 7.6.1). pingora
 /// sets Connection and Transfer-Encoding for the client's own.
 fn remove_hop_by_hop(headers: &mut HeaderMap, status: StatusCode) {
+    remove_nominated(headers);
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+    // 426 says by it what to upgrade to.
+    if status != StatusCode::UPGRADE_REQUIRED {
+        headers.remove(header::UPGRADE);
+    }
+}
+
+fn remove_nominated(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         let said = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
         let is_ours = |name: &str| OUR_OWN.iter().any(|it| it.eq_ignore_ascii_case(name));
@@ -198,12 +214,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, status: StatusCode) {
         for name in nominated {
             headers.remove(name);
         }
-    }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
-    // 426 says by it what to upgrade to.
-    if status != StatusCode::UPGRADE_REQUIRED {
-        headers.remove(header::UPGRADE);
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::context::Context;
+use super::context::{Context, Forward, Routed};
 use crate::{
     dataplane::Mirror,
     filter,
@@ -62,11 +62,11 @@ pub(super) fn begin(session: &mut Session, head: &RequestHeader, context: &mut C
     if std::mem::replace(&mut context.is_mirrored, true) {
         return;
     }
-    let of_backend = routed.action.backends.get(forward.backend).map(|backend| &*backend.mirrors).unwrap_or_default();
     // Whoever is asked to change the protocol has nothing to say in the one after that.
-    if (routed.action.mirrors.is_empty() && of_backend.is_empty()) || context.upgrade.is_some() {
+    if context.upgrade.is_some() || !is_due(context) {
         return;
     }
+    let of_backend = of_backend(routed, forward);
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let is_short = length.is_none_or(|length: usize| length <= BODY);
     let client_certificate = context.edge.as_ref().and_then(|edge| edge.client_certificate.clone());
@@ -92,6 +92,16 @@ pub(super) fn begin(session: &mut Session, head: &RequestHeader, context: &mut C
     } else {
         context.mirroring = Some(Box::new(mirroring));
     }
+}
+
+/// Whether a request is to be mirrored, or its like.
+pub(super) fn is_due(context: &Context) -> bool {
+    let routed = context.routed.as_ref().and_then(|routed| Some((routed, routed.forward.as_ref()?)));
+    routed.is_some_and(|(routed, forward)| !routed.action.mirrors.is_empty() || !of_backend(routed, forward).is_empty())
+}
+
+fn of_backend<'a>(routed: &'a Routed, forward: &Forward) -> &'a [Mirror] {
+    routed.action.backends.get(forward.backend).map(|backend| &*backend.mirrors).unwrap_or_default()
 }
 
 /// The next piece of the body, and whether it is the last one.

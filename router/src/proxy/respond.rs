@@ -9,7 +9,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::{
-    Reply,
+    Reply, affinity,
     context::Context,
     headers::{self, X_REQUEST_ID},
 };
@@ -48,6 +48,30 @@ pub(super) fn last(status: u16, why: &str, id: &str) -> Vec<u8> {
          content-length: {length}\r\nconnection: close\r\n\r\n"
     );
     [head, page].concat().into_bytes()
+}
+
+/// Makes the head of a backend's answer what the client is to get.
+///
+/// # Errors
+/// When nobody can be sure what the answer is.
+pub(super) fn pass_on(session: &mut Session, response: &mut ResponseHeader, context: &Context) -> Result<()> {
+    headers::check_answer(response, context.upgrade.is_some())?;
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        phase::upgraded();
+    }
+    if session.is_body_done() {
+        // With a 100 Continue pingora has given it up, as the body was still to come.
+        session.set_keepalive(context.keepalive);
+    }
+    if phase::is_last_answer() {
+        session.set_keepalive(None);
+    }
+    let knows_chunks = session.req_header().version != http::Version::HTTP_10;
+    if !knows_chunks && !response.headers.contains_key(header::CONTENT_LENGTH) {
+        session.set_keepalive(None);
+    }
+    headers::to_client(session.req_header(), response, context)?;
+    affinity::to_client(response, context)
 }
 
 /// pingora's own error answers close the connection, which costs the next request a TLS handshake.

@@ -6,10 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{StatusCode, Version};
+use http::{StatusCode, Version, response};
 use k8s::model::{MOST_RETRIES, Retry};
 use pingora_core::{Error, ErrorSource, ErrorType, Result, RetryType, upstreams::peer::HttpPeer};
-use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tracing::error;
 
@@ -161,9 +160,11 @@ fn after(from: Instant, limit: Option<u64>) -> Option<Instant> {
     from.checked_add(Duration::from_millis(limit?))
 }
 
-/// Begins a try.
-pub(super) fn peer(context: &mut Context) -> Result<HttpPeer> {
-    let no_endpoint = || Error::explain(ErrorType::HTTPStatus(503), "no ready endpoint");
+/// Begins a try, and says how it is to be made.
+///
+/// # Errors
+/// When there is no endpoint, or no time left.
+pub(super) fn begin(context: &mut Context) -> Result<Terms> {
     let routed = context.routed.as_mut().ok_or_else(no_endpoint)?;
     let forward = routed.forward.as_mut().ok_or_else(no_endpoint)?;
     let now = Instant::now();
@@ -188,16 +189,26 @@ pub(super) fn peer(context: &mut Context) -> Result<HttpPeer> {
     let websocket = context.upgrade.is_some().then(Upgraded::default);
     forward.current =
         Try { began: now, deadline, last_deadline, websocket: websocket.clone(), next: Next::End, ..Try::default() };
-    let terms = Terms {
+    Ok(Terms {
         websocket,
         connect: upstream::connect_limit(forward.cell.has_other(forward.tried.addresses())),
         idle: forward.picked.idle(),
         left,
         is_fresh,
         client_certificate: context.edge.as_ref().and_then(|edge| edge.client_certificate.clone()),
-    };
+    })
+}
+
+/// Begins a try that pingora makes.
+pub(super) fn peer(context: &mut Context) -> Result<HttpPeer> {
+    let terms = begin(context)?;
+    let forward = context.forward().ok_or_else(no_endpoint)?;
     let (protocol, verified) = (forward.cell.backend.protocol, forward.cell.verified.as_ref());
     Ok(upstream::peer(forward.picked.address(), protocol, verified, &terms))
+}
+
+fn no_endpoint() -> Box<Error> {
+    Error::explain(ErrorType::HTTPStatus(503), "no ready endpoint")
 }
 
 /// There is a connection, and this is what it speaks.
@@ -211,7 +222,7 @@ pub(super) fn connected(context: &mut Context, spoken: Version) {
 ///
 /// # Errors
 /// When it is one that the rule has retried: it goes no further.
-pub(super) fn answered(session: &Session, context: &mut Context, response: &ResponseHeader) -> Result<()> {
+pub(super) fn answered(session: &Session, context: &mut Context, response: &response::Parts) -> Result<()> {
     let Some(Routed { action, forward: Some(forward) }) = &mut context.routed else { return Ok(()) };
     forward.current.is_answered = true;
     if response.status == StatusCode::SWITCHING_PROTOCOLS
@@ -268,16 +279,18 @@ pub(super) fn connect_failed(context: &mut Context, error: &Error) -> bool {
     forward.current.next != Next::End && may_go_on(forward, action.retry.as_ref())
 }
 
-/// It ended with an error while there was a connection. Returns whether to try again.
-pub(super) fn broke(session: &Session, context: &mut Context, error: &Error, is_reused: bool) -> bool {
-    if *error.esource() != ErrorSource::Upstream {
-        return false;
-    }
+/// pingora's way of saying that.
+pub(super) fn failed(session: &Session, context: &mut Context, error: &Error, is_reused: bool) -> bool {
+    *error.esource() == ErrorSource::Upstream && broke(session, context, fate(error), is_reused)
+}
+
+/// It ended with an error of the backend's while there was a connection. Returns whether to try again.
+pub(super) fn broke(session: &Session, context: &mut Context, fate: Fate, is_reused: bool) -> bool {
     context.count_upstream_failure();
     let Some(Routed { action, forward: Some(forward) }) = &mut context.routed else { return false };
     let is_idempotent = session.req_header().method.is_idempotent();
     let failed = Failed {
-        fate: fate(error),
+        fate,
         is_reused,
         is_shared: forward.current.is_shared,
         is_retry: forward.tried.count() > 1,

@@ -108,22 +108,22 @@ async fn connect(
     limit: Duration,
     wanted: Wanted<'_>,
 ) -> Result<Connection, Missed> {
-    let ours = |_| Missed { failure: None, why: "the router has no socket for it" };
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(ours)?;
-    prepare(&socket).map_err(ours)?;
+    let ours = Missed { failure: None, why: "the router has no socket for it" };
+    let missed = |why| Missed { failure: Some(Failure::NoConnection), why };
     let late = |failure| Missed { failure: Some(failure), why: "the backend does not accept a connection in time" };
-    let connected = timeout(limit, socket.connect(address)).await;
-    let stream = connected.map_err(|_| late(Failure::NoConnection))?.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrNotAvailable => ours(error),
-        io::ErrorKind::ConnectionRefused => {
-            Missed { failure: Some(Failure::NoConnection), why: "the backend refuses the connection" }
-        }
-        _ => Missed { failure: Some(Failure::NoConnection), why: "the backend cannot be reached" },
+    let dialled = timeout(limit, dial(address)).await.map_err(|_| late(Failure::NoConnection))?;
+    let stream = dialled.map_err(|error| match error {
+        NotDialled::NoSocket(_) => ours,
+        NotDialled::NotConnected(error) => match error.kind() {
+            io::ErrorKind::AddrNotAvailable => ours,
+            io::ErrorKind::ConnectionRefused => missed("the backend refuses the connection"),
+            _ => missed("the backend cannot be reached"),
+        },
     })?;
     let (Some(verified), Some(validation), true) = (&cell.verified, &cell.backend.validation, wanted.in_tls) else {
         return Ok(Connection::Plain(stream));
     };
-    let failed = Missed { failure: Some(Failure::NoConnection), why: "the backend's TLS handshake fails" };
+    let failed = missed("the backend's TLS handshake fails");
     let Some((config, hostname)) = verified.raw.get(validation) else { return Err(failed) };
     let mut config = Arc::clone(config);
     if let Some(protocol) = wanted.protocol {
@@ -148,6 +148,21 @@ async fn connect(
 fn is_about_protocol(error: &io::Error) -> bool {
     let of_tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     matches!(of_tls, Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
+}
+
+/// Why there is no connection to an address.
+#[derive(Debug)]
+pub(super) enum NotDialled {
+    /// This machine lacks something.
+    NoSocket(io::Error),
+    NotConnected(io::Error),
+}
+
+/// Takes as long as the kernel does.
+pub(super) async fn dial(address: SocketAddr) -> Result<TcpStream, NotDialled> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.and_then(|socket| prepare(&socket).map(|()| socket)).map_err(NotDialled::NoSocket)?;
+    socket.connect(address).await.map_err(NotDialled::NotConnected)
 }
 
 fn prepare(socket: &TcpSocket) -> io::Result<()> {
