@@ -4,6 +4,7 @@ mod affinity;
 mod authorize;
 mod caught;
 mod context;
+mod exchange;
 mod failure;
 mod headers;
 mod http_10;
@@ -162,6 +163,7 @@ impl ProxyHttp for Proxy {
         headers::join_cookies(session.req_header_mut())?;
         match self.answer(session, context).await? {
             Some(reply) => respond::send(session, context, reply).await?,
+            None if exchange::is_ours(session, context) => exchange::run(session, context).await?,
             None => return Ok(false),
         }
         Ok(true)

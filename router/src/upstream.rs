@@ -9,6 +9,8 @@ mod ejection;
 mod endpoint;
 pub mod external_name;
 pub mod health_check;
+pub mod http1;
+mod kept;
 mod peer;
 pub mod raw;
 pub mod retry;

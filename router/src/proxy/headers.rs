@@ -75,6 +75,27 @@ pub(super) fn to_upstream(session: &Session, head: &mut RequestHeader, context: 
     Ok(())
 }
 
+/// The whole head of a request without a body, in HTTP/1.1.
+pub(super) fn to_http1(asked: &RequestHeader, context: &Context) -> Result<Vec<u8>> {
+    let mut headers = asked.headers.clone();
+    remove_hop_by_hop_of_request(&mut headers);
+    let target = for_backend(&mut headers, asked, context)?;
+    let target = target.as_ref().or(asked.uri.path_and_query());
+    let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    let (method, target) = (asked.method.as_str(), target.map_or("/", PathAndQuery::as_str));
+    let mut head = Vec::with_capacity(method.len() + target.len() + length + 14);
+    for piece in [method, " ", target, " HTTP/1.1\r\n"] {
+        head.extend_from_slice(piece.as_bytes());
+    }
+    for (name, value) in &headers {
+        for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(piece);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    Ok(head)
+}
+
 /// Adds what the router says of the client, and does what the rule's filters ask for. Returns what the backend is asked
 /// for, where that is not what the client has asked for.
 fn for_backend(headers: &mut HeaderMap, asked: &RequestHeader, context: &Context) -> Result<Option<PathAndQuery>> {
@@ -193,6 +214,15 @@ pub(super) fn share(asked: &RequestHeader, answer: &mut HeaderMap, context: &Con
     }
 }
 
+/// What speaks of the client's connection and not of the request (RFC 9110 section 7.6.1). Connection names nothing that
+/// is not for the connection alone: `framing` has seen to it.
+fn remove_hop_by_hop_of_request(headers: &mut HeaderMap) {
+    remove_nominated(headers);
+    for name in &CONNECTION_ONLY {
+        headers.remove(name);
+    }
+}
+
 /// What speaks of the connection to the backend and not of the answer (RFC 9110 section 7.6.1). pingora
 /// sets Connection and Transfer-Encoding for the client's own.
 fn remove_hop_by_hop(headers: &mut HeaderMap, status: StatusCode) {
@@ -216,6 +246,20 @@ fn remove_nominated(headers: &mut HeaderMap) {
         }
     }
 }
+
+/// Of a request.
+const CONNECTION_ONLY: [HeaderName; 10] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
 
 /// What Connection may name without it being removed: options of its own, and how the body is framed.
 const OUR_OWN: &[&str] = &["", "close", "keep-alive", "upgrade", "content-length", "transfer-encoding"];

@@ -250,6 +250,11 @@ fn is_replayable(session: &Session) -> bool {
     !session.as_downstream().retry_buffer_truncated() && !respond::has_answered(session)
 }
 
+/// When the whole answer to the current try has to be there.
+pub(super) fn due(context: &Context) -> Option<Instant> {
+    context.forward()?.current.deadline
+}
+
 /// Whether the whole answer should have been there. A WebSocket may take its time.
 pub(super) fn is_overdue(session: &Session, context: &Context) -> bool {
     context.forward().is_some_and(|forward| forward.current.is_late()) && !session.was_upgraded()

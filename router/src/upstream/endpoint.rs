@@ -12,6 +12,7 @@ use std::{
 use super::{
     balance::{self, State},
     ejection::{Ejection, Failure, IsProbe},
+    kept::Kept,
 };
 
 /// How long an idle connection is kept. Shorter than the idle timeouts of most servers, so that a connection is
@@ -35,6 +36,8 @@ pub struct Endpoint {
     failed_checks: AtomicU8,
     /// In milliseconds.
     idle: AtomicU64,
+    /// Of HTTP/1.1 in the clear. All others are pingora's.
+    pub(super) kept: Kept,
 }
 
 /// An endpoint with a request on its way to it, until it is dropped.
@@ -54,6 +57,7 @@ impl Endpoint {
             ejection: Ejection::default(),
             failed_checks: AtomicU8::new(0),
             idle: AtomicU64::new(UNKNOWN),
+            kept: Kept::default(),
         }
     }
 
@@ -118,6 +122,14 @@ impl Picked {
 
     pub fn idle(&self) -> Duration {
         self.endpoint.idle()
+    }
+
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    pub(super) fn kept(&self) -> &Kept {
+        &self.endpoint.kept
     }
 
     /// The head of an answer has come; `keep_alive` is its field of this name.

@@ -1,0 +1,177 @@
+//! Connections to one endpoint that wait for their next request.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use tokio::{net::TcpStream, time::sleep};
+
+use super::Endpoint;
+
+/// Of one endpoint. More than that were needed at the same time a moment ago, and will hardly be again.
+const MOST: usize = 64;
+/// How often somebody looks whether what waits still has to.
+const REAP: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+pub(super) struct Kept(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// The one that came last is the last one, and the first to be used again: those that are not needed grow old.
+    connections: Vec<Connection>,
+    /// Whether somebody looks.
+    is_reaped: bool,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    until: Instant,
+}
+
+impl Connection {
+    /// Whoever is asked nothing has nothing to say. That costs no system call: it is the runtime that knows.
+    fn is_usable(&self, now: Instant) -> bool {
+        let heard = self.stream.try_read(&mut [0]);
+        now < self.until && heard.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+}
+
+impl Kept {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn take(&self) -> Option<TcpStream> {
+        let mut waiting = self.waiting();
+        let now = Instant::now();
+        loop {
+            let connection = waiting.connections.pop()?;
+            if connection.is_usable(now) {
+                return Some(connection.stream);
+            }
+        }
+    }
+}
+
+/// Keeps a connection for as long as its endpoint is there, and says how long a connection may wait.
+pub(super) fn keep(endpoint: &Arc<Endpoint>, stream: TcpStream) {
+    let Some(until) = Instant::now().checked_add(endpoint.idle()) else { return };
+    let mut waiting = endpoint.kept.waiting();
+    if waiting.connections.len() == MOST {
+        waiting.connections.remove(0);
+    }
+    waiting.connections.push(Connection { stream, until });
+    if !std::mem::replace(&mut waiting.is_reaped, true) {
+        tokio::spawn(reap(Arc::downgrade(endpoint)));
+    }
+}
+
+/// Closes what nobody has used, and what its server has closed, until there is nothing left.
+async fn reap(endpoint: Weak<Endpoint>) {
+    loop {
+        sleep(REAP).await;
+        let Some(endpoint) = endpoint.upgrade() else { return };
+        let mut waiting = endpoint.kept.waiting();
+        let now = Instant::now();
+        waiting.connections.retain(|connection| connection.is_usable(now));
+        if waiting.connections.is_empty() {
+            *waiting = Waiting::default();
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    use super::*;
+
+    struct Server {
+        endpoint: Arc<Endpoint>,
+        listener: TcpListener,
+    }
+
+    impl Server {
+        async fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("bound");
+            Self { endpoint: Arc::new(Endpoint::new(address, 0, None)), listener }
+        }
+
+        /// Both ends of a connection that is kept.
+        async fn keep(&self) -> (std::net::SocketAddr, TcpStream) {
+            let stream = TcpStream::connect(self.endpoint.address).await.expect("it listens");
+            let address = stream.local_addr().expect("connected");
+            let (other, _) = self.listener.accept().await.expect("connected");
+            keep(&self.endpoint, stream);
+            (address, other)
+        }
+
+        fn take(&self) -> Option<std::net::SocketAddr> {
+            Some(self.endpoint.kept.take()?.local_addr().expect("connected"))
+        }
+
+        /// Until the runtime has heard something of the connection that was kept last.
+        async fn hear(&self) {
+            poll_fn(|context| {
+                let waiting = self.endpoint.kept.waiting();
+                waiting.connections.last().expect("one is kept").stream.poll_read_ready(context)
+            })
+            .await
+            .expect("it is heard");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_connection_that_was_used_last_is_used_first() {
+        let server = Server::new().await;
+        let (first, _first) = server.keep().await;
+        let (second, _second) = server.keep().await;
+        assert_eq!([server.take(), server.take(), server.take()], [Some(second), Some(first), None]);
+    }
+
+    #[tokio::test]
+    async fn what_the_server_has_closed_or_spoken_on_is_not_used() {
+        let server = Server::new().await;
+        let (good, _good) = server.keep().await;
+        let (_, closed) = server.keep().await;
+        drop(closed);
+        server.hear().await;
+        assert_eq!(server.take(), Some(good));
+        let (_, mut talking) = server.keep().await;
+        talking.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.expect("sent");
+        server.hear().await;
+        assert_eq!(server.take(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_waited_for_too_long_is_closed() {
+        let server = Server::new().await;
+        let (_, mut other) = server.keep().await;
+        server.endpoint.kept.waiting().connections.iter_mut().for_each(|it| it.until = Instant::now());
+        // Its end is what shows it.
+        tokio::io::copy(&mut other, &mut tokio::io::sink()).await.expect("it is closed in order");
+        assert!(!server.endpoint.kept.waiting().is_reaped);
+        server.keep().await;
+        assert!(server.endpoint.kept.waiting().is_reaped, "somebody looks again");
+    }
+
+    #[tokio::test]
+    async fn no_more_are_kept_than_are_needed() {
+        let server = Server::new().await;
+        let mut others = Vec::new();
+        for _ in 0..=MOST {
+            others.push(server.keep().await);
+        }
+        let (first, _) = others.remove(0);
+        let mut taken = Vec::from_iter(std::iter::from_fn(|| server.take()));
+        taken.reverse();
+        assert!(!taken.contains(&first) && taken.len() == MOST);
+    }
+}
