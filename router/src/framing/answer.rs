@@ -6,7 +6,11 @@
 use std::{mem::MaybeUninit, str};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, response};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
+    header::{self, InvalidHeaderValue},
+    response,
+};
 use httparse::{ParserConfig, Status, parse_chunk_size};
 
 /// Of one answer.
@@ -52,12 +56,18 @@ pub fn head(bytes: &Bytes) -> Result<Option<Head>, Malformed> {
     parts.headers.reserve(parsed.headers.len() + 4);
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::Head)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| Malformed::Head)?;
-        parts.headers.append(name, value);
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).or_else(|_| unfolded(field.value));
+        parts.headers.append(name, value.map_err(|_| Malformed::Head)?);
     }
     let usual = parts.status.canonical_reason();
     let reason = parsed.reason.filter(|reason| usual != Some(reason) && !reason.is_empty()).map(str::to_owned);
     Ok(Some(Head { length, parts, reason }))
+}
+
+/// A value on several lines is one on one line (RFC 9112 section 5.2).
+fn unfolded(value: &[u8]) -> Result<HeaderValue, InvalidHeaderValue> {
+    let space = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+    HeaderValue::from_bytes(&value.iter().map(space).collect::<Vec<u8>>())
 }
 
 /// Follows a body to its end (RFC 9112 section 6.3).

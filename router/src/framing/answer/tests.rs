@@ -47,6 +47,7 @@ fn a_head_is_taken_only_as_a_whole() {
     assert_eq!(values, ["1", ""]);
     assert_eq!(parsed("HTTP/1.0 200\r\n\r\n").parts.version, Version::HTTP_10);
     assert_eq!(parsed("HTTP/1.1 200 OK\r\n\r\n").reason, None);
+    assert_eq!(parsed("HTTP/1.1 200 OK\r\na: b\r\n  c\r\n\r\n").parts.headers["a"], "b    c");
 }
 
 #[test]
