@@ -152,10 +152,14 @@ impl<S: IO> H1<S> {
         poll_passed_over(&mut self.stream, &mut refused.until, context).map(Ok)
     }
 
-    /// Reads behind what is buffered. Ready with nothing is the end.
+    /// Reads behind what is buffered. Ready with nothing is the end. Takes memory only for what comes: in most cases
+    /// nothing does while there is somebody to wait for it.
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.buffer.reserve(READ);
-        tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), context, &mut self.buffer)
+        let mut more = [MaybeUninit::uninit(); READ];
+        let mut more = ReadBuf::uninit(&mut more);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut more))?;
+        self.buffer.extend_from_slice(more.filled());
+        Poll::Ready(Ok(more.filled().len()))
     }
 
     /// Whether the next request begins, or the connection ends. Nothing is kept for it in the meantime.
@@ -174,15 +178,10 @@ impl<S: IO> H1<S> {
             if !matches!(&self.buffer[..], b"" | b"\r") {
                 return Poll::Ready(Ok(true));
             }
-            let before = self.buffer.len();
-            if before == 0 {
+            if self.buffer.is_empty() {
                 self.buffer = BytesMut::new();
             }
-            let mut first = [MaybeUninit::uninit(); READ];
-            let mut first = ReadBuf::uninit(&mut first);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut first))?;
-            self.buffer.extend_from_slice(first.filled());
-            if self.buffer.len() == before {
+            if ready!(self.poll_more(context))? == 0 {
                 return Poll::Ready(Ok(false));
             }
         }
