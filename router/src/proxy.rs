@@ -159,12 +159,14 @@ impl ProxyHttp for Proxy {
         }
         set_limits(session, context.upgrade.is_some());
         context.keepalive = session.get_keepalive();
-        headers::forget_spelling(session.req_header_mut())?;
         headers::join_cookies(session.req_header_mut())?;
         match self.answer(session, context).await? {
             Some(reply) => respond::send(session, context, reply).await?,
             None if exchange::is_ours(session, context) => exchange::run(session, context).await?,
-            None => return Ok(false),
+            None => {
+                headers::forget_spelling(session.req_header_mut())?;
+                return Ok(false);
+            }
         }
         Ok(true)
     }
@@ -229,7 +231,7 @@ impl ProxyHttp for Proxy {
         if !respond::is_final(response.status) {
             return Ok(());
         }
-        respond::pass_on(session, response, context)
+        headers::edit_response(response, |parts| respond::pass_on(session, parts, context))
     }
 
     fn response_body_filter(
@@ -323,7 +325,10 @@ fn set_limits(session: &mut Session, is_upgrade: bool) {
         // It may be silent for as long as both ends like.
         session.set_read_timeout(None);
     }
-    session.set_write_timeout(Some(CLIENT_WRITE));
+    // Of HTTP/1, `listen` knows itself.
+    if session.is_http2() {
+        session.set_write_timeout(Some(CLIENT_WRITE));
+    }
     // pingora's own answer to `keep-alive` is to wait for ever.
     if session.get_keepalive() == Some(0) {
         session.set_keepalive(Some(IDLE.as_secs()));

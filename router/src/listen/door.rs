@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 use k8s::{model::Trust, telemetry::now_and_then};
 use pingora_core::{
-    apps::{HttpPersistentSettings, ServerApp},
+    apps::ServerApp,
     protocols::{ALPN, IO, Ssl, Stream, http::server::Session as HttpSession},
     server::ShutdownWatch,
 };
@@ -21,7 +21,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    App, Apps, Connections, IDLE, Kind, Limits, ON_ITS_WAY,
+    App, Apps, Connections, Kind, Limits, ON_ITS_WAY,
     admission::{Counted, Place, Room},
     edge_io::EdgeIo,
     first,
@@ -248,18 +248,15 @@ impl<A: App> Door<A> {
     /// tasks of their own, where it changes nothing.
     async fn serve_h1(&self, mut stream: Stream) {
         let finish: ShutdownWatch = self.connections.finish.subscribe();
-        let mut settings = None;
         let mut limit = self.limits.unused;
         // By its peek, which nobody else has a use for, it waits for the next request. pingora's timers cost next to
         // nothing where one is set for each request and none ever ends.
         while let Ok(Ok(true)) = pingora_timeout::timeout(limit, stream.try_peek(&mut [])).await {
             let mut session = HttpSession::new_http1(stream);
-            match settings.take() {
-                Some(settings) => HttpPersistentSettings::apply_to_session(settings, &mut session),
-                None => session.set_keepalive(Some(IDLE.as_secs())),
-            }
+            // No timer of pingora's: the request has begun, and its head has its own deadline.
+            session.set_keepalive(Some(0));
             let Some(reused) = self.apps.http.process_new_http(session, &finish).await else { return };
-            (stream, settings) = reused.consume();
+            (stream, _) = reused.consume();
             limit = self.limits.idle;
         }
     }

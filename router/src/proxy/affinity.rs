@@ -2,10 +2,9 @@
 
 use std::{fmt::Write, net::IpAddr, time::SystemTime};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use k8s::model::{Affinity, AffinityCookie, SameSite};
-use pingora_core::Result;
-use pingora_http::ResponseHeader;
+use pingora_core::{ErrorType, OrErr, Result};
 
 use super::context::Context;
 use crate::{
@@ -77,23 +76,32 @@ fn value(token: u64, lifetime: Option<u64>, now: u64) -> String {
 }
 
 /// Names the endpoint that answers, where the client does not name it already.
-pub(super) fn to_client(response: &mut ResponseHeader, context: &Context) -> Result<()> {
+pub(super) fn to_client(headers: &mut HeaderMap, context: &Context) -> Result<()> {
     let (Some(routed), Some(client)) = (&context.routed, &context.client) else { return Ok(()) };
     let (Some(affinity), Some(forward)) = (&routed.action.affinity, &routed.forward) else { return Ok(()) };
     let token = forward.picked.token();
     if forward.wish == Wish::Endpoint(token) {
         return Ok(());
     }
-    match affinity {
+    let (name, value) = match affinity {
         Affinity::Cookie(cookie) => {
             let value = value(token, cookie.lifetime, seconds());
-            response.append_header(header::SET_COOKIE, set_cookie(cookie, &value, client.is_https)).map(drop)
+            (header::SET_COOKIE, set_cookie(cookie, &value, client.is_https))
         }
         Affinity::Session(header) => {
-            response.insert_header(header.name.to_string(), value(token, header.lifetime, seconds()))
+            let name = HeaderName::from_bytes(header.name.as_bytes());
+            let name = name.or_err(ErrorType::InternalError, "what names a session is no header")?;
+            (name, value(token, header.lifetime, seconds()))
         }
-        Affinity::Address | Affinity::Header(_) => Ok(()),
+        Affinity::Address | Affinity::Header(_) => return Ok(()),
+    };
+    let value = value.try_into().or_err(ErrorType::InternalError, "a session has a name that is no header value")?;
+    if name == header::SET_COOKIE {
+        headers.append(name, value);
+    } else {
+        headers.insert(name, value);
     }
+    Ok(())
 }
 
 /// Since 1970.

@@ -124,9 +124,9 @@ async fn exchange(
         // The client's connection is to outlive the backend's.
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    respond::pass_on(session, &mut parts, context)?;
     let mut response = ResponseHeader::from(parts);
     response.set_reason_phrase(reason.as_deref())?;
-    respond::pass_on(session, &mut response, context)?;
     send_head(session, response, body.is_done()).await?;
     let is_kept = is_kept && !body.is_until_close();
     send_body(session, due, connection, body).await?;

@@ -29,7 +29,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// To be called first.
+/// To be called before pingora copies the head for each try.
 pub(super) fn forget_spelling(head: &mut RequestHeader) -> Result<()> {
     let parts = take_request(head)?;
     *head = parts.into();
@@ -45,6 +45,22 @@ pub(super) fn edit_request(head: &mut RequestHeader, edit: impl FnOnce(&mut Head
 
 fn take_request(head: &mut RequestHeader) -> Result<request::Parts> {
     Ok(mem::replace(head, RequestHeader::build_no_case("GET", b"/", Some(0))?).into())
+}
+
+/// The reason stays, where it is not the usual one.
+pub(super) fn edit_response(
+    head: &mut ResponseHeader,
+    edit: impl FnOnce(&mut response::Parts) -> Result<()>,
+) -> Result<()> {
+    let reason = head.get_reason_phrase().filter(|reason| head.status.canonical_reason() != Some(reason));
+    let reason = reason.map(str::to_owned);
+    let mut parts: response::Parts = mem::replace(head, ResponseHeader::build_no_case(200, Some(0))?).into();
+    let edited = edit(&mut parts);
+    *head = parts.into();
+    if let Some(reason) = reason {
+        head.set_reason_phrase(Some(&reason))?;
+    }
+    edited
 }
 
 /// HTTP/2 clients send cookies as several fields, and what is not HTTP/2 knows one (RFC 9113 section 8.2.3).
@@ -149,7 +165,7 @@ fn client_port(edge: &Edge, client: &Client) -> u16 {
 
 /// What pingora would pass on: a change of the protocol that nobody has asked for, and a body of which nobody can be sure
 /// where it ends (RFC 9112 section 6.3).
-pub(super) fn check_answer(response: &ResponseHeader, may_change: bool) -> Result<()> {
+pub(super) fn check_answer(response: &response::Parts, may_change: bool) -> Result<()> {
     let refused = |why| Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
     if response.status == StatusCode::SWITCHING_PROTOCOLS && !may_change {
         return refused("a 101 that nobody has asked for");
@@ -162,10 +178,7 @@ pub(super) fn check_answer(response: &ResponseHeader, may_change: bool) -> Resul
     Ok(())
 }
 
-pub(super) fn to_client(asked: &RequestHeader, head: &mut ResponseHeader, context: &Context) -> Result<()> {
-    let reason = head.get_reason_phrase().filter(|reason| head.status.canonical_reason() != Some(reason));
-    let reason = reason.map(str::to_owned);
-    let mut parts: response::Parts = mem::replace(head, ResponseHeader::build_no_case(200, Some(0))?).into();
+pub(super) fn to_client(asked: &RequestHeader, parts: &mut response::Parts, context: &Context) -> Result<()> {
     let headers = &mut parts.headers;
     if parts.status != StatusCode::SWITCHING_PROTOCOLS {
         remove_hop_by_hop(headers, parts.status);
@@ -187,10 +200,6 @@ pub(super) fn to_client(asked: &RequestHeader, head: &mut ResponseHeader, contex
     }
     if asked.version == http::Version::HTTP_2 {
         own(headers);
-    }
-    *head = parts.into();
-    if let Some(reason) = reason {
-        head.set_reason_phrase(Some(&reason))?;
     }
     Ok(())
 }

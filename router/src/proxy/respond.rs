@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode, header, response};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -54,7 +54,7 @@ pub(super) fn last(status: u16, why: &str, id: &str) -> Vec<u8> {
 ///
 /// # Errors
 /// When nobody can be sure what the answer is.
-pub(super) fn pass_on(session: &mut Session, response: &mut ResponseHeader, context: &Context) -> Result<()> {
+pub(super) fn pass_on(session: &mut Session, response: &mut response::Parts, context: &Context) -> Result<()> {
     headers::check_answer(response, context.upgrade.is_some())?;
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
         phase::upgraded();
@@ -71,7 +71,7 @@ pub(super) fn pass_on(session: &mut Session, response: &mut ResponseHeader, cont
         session.set_keepalive(None);
     }
     headers::to_client(session.req_header(), response, context)?;
-    affinity::to_client(response, context)
+    affinity::to_client(&mut response.headers, context)
 }
 
 /// pingora's own error answers close the connection, which costs the next request a TLS handshake.
