@@ -96,7 +96,7 @@ pub(super) fn to_http1(asked: &RequestHeader, context: &Context) -> Result<Vec<u
     let mut headers = asked.headers.clone();
     remove_hop_by_hop_of_request(&mut headers);
     let target = for_backend(&mut headers, asked, context)?;
-    let target = target.as_ref().or(asked.uri.path_and_query());
+    let target = target.as_ref().or_else(|| asked.uri.path_and_query());
     let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
     let (method, target) = (asked.method.as_str(), target.map_or("/", PathAndQuery::as_str));
     let mut head = Vec::with_capacity(method.len() + target.len() + length + 14);

@@ -1,6 +1,6 @@
 //! Where a request goes: everything that is decided before a backend is asked.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Instant};
 
 use http::header;
 use k8s::model::Filter;
@@ -122,7 +122,7 @@ impl Proxy {
         }
         let (place, wish) = affinity::place(action, &head.headers, client.address, context.id);
         let choice = Choice { wish, tried: &[], random: context.id, now: clock::at(context.started) };
-        let forward = forward(action, place, &choice, head, &origin)?;
+        let forward = forward(action, place, &choice, head, &origin, context.started)?;
         self.enter(client, context)?;
         if let Some(routed) = &mut context.routed {
             routed.forward = Some(Box::new(forward));
@@ -153,6 +153,7 @@ fn forward(
     choice: &Choice<'_>,
     head: &RequestHeader,
     origin: &Origin<'_>,
+    began: Instant,
 ) -> Result<Forward, Reply> {
     let answered = |filters: &[Filter]| {
         let preflight = filter::cors(filters).and_then(|cors| filter::preflight(cors, &head.method, &head.headers));
@@ -179,7 +180,7 @@ fn forward(
                 picked: cell.pick(choice).ok_or_else(missing)?,
                 cell: Arc::clone(cell),
                 tried: Tried::default(),
-                current: Try::default(),
+                current: Try::at(began),
             })
         }
     }

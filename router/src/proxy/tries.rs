@@ -101,10 +101,10 @@ pub(super) struct Try {
     pauses: bool,
 }
 
-impl Default for Try {
-    fn default() -> Self {
+impl Try {
+    pub(super) fn at(began: Instant) -> Self {
         Self {
-            began: Instant::now(),
+            began,
             deadline: None,
             last_deadline: None,
             is_shared: false,
@@ -115,9 +115,7 @@ impl Default for Try {
             pauses: false,
         }
     }
-}
 
-impl Try {
     fn is_late(&self) -> bool {
         self.deadline.is_some_and(|at| Instant::now() >= at)
     }
@@ -187,8 +185,7 @@ pub(super) fn begin(context: &mut Context) -> Result<Terms> {
         return Err(Error::explain(ErrorType::HTTPStatus(504), TIME_IS_OVER));
     }
     let websocket = context.upgrade.is_some().then(Upgraded::default);
-    forward.current =
-        Try { began: now, deadline, last_deadline, websocket: websocket.clone(), next: Next::End, ..Try::default() };
+    forward.current = Try { deadline, last_deadline, websocket: websocket.clone(), next: Next::End, ..Try::at(now) };
     Ok(Terms {
         websocket,
         connect: upstream::connect_limit(forward.cell.has_other(forward.tried.addresses())),
