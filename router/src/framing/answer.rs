@@ -149,6 +149,8 @@ impl Body {
                     }
                     return Ok(Some(received.split_to(there)));
                 }
+                // Where no digit is, the parser reads a 0, and that would be the end.
+                At::Size if !received.first().is_some_and(u8::is_ascii_hexdigit) => return Err(Malformed::Chunk),
                 At::Size => match parse_chunk_size(received).map_err(|_| Malformed::Chunk)? {
                     Status::Complete((length, size)) => {
                         let _ = received.split_to(length);

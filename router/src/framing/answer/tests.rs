@@ -51,6 +51,13 @@ fn a_head_is_taken_only_as_a_whole() {
 }
 
 #[test]
+fn a_field_that_goes_on_in_another_line_is_one_line() {
+    let headers = parsed("HTTP/1.1 200 OK\r\nX-A: 1\r\n  2\n\t3\r\nX-B: 4\r\n\r\n").parts.headers;
+    assert_eq!([&headers["x-a"], &headers["x-b"]], ["1    2 \t3", "4"]);
+    assert!(matches!(parse("HTTP/1.1 200 OK\r\nX-A: 1\r2\r\n\r\n"), Err(Malformed::Head)));
+}
+
+#[test]
 fn what_is_no_answer_is_refused() {
     for text in [
         "HTTP/2.0 200 OK\r\n\r\n",
@@ -118,7 +125,10 @@ fn the_last_piece_is_known_to_be_the_last_where_its_end_came_with_it() {
 
 #[test]
 fn what_is_no_chunk_is_refused() {
-    for bytes in [&b"4\r\nWikipedia\r\n"[..], b"x\r\n", b"-1\r\n", b"11111111111111111\r\n", &[b'\t'; LINE + 2]] {
+    let long = [&b"1;"[..], &[b'x'; LINE]].concat();
+    let malformed =
+        [&b"4\r\nWikipedia\r\n"[..], b"x\r\n", b"-1\r\n", b"11111111111111111\r\n", b"\r\n\r\n", b";x\r\n\r\n", &long];
+    for bytes in malformed {
         assert_eq!(read(Body(At::Size), bytes, 7), Err(Malformed::Chunk), "{:?}", String::from_utf8_lossy(bytes));
     }
     assert_eq!(read(Body(At::Trailers), &[b'a'; LINE + 2], 100), Err(Malformed::Chunk));
