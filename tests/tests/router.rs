@@ -8,6 +8,8 @@ mod backend_tls;
 mod backends;
 #[path = "router/balancing.rs"]
 mod balancing;
+#[path = "router/bodiless.rs"]
+mod bodiless;
 #[path = "router/changes.rs"]
 mod changes;
 #[path = "router/check.rs"]

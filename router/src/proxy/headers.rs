@@ -96,12 +96,21 @@ pub(super) fn to_http1(asked: &RequestHeader, context: &Context) -> Result<Vec<u
     let mut headers = asked.headers.clone();
     remove_hop_by_hop_of_request(&mut headers);
     let target = for_backend(&mut headers, asked, context)?;
+    // Whatever the rule sets: the backend would wait for a body, and take the next request for it.
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::CONTENT_LENGTH);
+    if asked.headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     let target = target.as_ref().or_else(|| asked.uri.path_and_query());
+    // First, as RFC 9110 section 7.2 has it, and once. Some small servers know it by this spelling alone.
+    let host = headers.remove(header::HOST);
+    let host = host.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
     let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
     let (method, target) = (asked.method.as_str(), target.map_or("/", PathAndQuery::as_str));
-    let mut head = Vec::with_capacity(method.len() + target.len() + length + 14);
-    for piece in [method, " ", target, " HTTP/1.1\r\n"] {
-        head.extend_from_slice(piece.as_bytes());
+    let mut head = Vec::with_capacity(method.len() + target.len() + host.len() + length + 22);
+    for piece in [method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nHost: ", host, b"\r\n"] {
+        head.extend_from_slice(piece);
     }
     for (name, value) in &headers {
         for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
@@ -134,13 +143,18 @@ fn for_backend(headers: &mut HeaderMap, asked: &RequestHeader, context: &Context
     }
     let rewritten = forward.target.host.as_deref().map(HeaderValue::from_str).transpose();
     let rewritten = rewritten.or_err(ErrorType::InternalError, "a rewritten host is no host")?;
-    if let Some(host) = rewritten.or(host) {
-        headers.insert(header::HOST, host);
+    let host = rewritten.or(host);
+    if let Some(host) = &host {
+        headers.insert(header::HOST, host.clone());
     }
     for filter in routed.filters() {
         if let Filter::RequestHeaders(edits) = filter {
             edit(headers, edits)?;
         }
+    }
+    // No request is without it (RFC 9112 section 3.2).
+    if let Some(host) = host {
+        headers.entry(header::HOST).or_insert(host);
     }
     let target = forward.target.path.as_deref().map(str::parse).transpose();
     target.or_err(ErrorType::InternalError, "a rewritten path is no target")
