@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Version, header};
 use k8s::model::Protocol;
-use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result, protocols::http::server::Session as Downstream};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::{sleep, sleep_until};
@@ -30,6 +30,9 @@ use crate::{
 
 /// Of an answer, in bytes.
 const HEAD: usize = 64 << 10;
+
+/// Of an answer's body, in bytes: half of what is read at once.
+const SMALL: usize = 32 << 10;
 
 /// What has ended a try.
 struct Broken {
@@ -156,6 +159,10 @@ async fn read_head(session: &mut Session, due: Option<Instant>, connection: &mut
 }
 
 async fn send_head(session: &mut Session, head: ResponseHeader, is_end: bool) -> Result<()> {
+    if is_end && let Downstream::H2(client) = session.as_downstream_mut() {
+        // By an end of its own, a 304 that says a length would have fallen short of that (RFC 9113 section 8.1.1).
+        return client.write_response_header(Box::new(head), true).map_err(Error::into_down);
+    }
     session.write_response_header(Box::new(head), is_end).await.map_err(Error::into_down)
 }
 
@@ -172,11 +179,17 @@ async fn send_body(
     loop {
         let piece = read_piece(session, due, connection, &mut body).await?;
         let is_end = piece.is_none() || body.is_done();
+        let piece = if session.is_http2() { piece.map(alone) } else { piece };
         session.write_response_body(piece, is_end).await.map_err(Error::into_down)?;
         if is_end {
             return Ok(());
         }
     }
+}
+
+/// h2 keeps what its client does not take yet, and counts the bytes: not what each small piece was read into.
+fn alone(piece: Bytes) -> Bytes {
+    if piece.len() < SMALL { Bytes::copy_from_slice(&piece) } else { piece }
 }
 
 /// None is the end.
@@ -214,7 +227,12 @@ async fn while_there<T>(
     due: Option<Instant>,
     io: impl Future<Output = io::Result<T>>,
 ) -> Result<io::Result<T>> {
-    let late = async {
+    let late = || Err(Error::explain(ErrorType::ReadTimedout, tries::TIME_IS_OVER).into_up());
+    // Where there is always more to read, nobody waits below.
+    if due.is_some_and(|due| Instant::now() >= due) {
+        return late();
+    }
+    let time_is_over = async {
         match due {
             Some(due) => sleep_until(due.into()).await,
             None => pending().await,
@@ -227,6 +245,20 @@ async fn while_there<T>(
             let gone = gone.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed));
             Err(gone.into_down())
         }
-        () = late => Err(Error::explain(ErrorType::ReadTimedout, tries::TIME_IS_OVER).into_up()),
+        () = time_is_over => late(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_piece_keeps_nothing_of_what_it_was_read_into() {
+        let read = Bytes::from(vec![b'a'; 2 * SMALL]);
+        let small = alone(read.slice(..SMALL - 1));
+        assert!(read.is_unique() && small.len() == SMALL - 1);
+        let large = alone(read.slice(..SMALL));
+        assert!(!read.is_unique() && large == read[..SMALL]);
     }
 }

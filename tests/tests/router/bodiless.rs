@@ -4,20 +4,56 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    thread::sleep,
     time::Duration,
 };
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use tests::{Home, PATIENCE};
 
-use crate::{Backends, home_of, http2, raw, raw_backend, read_head, tries::gateway_route};
+use crate::{Backends, answers_once, home_of, http2, raw, raw_backend, read_head, tries::gateway_route};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: app.home.example\r\n\r\n";
 
 fn get_2() -> Request<Empty<Bytes>> {
     Request::get("http://app.home.example/").body(Empty::new()).expect("a request")
+}
+
+#[test]
+fn what_has_not_changed_is_no_error_to_an_http_2_client_whatever_length_it_had() {
+    let home =
+        home_of("", |home| answers_once(home, "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: \"a\"\r\n\r\n"));
+    let _router = home.start("router");
+    Backends::new().0.block_on(async {
+        let answer = http2(&home).await.send_request(get_2()).await.expect("an answer");
+        assert_eq!(answer.status(), 304);
+        assert!(answer.into_body().collect().await.expect("no error").to_bytes().is_empty());
+    });
+}
+
+#[test]
+fn the_time_of_a_route_ends_for_a_client_that_is_slower_than_the_backend() {
+    let home = Home::new();
+    let web = raw_backend(&home, |mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        while stream.write_all(&[0; 64 << 10]).is_ok() {}
+    });
+    gateway_route(&home, &[web], "", "    timeouts: {request: 500ms}");
+    let router = home.start("router");
+    let mut stream = raw(&home, 24);
+    stream.write_all(GET).expect("sent");
+    let (mut count, mut buffer) = (0, vec![0; 32 << 10]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(more) => count += more,
+        }
+        assert!(count < 50_000_000, "{}", router.log());
+        sleep(Duration::from_millis(2));
+    }
 }
 
 #[test]
