@@ -5,7 +5,7 @@
 
 use std::{mem::MaybeUninit, str};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
     header::{self, InvalidHeaderValue},
@@ -136,7 +136,7 @@ impl Body {
     ///
     /// # Errors
     /// When chunks are not.
-    pub fn next(&mut self, received: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
+    fn next(&mut self, received: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
         while !received.is_empty() {
             match &mut self.0 {
                 At::Done => break,
@@ -183,18 +183,21 @@ impl Body {
         Ok(None)
     }
 
-    /// The last size line and the end of the last chunk belong to the body, though there is nothing in them: whoever has
-    /// got the last piece should know that it is.
-    pub fn skip_to_end(&mut self, received: &mut Bytes) -> Result<(), Malformed> {
-        if matches!(self.0, At::DataEnd) {
-            let mut rest = received.clone();
-            let mut after = self.clone();
-            // What is no end may begin the next piece, which is not to be taken here.
-            if after.next(&mut rest)?.is_none() {
-                (*self, *received) = (after, rest);
-            }
+    /// The same with all pieces that are there in one. Whoever gets the last one can see that it is.
+    ///
+    /// # Errors
+    /// When chunks are not.
+    pub fn all(&mut self, received: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
+        let Some(first) = self.next(received)? else { return Ok(None) };
+        // The end of a chunk belongs to the body, though there is nothing in it.
+        let Some(second) = self.next(received)? else { return Ok(Some(first)) };
+        let mut all = BytesMut::with_capacity(first.len() + second.len() + received.len());
+        all.extend_from_slice(&first);
+        all.extend_from_slice(&second);
+        while let Some(more) = self.next(received)? {
+            all.extend_from_slice(&more);
         }
-        Ok(())
+        Ok(Some(all.freeze()))
     }
 }
 

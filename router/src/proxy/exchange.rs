@@ -202,10 +202,7 @@ async fn read_piece(
     let broken = |etype, error: Box<dyn std::error::Error + Send + Sync>| Broken::by_backend(Fate::Known, etype, error);
     let malformed = |error: answer::Malformed| broken(ErrorType::ReadError, error.into());
     loop {
-        let piece = body.next(&mut connection.received).map_err(malformed)?;
-        if piece.is_some() {
-            body.skip_to_end(&mut connection.received).map_err(malformed)?;
-        }
+        let piece = body.all(&mut connection.received).map_err(malformed)?;
         if piece.is_some() || body.is_done() {
             return Ok(piece);
         }

@@ -178,3 +178,22 @@ fn a_client_that_has_gone_takes_its_request_to_the_backend_with_it() {
         told.recv_timeout(PATIENCE).expect("the backend sees it");
     }
 }
+
+#[test]
+fn small_chunks_that_come_together_are_passed_on_together() {
+    let home = home_of("", |home| {
+        raw_backend(home, move |mut stream| {
+            read_head(&mut stream);
+            let chunks = format!("{}0\r\n\r\n", "1\r\nx\r\n".repeat(500));
+            let _ =
+                stream.write_all(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}").as_bytes());
+        })
+    });
+    let _router = home.start("router");
+    let mut stream = raw(&home, 21);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: app.home.example\r\nConnection: close\r\n\r\n").expect("sent");
+    let answer = crate::read_all(&mut stream);
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert_eq!(body.matches('x').count(), 500);
+    assert!(body.lines().count() < 50, "{body}");
+}
