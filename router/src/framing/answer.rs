@@ -186,15 +186,16 @@ impl Body {
     /// The same with all pieces that are there in one. Whoever gets the last one can see that it is.
     ///
     /// # Errors
-    /// When chunks are not.
+    /// When chunks are not, and nothing is before that.
     pub fn all(&mut self, received: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
         let Some(first) = self.next(received)? else { return Ok(None) };
-        // The end of a chunk belongs to the body, though there is nothing in it.
-        let Some(second) = self.next(received)? else { return Ok(Some(first)) };
+        // The end of a chunk belongs to the body, though there is nothing in it. What is wrong behind a piece is found
+        // again once that has gone its way.
+        let Ok(Some(second)) = self.next(received) else { return Ok(Some(first)) };
         let mut all = BytesMut::with_capacity(first.len() + second.len() + received.len());
         all.extend_from_slice(&first);
         all.extend_from_slice(&second);
-        while let Some(more) = self.next(received)? {
+        while let Ok(Some(more)) = self.next(received) {
             all.extend_from_slice(&more);
         }
         Ok(Some(all.freeze()))

@@ -4,6 +4,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    sync::{Mutex, mpsc},
     thread::sleep,
     time::Duration,
 };
@@ -155,8 +156,8 @@ fn every_backend_is_told_a_host_once_whatever_the_rule_does_with_it() {
 
 #[test]
 fn a_client_that_has_gone_takes_its_request_to_the_backend_with_it() {
-    let (gone, told) = std::sync::mpsc::channel();
-    let gone = std::sync::Mutex::new(gone);
+    let (gone, told) = mpsc::channel();
+    let gone = Mutex::new(gone);
     let home = home_of("", |home| {
         raw_backend(home, move |mut stream| {
             let head = read_head(&mut stream).expect("a head");
@@ -196,4 +197,50 @@ fn small_chunks_that_come_together_are_passed_on_together() {
     let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
     assert_eq!(body.matches('x').count(), 500);
     assert!(body.lines().count() < 50, "{body}");
+}
+
+#[test]
+fn what_a_backend_says_unasked_is_the_answer_to_nothing() {
+    const UNASKED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked";
+    for (method, answer, more) in [
+        ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", UNASKED),
+        ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", UNASKED),
+        ("GET", "HTTP/1.1 304 Not Modified\r\n\r\n", UNASKED),
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 59\r\n\r\n", UNASKED),
+        ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 408 Request Timeout\r\n\r\n"),
+    ] {
+        let (may, go_on) = mpsc::channel::<()>();
+        let (said, told) = mpsc::channel();
+        let (go_on, said) = (Mutex::new(go_on), Mutex::new(said));
+        let home = home_of("", |home| {
+            raw_backend(home, move |mut stream| {
+                while let Some(head) = read_head(&mut stream) {
+                    if head.contains("GET /next") {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext");
+                        continue;
+                    }
+                    let _ = stream.write_all(answer.as_bytes());
+                    let _ = go_on.lock().expect("no panic").recv();
+                    let _ = stream.write_all(more.as_bytes());
+                    let _ = said.lock().expect("no panic").send(());
+                }
+            })
+        });
+        let _router = home.start("router");
+        let mut stream = raw(&home, 21);
+        stream.write_all(format!("{method} / HTTP/1.1\r\nHost: app.home.example\r\n\r\n").as_bytes()).expect("sent");
+        let head = read_head(&mut stream).expect("a head").to_lowercase();
+        if head.contains("chunked") {
+            let mut body = [0; 12];
+            stream.read_exact(&mut body).expect("a body");
+        } else if method == "GET" && head.contains("200") {
+            stream.read_exact(&mut [0; 2]).expect("a body");
+        }
+        may.send(()).expect("the backend waits");
+        told.recv_timeout(PATIENCE).expect("it is said");
+        let next = b"GET /next HTTP/1.1\r\nHost: app.home.example\r\nConnection: close\r\n\r\n";
+        stream.write_all(next).expect("sent");
+        let said = crate::read_all(&mut stream);
+        assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("\r\n\r\nnext"), "{method} {answer}\n{said}");
+    }
 }

@@ -122,6 +122,15 @@ fn the_last_piece_is_known_to_be_the_last_where_its_end_came_with_it() {
 }
 
 #[test]
+fn what_comes_before_something_that_is_no_chunk_is_heard() {
+    for bytes in [&b"1\r\nW\r\n3\r\niki\r\nx\r\n"[..], b"4\r\nWikipedia\r\n"] {
+        let (mut received, mut body) = (Bytes::from_static(bytes), Body(At::Size));
+        assert_eq!(body.all(&mut received), Ok(Some(Bytes::from_static(b"Wiki"))));
+        assert_eq!(body.all(&mut received), Err(Malformed::Chunk));
+    }
+}
+
+#[test]
 fn what_is_no_chunk_is_refused() {
     let long = [&b"1;"[..], &[b'x'; LINE]].concat();
     let malformed =
