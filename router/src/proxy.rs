@@ -32,10 +32,12 @@ use crate::{
     dataplane::SharedDataplane,
     framing,
     listen::{IDLE, Refuse, Requests, phase},
+    upstream::MOST_KEPT,
 };
 
-/// Connections to backends that wait for their next request, in all.
-pub const KEPT_CONNECTIONS: usize = 256;
+/// Connections to backends that wait for their next request, in all: pingora's and our own.
+pub const KEPT_CONNECTIONS: usize = KEPT_BY_PINGORA + MOST_KEPT;
+const KEPT_BY_PINGORA: usize = 64;
 /// A client that takes nothing for this long is gone.
 const CLIENT_WRITE: Duration = Duration::from_secs(60);
 /// What each HTTP/2 stream may hold for a client that does not read, in bytes. h2's own 400 KiB are 40 MiB for the
@@ -58,7 +60,7 @@ pub fn app(
 ) -> HttpProxy<Proxy> {
     let conf = ServerConf {
         threads,
-        upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+        upstream_keepalive_pool_size: KEPT_BY_PINGORA,
         max_retries: tries::MOST_OF_ALL,
         ..ServerConf::default()
     };

@@ -29,6 +29,7 @@ pub use self::{
     client_certificate::ClientCertificate,
     ejection::Failure,
     endpoint::{Endpoint, Picked},
+    kept::MOST_IN_ALL as MOST_KEPT,
     peer::{Terms, check_authorities, connect_limit, peer},
     websocket::Upgraded,
 };

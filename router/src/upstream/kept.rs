@@ -1,13 +1,21 @@
-//! Connections to one endpoint that wait for their next request.
+//! Connections that wait for their next request, each with its endpoint.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, SemaphorePermit},
+    time::sleep,
+};
 
 use super::Endpoint;
+
+/// Of all endpoints. Each takes a file descriptor, and requests should find some.
+static PLACES: Semaphore = Semaphore::const_new(MOST_IN_ALL);
+pub const MOST_IN_ALL: usize = 192;
 
 /// Of one endpoint. More than that were needed at the same time a moment ago, and will hardly be again.
 const MOST: usize = 64;
@@ -29,6 +37,7 @@ struct Waiting {
 struct Connection {
     stream: TcpStream,
     until: Instant,
+    place: SemaphorePermit<'static>,
 }
 
 impl Connection {
@@ -56,14 +65,16 @@ impl Kept {
     }
 }
 
-/// Keeps a connection for as long as its endpoint is there, and says how long a connection may wait.
+/// Keeps a connection for as long as its endpoint is there, and says that it may wait.
 pub(super) fn keep(endpoint: &Arc<Endpoint>, stream: TcpStream) {
     let Some(until) = Instant::now().checked_add(endpoint.idle()) else { return };
     let mut waiting = endpoint.kept.waiting();
-    if waiting.connections.len() == MOST {
-        waiting.connections.remove(0);
-    }
-    waiting.connections.push(Connection { stream, until });
+    let oldest = (waiting.connections.len() == MOST).then(|| waiting.connections.remove(0).place);
+    let place = oldest.or_else(|| PLACES.try_acquire().ok());
+    // One endpoint's idleness must not keep another from having any, but for a while.
+    let place = place.or_else(|| (!waiting.connections.is_empty()).then(|| waiting.connections.remove(0).place));
+    let Some(place) = place else { return };
+    waiting.connections.push(Connection { stream, until, place });
     if !std::mem::replace(&mut waiting.is_reaped, true) {
         tokio::spawn(reap(Arc::downgrade(endpoint)));
     }
@@ -173,5 +184,19 @@ mod tests {
         let mut taken = Vec::from_iter(std::iter::from_fn(|| server.take()));
         taken.reverse();
         assert!(!taken.contains(&first) && taken.len() == MOST);
+    }
+
+    #[tokio::test]
+    async fn what_one_endpoint_keeps_leaves_room_for_others() {
+        // Whatever other tests hold at the same time.
+        let servers = [Server::new().await, Server::new().await, Server::new().await, Server::new().await];
+        let mut others = Vec::new();
+        for server in &servers {
+            for _ in 0..MOST {
+                others.push(server.keep().await);
+            }
+        }
+        let kept = servers.iter().map(|server| server.endpoint.kept.waiting().connections.len()).sum::<usize>();
+        assert!(kept <= MOST_IN_ALL && kept < servers.len() * MOST, "{kept}");
     }
 }
