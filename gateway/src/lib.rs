@@ -98,11 +98,17 @@ async fn follow(
 ) -> anyhow::Result<()> {
     let mut problems: Vec<Problem> = Vec::new();
     while let Some(update) = updates.recv().await {
-        let Update::Snapshot(snapshot) = update else { continue };
+        let Update::Snapshot(mut snapshot) = update else { continue };
+        // Where the last one has taken long, of those that came meanwhile the newest has what was in the others.
+        while let Ok(update) = updates.try_recv() {
+            if let Update::Snapshot(newer) = update {
+                snapshot = newer;
+            }
+        }
         let as_of = snapshot.as_of;
         let (found, news) = {
             let (config, views) = (Arc::clone(config), Arc::clone(views));
-            background::run(move || {
+            background::run_once_serving(views.load().is_some(), move || {
                 let (claims, found) = wanted(&snapshot, &config);
                 let is_news = views.load().as_ref().is_none_or(|views| views.claims() != claims);
                 let build = || {

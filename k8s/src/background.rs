@@ -60,6 +60,18 @@ pub async fn run<T: Send + 'static>(work: impl Fn() -> T + Send + Sync + 'static
     }
 }
 
+/// The same; but at once, and like everything else, where nothing is served yet that it could give way to. A node that
+/// has much to do when it starts would let it wait.
+///
+/// # Errors
+/// When it panics.
+pub async fn run_once_serving<T: Send + 'static>(
+    is_serving: bool,
+    work: impl Fn() -> T + Send + Sync + 'static,
+) -> Result<T, JoinError> {
+    if is_serving { run(work).await } else { spawn_blocking(work).await }
+}
+
 /// Drops what is large: taking a thousand routes apart takes as long as many requests.
 pub fn discard(old: impl Send + 'static) {
     begin(Box::new(move || drop(old)));
@@ -105,6 +117,14 @@ mod tests {
         let name = run(|| thread::current().name().map(str::to_owned)).await.expect("no panic");
         assert_ne!(name.as_deref(), Some("background"));
         drop(end);
+    }
+
+    #[tokio::test]
+    async fn work_that_is_waited_for_at_the_start_gives_way_to_nothing() {
+        let name = || thread::current().name().map(str::to_owned);
+        let names = [run_once_serving(false, name).await, run_once_serving(true, name).await];
+        let is_background = names.map(|name| name.expect("no panic").as_deref() == Some("background"));
+        assert_eq!(is_background, [false, true]);
     }
 
     #[tokio::test]

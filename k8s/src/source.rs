@@ -37,9 +37,12 @@ pub enum Update {
     /// All EndpointSlices that the Service has now.
     Endpoints {
         service: ServiceName,
-        slices: Vec<Arc<EndpointSlice>>,
+        slices: Slices,
     },
 }
+
+/// Of one Service.
+pub type Slices = Vec<Arc<EndpointSlice>>;
 
 /// Which kinds a reader needs, so that neither binary reads more than it must.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,7 @@
 //! Model to dataplane: one swap, with cells and sockets that outlive it.
 
+mod backlog;
+
 use std::{
     collections::{BTreeMap, HashMap},
     mem::discriminant,
@@ -26,6 +28,7 @@ use tokio::{
 };
 use tracing::{error, info};
 
+use self::backlog::{Backlog, set_endpoints};
 use crate::{
     dataplane::{Action, DatagramSocket, Dataplane, Edge, Gate, SharedDataplane, Socket},
     listen::{App, Listeners},
@@ -42,7 +45,8 @@ const RETRY: Duration = Duration::from_secs(5);
 /// By the identity under which routes refer to them.
 pub type Cells = HashMap<BackendId, Arc<BackendCell>>;
 
-/// Applies every update in the order in which it comes; ends only with an error. What is to be said of the objects
+/// Applies every update; ends only with an error. Endpoints do not wait for snapshots, and of those only the newest is
+/// waited for. What is to be said of the objects
 /// goes to `newest` when it has come true.
 pub async fn follow<A>(
     updates: &mut Receiver<Update>,
@@ -62,9 +66,10 @@ where
     let mut cells = Arc::new(Cells::new());
     let mut keys = Arc::new(Keys::default());
     let mut retry: Option<Instant> = None;
+    let mut backlog = Backlog::default();
     loop {
         let update = tokio::select! {
-            update = updates.recv() => update,
+            update = backlog.next(updates) => update,
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
                 retry = open(dataplane, listeners, admin).await;
                 continue;
@@ -73,38 +78,42 @@ where
         match update {
             None => anyhow::bail!("the source of objects has ended"),
             Some(Update::Endpoints { service, slices }) => {
-                for cell in cells.values().filter(|cell| cell.backend.id.service == service) {
-                    if let Addressing::EndpointSlices { port_name } = &cell.backend.addressing {
-                        cell.set_endpoints(&endpoints(&slices, port_name));
-                    }
-                }
+                set_endpoints(&cells, &service, &slices);
                 newest.services.send_if_modified(|seen| seen.set_slices(&service, &slices));
             }
             Some(Update::Snapshot(snapshot)) => {
-                let Translated { news, found, services, last_good: good } = {
+                let is_serving = model.is_some();
+                let translating = {
                     let (snapshot, config) = (Arc::clone(&snapshot), Arc::clone(config));
                     let (model, last_good) = (model.clone(), Arc::clone(&last_good));
-                    background::run(move || translated(&snapshot, &config, model.as_deref(), &last_good)).await?
+                    let work = move || translated(&snapshot, &config, model.as_deref(), &last_good);
+                    background::run_once_serving(is_serving, work)
                 };
+                let Translated { news, found, mut services, last_good: good } =
+                    backlog.during(translating, updates, &[&cells], newest).await?;
                 last_good = good;
                 telemetry::report_problems(&problems, &found.problems);
                 admin.set_problems(found.problems.clone());
                 problems.clone_from(&found.problems);
                 if let Some(new) = news {
-                    let kept = keep_cells(&cells, &new, &snapshot);
-                    retire(&cells, &kept);
-                    (cells, keys) = (Arc::new(kept), Arc::new(keys.after(&new)));
-                    let compiled = {
-                        let (model, cells, keys) = (Arc::clone(&new), Arc::clone(&cells), Arc::clone(&keys));
+                    let kept = Arc::new(keep_cells(&cells, &new, &snapshot));
+                    backlog.tell(&kept);
+                    keys = Arc::new(keys.after(&new));
+                    let compiling = {
+                        let (model, cells, keys) = (Arc::clone(&new), Arc::clone(&kept), Arc::clone(&keys));
                         let series = Arc::clone(series);
-                        background::run(move || compile(&model, &cells, &keys, &series)).await?
+                        background::run_once_serving(is_serving, move || compile(&model, &cells, &keys, &series))
                     };
+                    let compiled = backlog.during(compiling, updates, &[&cells, &kept], newest).await?;
                     let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().len()).sum();
-                    info!(sockets = compiled.wanted().len(), rules = routes, backends = cells.len(), "routes changed");
+                    info!(sockets = compiled.wanted().len(), rules = routes, backends = kept.len(), "routes changed");
                     let old = dataplane.swap(Arc::new(compiled));
+                    retire(&cells, &kept);
+                    cells = kept;
                     background::discard((old, model.replace(new)));
                     retry = open(dataplane, listeners, admin).await;
                 }
+                backlog.tell_seen(&mut services);
                 newest.services.send_replace(services);
                 background::discard(newest.findings.send_replace(Some(found)));
             }
