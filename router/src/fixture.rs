@@ -233,16 +233,7 @@ pub(crate) async fn backend_of(
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let tls = certificate.map(|certificate| {
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(certificate.chain.clone(), certificate.key.clone_key());
-        let mut config = config.expect("a certificate");
-        config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
-        TlsAcceptor::from(Arc::new(config))
-    });
+    let tls = certificate.map(|certificate| acceptor(certificate, protocols));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let tls = tls.clone();
@@ -255,6 +246,18 @@ pub(crate) async fn backend_of(
         }
     });
     address
+}
+
+/// A server with this certificate, which speaks these protocols.
+pub(crate) fn acceptor(certificate: &Certificate, protocols: &[&str]) -> TlsAcceptor {
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(certificate.chain.clone(), certificate.key.clone_key());
+    let mut config = config.expect("a certificate");
+    config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn answer(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), name: &str) -> io::Result<()> {
@@ -283,6 +286,12 @@ pub(crate) async fn tls(
     trusted: &Certificate,
     protocols: &[&str],
 ) -> io::Result<TlsStream<TcpStream>> {
+    let server_name = ServerName::try_from(server_name.to_owned()).expect("a name");
+    let stream = TcpStream::connect(address).await?;
+    within(connector(trusted, protocols).connect(server_name, stream)).await
+}
+
+pub(crate) fn connector(trusted: &Certificate, protocols: &[&str]) -> TlsConnector {
     let mut anchors = RootCertStore::empty();
     anchors.add_parsable_certificates(trusted.chain.iter().cloned());
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -291,7 +300,5 @@ pub(crate) async fn tls(
         .with_root_certificates(anchors)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
-    let server_name = ServerName::try_from(server_name.to_owned()).expect("a name");
-    let stream = TcpStream::connect(address).await?;
-    within(TlsConnector::from(Arc::new(config)).connect(server_name, stream)).await
+    TlsConnector::from(Arc::new(config))
 }

@@ -364,7 +364,8 @@ impl<S: IO> AsyncWrite for H1<S> {
         let this = &mut *self;
         if this.lingers.is_none() {
             ready!(this.poll_written(context))?;
-            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            let closed = Pin::new(&mut this.stream).poll_shutdown(context);
+            ready!(this.poll_taken(context, closed))?;
             let is_in_body = !this.requests.is_in_head() && !this.requests.is_at_end();
             if (!is_in_body && this.buffer.is_empty()) || this.phase.is_tunnel() {
                 return Poll::Ready(Ok(()));
@@ -414,5 +415,40 @@ impl<S: IO> Peek for H1<S> {
 impl<S> fmt::Debug for H1<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("H1").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pingora_http::ResponseHeader;
+    use rustls::pki_types::ServerName;
+    use tokio::{io::duplex, time::timeout};
+
+    use super::*;
+    use crate::{
+        fixture::{acceptor, certificate, connector},
+        tls::Tls,
+    };
+
+    /// TLS takes some of what it is to send before anybody takes it from there, and ends with a word of its own.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_not_waited_for_to_close_tls() {
+        let certificate = certificate(&["a.home.example"]);
+        let name = ServerName::try_from("a.home.example").expect("a name");
+        let (client, server) = duplex(1024);
+        let (client, server) = tokio::join!(
+            connector(&certificate, &[]).connect(name, client),
+            acceptor(&certificate, &[]).accept(server)
+        );
+        let _client = client.expect("open");
+        let nobodys = ResponseHeader::build(200, None).expect("a head");
+        let opened = Arc::new(ProxyDigest::new(Box::new(nobodys), None));
+        let stream = Tls::new(server.expect("open"), opened);
+        let address = SocketAddr::from(([127, 0, 0, 1], 443));
+        let refuse: Arc<Refuse> = Arc::new(|_, _, _| Vec::new());
+        let mut connection = H1::new(stream, b"", (address, address), refuse, Arc::default(), LINGER);
+        connection.write_all(&[b'x'; 2 * WRITE]).await.expect("it is kept");
+        let end = timeout(2 * STALLED, AsyncWriteExt::shutdown(&mut connection)).await.expect("an end");
+        assert_eq!(end.expect_err("nobody has taken it").kind(), io::ErrorKind::TimedOut);
     }
 }

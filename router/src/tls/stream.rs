@@ -30,7 +30,7 @@ pub(crate) struct Tls<S> {
 
 impl<S: IO> Tls<S> {
     /// `opened` is for every request that comes on it.
-    pub(super) fn new(stream: TlsStream<S>, opened: Arc<ProxyDigest>) -> Self {
+    pub(crate) fn new(stream: TlsStream<S>, opened: Arc<ProxyDigest>) -> Self {
         Self { stream, opened }
     }
 
