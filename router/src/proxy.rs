@@ -236,6 +236,18 @@ impl ProxyHttp for Proxy {
         headers::edit_response(response, |parts| respond::pass_on(session, parts, context))
     }
 
+    fn upstream_response_trailer_filter(
+        &self,
+        session: &mut Session,
+        trailers: &mut HeaderMap,
+        _context: &mut Context,
+    ) -> pingora_core::Result<()> {
+        if session.req_header().version == http::Version::HTTP_2 {
+            headers::own(trailers);
+        }
+        Ok(())
+    }
+
     fn response_body_filter(
         &self,
         session: &mut Session,

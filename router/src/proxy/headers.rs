@@ -220,7 +220,7 @@ pub(super) fn to_client(asked: &RequestHeader, parts: &mut response::Parts, cont
 
 /// Moves all values into memory of their own. Those that h2 compresses by reference (RFC 7541 section 2.3.2) are kept
 /// with the client's connection, and each that is a part of what was read from a backend would keep all of that.
-fn own(headers: &mut HeaderMap) {
+pub(super) fn own(headers: &mut HeaderMap) {
     let mut all = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
     for value in headers.values_mut() {
         all.extend_from_slice(value.as_bytes());
@@ -309,9 +309,32 @@ fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
+    use pingora_proxy::{ProxyHttp, Session};
+    use tokio::io::{AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::{dataplane::SharedDataplane, listen::Requests, proxy::Proxy};
+
+    #[tokio::test]
+    async fn trailers_that_are_kept_keep_nothing_of_what_was_read_with_them() {
+        let requests = Arc::new(Requests::for_process(1));
+        let proxy = Proxy { dataplane: SharedDataplane::default(), log: None, requests };
+        let (mut client, server) = duplex(64);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        let mut session = Session::new_h1(Box::new(server));
+        session.read_request().await.expect("a request");
+        session.req_header_mut().set_version(http::Version::HTTP_2);
+        let read = Bytes::from(b"grpc-status0".to_vec());
+        let mut trailers = HeaderMap::new();
+        let status = HeaderValue::from_maybe_shared(read.slice(11..)).expect("a value");
+        trailers.insert(HeaderName::from_static("grpc-status"), status);
+        proxy.upstream_response_trailer_filter(&mut session, &mut trailers, &mut Context::new()).expect("passed on");
+        assert!(read.is_unique());
+        assert_eq!(trailers["grpc-status"], "0");
+    }
 
     #[test]
     fn values_that_are_kept_keep_nothing_of_what_was_read_with_them() {
