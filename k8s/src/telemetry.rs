@@ -23,11 +23,7 @@ pub const SECONDS_BUCKETS: [f64; 17] =
 ///
 /// The error says what is wrong with `level`.
 pub fn log_to_stderr(format: LogFormat, level: &str) -> anyhow::Result<()> {
-    // What libraries log about single requests and queries is ours to say, once and with the object's name. Of what
-    // clients get wrong h2 and rustls warn each time, and so as often as somebody likes.
-    let quiet = "hickory_server=off,hickory_net=off,hickory_proto=off,pingora_core=error,pingora_proxy=error,kube_runtime=off,kube_client=off,h2=off,hyper=warn,rustls=off";
-    let filter = EnvFilter::try_new(format!("{quiet},{level}"))
-        .map_err(|error| anyhow::anyhow!("log level {level:?}: {error}; expected error, warn, info, debug or trace"))?;
+    let filter = filter(level)?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -37,6 +33,15 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> anyhow::Result<()> {
         LogFormat::Text => subscriber.init(),
     }
     Ok(())
+}
+
+/// What is named in `level` is logged as it says there, libraries too.
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    // What libraries log about single requests and queries is ours to say, once and with the object's name. Of what
+    // clients get wrong h2 and rustls warn each time, and so as often as somebody likes.
+    let quiet = "hickory_server=off,hickory_net=off,hickory_proto=off,pingora_core=error,pingora_proxy=error,kube_runtime=off,kube_client=off,h2=off,hyper=warn,rustls=off";
+    EnvFilter::try_new(format!("{quiet},{level}"))
+        .map_err(|error| anyhow::anyhow!("log level {level:?}: {error}; expected error, warn, info, debug or trace"))
 }
 
 /// Installs the registry that `/metrics` shows. Must run inside tokio, and once.
@@ -88,4 +93,17 @@ pub fn now_and_then(last: &mut Option<Instant>) -> bool {
 /// `2026-11-23T19:15:02.123Z`.
 pub fn rfc3339(time: std::time::SystemTime) -> String {
     jiff::Timestamp::try_from(time).map(|time| format!("{time:.3}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_silent_speaks_where_it_is_named() {
+        let said = |level: &str| filter(level).expect("a filter").to_string();
+        let has = |level: &str, directive: &str| said(level).split(',').any(|it| it == directive);
+        assert!(has("info", "rustls=off") && has("debug", "h2=off"), "{}", said("debug"));
+        assert!(has("info,rustls=warn", "rustls=warn") && !has("info,rustls=warn", "rustls=off"));
+    }
 }
