@@ -1,3 +1,5 @@
+//! Answers as backends give them, and as they should not.
+
 use proptest::prelude::*;
 
 use super::*;
