@@ -46,8 +46,7 @@ const RETRY: Duration = Duration::from_secs(5);
 pub type Cells = HashMap<BackendId, Arc<BackendCell>>;
 
 /// Applies every update; ends only with an error. Endpoints do not wait for snapshots, and of those only the newest is
-/// waited for. What is to be said of the objects
-/// goes to `newest` when it has come true.
+/// waited for. What is to be said of the objects goes to `newest` when it has come true.
 pub async fn follow<A>(
     updates: &mut Receiver<Update>,
     config: &Arc<Config>,

@@ -97,9 +97,9 @@ impl Body {
             headers.remove(header::CONTENT_LENGTH);
         }
         let length = content_length(headers)?;
-        if let Some(length) = length
-            && headers.get(header::CONTENT_LENGTH).is_some_and(|said| said.as_bytes().contains(&b','))
-        {
+        let mut said = headers.get_all(header::CONTENT_LENGTH).iter();
+        let is_said_once = said.next().is_none_or(|said| !said.as_bytes().contains(&b',')) && said.next().is_none();
+        if let Some(length) = length.filter(|_| !is_said_once) {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
         let has_none = *method == Method::HEAD

@@ -82,6 +82,7 @@ fn where_a_body_ends_is_beyond_doubt() {
         ("Content-Length: 5\r\n", Ok((Body(At::Length { left: 5 }), said("5")))),
         ("Content-Length: 0\r\n", Ok((Body(At::Done), said("0")))),
         ("Content-Length: 5, 5\r\n", Ok((Body(At::Length { left: 5 }), said("5")))),
+        ("Content-Length: 5\r\nContent-Length: 5\r\n", Ok((Body(At::Length { left: 5 }), said("5")))),
         ("Content-Length: 5\r\nContent-Length: 6\r\n", Err(Malformed::ContentLength)),
         ("Content-Length: 5, 6\r\n", Err(Malformed::ContentLength)),
         ("Content-Length: +5\r\n", Err(Malformed::ContentLength)),
