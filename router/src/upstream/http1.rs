@@ -68,8 +68,8 @@ impl Connection {
         self.stream.write_all(bytes).await
     }
 
-    /// Reads on behind what was received; `left` is how much is certainly still to come. Returns how much has come; 0 is the end.
-    /// Nothing of it is lost where this is not waited for to its end.
+    /// Reads on behind what was received; `left` is how much is certainly still to come. Returns how much has come; 0 is
+    /// the end. Nothing of it is lost where this is not waited for to its end.
     pub async fn read(&mut self, left: u64) -> io::Result<usize> {
         let left = usize::try_from(left).unwrap_or(READ_MOST).clamp(READ, READ_MOST);
         let most = if self.is_flowing { READ_MOST } else { left };

@@ -103,6 +103,9 @@ mod tests {
 
     use super::*;
 
+    /// The places are those of the whole process, and so of all tests.
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
     struct Server {
         endpoint: Arc<Endpoint>,
         listener: TcpListener,
@@ -141,6 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_connection_that_was_used_last_is_used_first() {
+        let _alone = ALONE.lock().await;
         let server = Server::new().await;
         let (first, _first) = server.keep().await;
         let (second, _second) = server.keep().await;
@@ -149,6 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_server_has_closed_or_spoken_on_is_not_used() {
+        let _alone = ALONE.lock().await;
         let server = Server::new().await;
         let (good, _good) = server.keep().await;
         let (_, closed) = server.keep().await;
@@ -163,6 +168,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_has_waited_for_too_long_is_closed() {
+        let _alone = ALONE.lock().await;
         let server = Server::new().await;
         let (_, mut other) = server.keep().await;
         server.endpoint.kept.waiting().connections.iter_mut().for_each(|it| it.until = Instant::now());
@@ -175,6 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_are_kept_than_are_needed() {
+        let _alone = ALONE.lock().await;
         let server = Server::new().await;
         let mut others = Vec::new();
         for _ in 0..=MOST {
@@ -188,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_one_endpoint_keeps_leaves_room_for_others() {
-        // Whatever other tests hold at the same time.
+        let _alone = ALONE.lock().await;
         let servers = [Server::new().await, Server::new().await, Server::new().await, Server::new().await];
         let mut others = Vec::new();
         for server in &servers {
