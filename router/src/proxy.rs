@@ -311,9 +311,8 @@ impl ProxyHttp for Proxy {
             context.error = error.map(|error| failure(error).1.into());
         }
         context.report(session, self.log.as_ref());
-        // HTTP/1 does the same as it closes, which it may have to say first.
-        if error.is_none() && session.is_http2() {
-            respond::pass_over_body(session).await;
+        if error.is_none() {
+            respond::finish(session).await;
         }
     }
 

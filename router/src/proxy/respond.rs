@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header, response};
-use pingora_core::Result;
+use pingora_core::{Result, protocols::http::ServerSession};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
@@ -114,9 +114,24 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, reply: Re
     Ok(())
 }
 
+/// To be called when an answer was passed on to its end, perhaps before the end of the request. pingora drops the
+/// connection where the backend wanted no more of the request, be the answer sent or not.
+pub(super) async fn finish(session: &mut Session) {
+    let ServerSession::H1(http1) = session.as_downstream_mut() else { return pass_over_body(session).await };
+    if http1.is_body_done() || http1.finish_body().await.is_err() {
+        return;
+    }
+    if http1.will_keepalive() {
+        let _ = http1.drain_request_body().await;
+    } else {
+        // Reads on for a while.
+        http1.shutdown().await;
+    }
+}
+
 /// To be called when the answer is at its end. To close on a client that still sends is to reset it, and with that takes
 /// its answer away (RFC 9112 section 9.6); some drop it for a reset of an HTTP/2 stream that came with no error, too.
-pub(super) async fn pass_over_body(session: &mut Session) {
+async fn pass_over_body(session: &mut Session) {
     let downstream = session.as_downstream_mut();
     if !downstream.is_body_done() {
         let _ = tokio::time::timeout(LINGER, downstream.drain_request_body()).await;

@@ -201,21 +201,25 @@ fn a_backend_that_refuses_an_upload_unread_is_heard() {
 
 const TOO_LONG: &str = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo long";
 /// The beginning of a request that nobody reads to its end.
-const ENDLESS: &str = "POST / HTTP/1.1\r\nHost: app.home.example\r\nContent-Length: 100000000\r\n\r\n";
+const ENDLESS: &str = "POST /refused HTTP/1.1\r\nHost: app.home.example\r\nContent-Length: 100000000\r\n\r\n";
 static PART: [u8; 1 << 16] = [b'x'; 1 << 16];
 
 #[test]
 fn a_client_that_looks_for_its_answer_late_is_not_reset_before() {
-    let home = home_of("", |home| answers_once(home, TOO_LONG));
-    let router = home.start("router");
-    for _ in 0..10 {
-        let mut stream = raw(&home, 21);
-        stream.write_all(ENDLESS.as_bytes()).expect("sent");
-        for part in 0..200 {
-            stream.write_all(&PART).unwrap_or_else(|error| panic!("part {part}: {error}\n{}", router.log()));
+    let backends = Backends::new();
+    let blunt = home_of("", |home| answers_once(home, TOO_LONG));
+    let polite = ["", "kubernetes.io/h2c"].map(|spoken| home_of(spoken, |home| backends.start(home, "web")));
+    for home in polite.iter().chain([&blunt]) {
+        let router = home.start("router");
+        for _ in 0..10 {
+            let mut stream = raw(home, 21);
+            stream.write_all(ENDLESS.as_bytes()).expect("sent");
+            for part in 0..200 {
+                stream.write_all(&PART).unwrap_or_else(|error| panic!("part {part}: {error}\n{}", router.log()));
+            }
+            let said = read_all(&mut stream);
+            assert!(said.starts_with("HTTP/1.1 413") && said.ends_with("too long"), "{said}\n{}", router.log());
         }
-        let said = read_all(&mut stream);
-        assert!(said.starts_with("HTTP/1.1 413") && said.ends_with("too long"), "{said}\n{}", router.log());
     }
 }
 
