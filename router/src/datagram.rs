@@ -157,10 +157,9 @@ impl Server {
         if dataplane.datagrams.contains_key(&peer.client) || every == Some(peer.client) {
             return None;
         }
-        let counted = self.room.count(peer.client.ip());
         let is_believed = edge.trust.sources.iter().any(|net| net.contains(&peer.client.ip().to_canonical()));
-        let place = self.room.free_place().filter(|_| counted.is_some() || is_believed);
-        let Some(place) = place else {
+        let room = self.room.free_place().zip(self.room.count(peer.client.ip(), is_believed));
+        let Some(room) = room else {
             self.metrics.too_many.increment(1);
             return None;
         };
@@ -177,7 +176,7 @@ impl Server {
         let mut report = Report::new(about, self.log.clone());
         let chosen = only.action.as_deref().map_or_else(|| Err("no route".into()), backend);
         let begun = match chosen {
-            Ok(cell) => Session::new(peer, cell, random(), report, self.metrics.open.clone(), (place, counted)),
+            Ok(cell) => Session::new(peer, cell, random(), report, self.metrics.open.clone(), room),
             Err(why) => {
                 report.error = Some(why);
                 Err(Box::new(report))

@@ -1,8 +1,8 @@
 //! Listening sockets: opened, changed and closed at run time, each without touching the others.
 //!
 //! A connection's way: accept → [`admission`] → PROXY header where the peer sends one → [`edge_io`] → TLS, or a
-//! look for the HTTP/2 preface → [`h1`] or [`h2`], which check what comes → pingora. What is not HTTP leaves it before
-//! TLS ([`streams`]); datagrams have nothing of it.
+//! look for the HTTP/2 preface → [`h1`] or [`h2`], which check what comes → pingora. Handshakes, and all of who floods,
+//! wait for their client's [`turns`]. What is not HTTP leaves it before TLS ([`streams`]); datagrams have nothing of it.
 
 mod admission;
 mod door;
@@ -16,6 +16,7 @@ mod plan;
 mod signals;
 mod streams;
 mod through;
+mod turns;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -52,7 +52,7 @@ pub(super) struct Session {
     is_refused: AtomicBool,
     report: Report,
     open: Gauge,
-    _room: (Place, Option<Counted>),
+    _room: (Place, Counted),
 }
 
 impl Session {
@@ -66,7 +66,7 @@ impl Session {
         random: u64,
         mut report: Report,
         open: Gauge,
-        room: (Place, Option<Counted>),
+        room: (Place, Counted),
     ) -> Result<Arc<Self>, Box<Report>> {
         report.backend = Some(cell.backend.id.clone());
         let Some((picked, upstream)) = connect(&cell, random) else {

@@ -29,6 +29,7 @@ const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const PING: u8 = 0x6;
+const GOAWAY: u8 = 0x7;
 const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
@@ -48,6 +49,7 @@ pub struct Allowance {
     grown: Duration,
     continuations: u32,
     updates: u64,
+    is_over: bool,
 }
 
 impl Default for Allowance {
@@ -59,6 +61,7 @@ impl Default for Allowance {
             grown: Duration::ZERO,
             continuations: 0,
             updates: u64::from(ALLOWANCE),
+            is_over: false,
         }
     }
 }
@@ -81,10 +84,17 @@ impl Allowance {
                     self.updates = (self.updates + more).min(UPDATES);
                 }
                 RST_STREAM => self.spend_time(age)?,
+                GOAWAY => self.is_over = true,
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether the client was told that this connection is over, as it is by whoever finds something wrong before the
+    /// allowance is used up.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     fn spend(&mut self, Frame { kind, flags, length }: Frame, age: Duration) -> Result<(), Flood> {
@@ -206,6 +216,15 @@ mod tests {
             }
         }
         assert_eq!(taken(&reset, &mut allowance, 100_000), Some(200));
+    }
+
+    #[test]
+    fn a_connection_is_over_when_the_client_is_told() {
+        let mut allowance = opened();
+        allowance.sent(&frame(HEADERS, 4, b"x"), Duration::ZERO).expect("an answer");
+        assert!(!allowance.is_over());
+        allowance.sent(&frame(GOAWAY, 0, &[0; 8]), Duration::ZERO).expect("the end");
+        assert!(allowance.is_over());
     }
 
     #[test]

@@ -14,6 +14,8 @@ use std::{
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::turns::Turns;
+
 /// File descriptors for everything but clients and their backends: listeners, the admin port, the API server, files.
 const RESERVED: u64 = 64;
 /// Where the kernel has no limit.
@@ -29,7 +31,15 @@ pub(crate) struct Room {
     /// Of one socket.
     here: Arc<Semaphore>,
     of_one: usize,
-    clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    clients: Arc<Mutex<Clients>>,
+}
+
+type Clients = HashMap<IpAddr, Client>;
+
+#[derive(Debug)]
+struct Client {
+    n_connections: usize,
+    turns: Arc<Turns>,
 }
 
 /// A connection's place; free again when it is dropped.
@@ -43,7 +53,9 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Counted {
     client: IpAddr,
-    clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    clients: Arc<Mutex<Clients>>,
+    /// Which all connections of the client share.
+    pub(super) turns: Arc<Turns>,
 }
 
 /// As many connections as half of the file descriptors are enough for. The other half is for backends.
@@ -134,25 +146,26 @@ impl Room {
         Some(Place { _all: all, _here: here })
     }
 
-    /// None where the client has too many.
-    pub(crate) fn count(&self, client: IpAddr) -> Option<Counted> {
+    /// None where the client has too many, which one who `is_trusted` never has.
+    pub(crate) fn count(&self, client: IpAddr, is_trusted: bool) -> Option<Counted> {
         let client = one_client(client);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = clients.entry(client).or_default();
-        if *count >= self.of_one {
+        let first = || Client { n_connections: 0, turns: Arc::new(Turns::new()) };
+        let Client { n_connections, turns } = clients.entry(client).or_insert_with(first);
+        if *n_connections >= self.of_one && !is_trusted {
             return None;
         }
-        *count += 1;
-        Some(Counted { client, clients: Arc::clone(&self.clients) })
+        *n_connections += 1;
+        Some(Counted { client, clients: Arc::clone(&self.clients), turns: Arc::clone(turns) })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = clients.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(Client { n_connections, .. }) = clients.get_mut(&self.client) {
+            *n_connections -= 1;
+            if *n_connections == 0 {
                 clients.remove(&self.client);
             }
         }
@@ -174,17 +187,18 @@ mod tests {
     #[test]
     fn a_client_has_as_many_connections_as_it_may_and_place_again_when_they_end() {
         let room = Room::new(Arc::new(Semaphore::new(9)), 9, 2);
-        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let one = room.count(address("192.168.8.50"));
-        let _two = room.count(address("::ffff:192.168.8.50")).expect("a second one");
-        assert!(room.count(address("192.168.8.50")).is_none());
-        assert!(room.count(address("192.168.8.51")).is_some(), "another client");
+        let count = |text: &str| room.count(text.parse().expect("an address"), false);
+        let one = count("192.168.8.50");
+        let _two = count("::ffff:192.168.8.50").expect("a second one");
+        assert!(count("192.168.8.50").is_none());
+        assert!(count("192.168.8.51").is_some(), "another client");
+        assert!(room.count([192, 168, 8, 50].into(), true).is_some(), "who speaks for others");
         drop(one);
-        assert!(room.count(address("192.168.8.50")).is_some());
+        assert!(count("192.168.8.50").is_some());
 
-        let _six = [room.count(address("fd00::1")), room.count(address("fd00::2"))].map(|it| it.expect("place"));
-        assert!(room.count(address("fd00::ffff:3")).is_none(), "the same network");
-        assert!(room.count(address("fd00:0:0:1::1")).is_some());
+        let _six = [count("fd00::1"), count("fd00::2")].map(|it| it.expect("place"));
+        assert!(count("fd00::ffff:3").is_none(), "the same network");
+        assert!(count("fd00:0:0:1::1").is_some());
         assert_eq!(room.clients.lock().expect("no panic").len(), 2, "who has none is forgotten");
     }
 

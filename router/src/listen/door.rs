@@ -30,6 +30,7 @@ use super::{
     metrics::Metrics,
     phase::{self, Phase},
     signals::{Leaving, Signals},
+    turns::Turns,
 };
 use crate::{dataplane::SharedDataplane, tls};
 
@@ -48,6 +49,12 @@ pub(super) struct Door<A> {
     pub(super) metrics: Metrics,
     pub(super) leaving: Leaving,
     pub(super) connections: Connections,
+}
+
+/// Who has a connection, for as long as it lasts.
+struct Client {
+    address: SocketAddr,
+    counted: Counted,
 }
 
 pub(super) async fn accept<A: App>(listener: &TcpListener, door: &Arc<Door<A>>) {
@@ -114,24 +121,27 @@ async fn until_cancelled(signals: &Signals, serve: impl Future<Output = ()>) {
 
 /// What it waits for is in boxes, which are gone when that has come: a connection that is idle has none of it.
 async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, peer: SocketAddr) {
-    let Some((peer, _counted)) = Box::pin(door.admit(&mut stream, peer)).await else { return };
+    let Some(client) = Box::pin(door.admit(&mut stream, peer)).await else { return };
+    let turns = &client.counted.turns;
     let (stream, first) = match door.kind {
-        Kind::Tcp => return Box::pin(door.serve_tcp(stream, peer)).await,
-        Kind::Tls if door.has_streams() => match Box::pin(door.serve_tls(stream, peer)).await {
+        Kind::Tcp => return Box::pin(door.serve_tcp(stream, client.address)).await,
+        Kind::Tls if door.has_streams() => match Box::pin(door.serve_tls(stream, client.address)).await {
             Some(https) => https,
             None => return,
         },
         Kind::Http | Kind::Tls | Kind::Udp => (stream, Vec::new()),
     };
     let phase = Arc::new(Phase::new(door.leaving.clone()));
-    let Some((stream, is_h2)) = Box::pin(door.open(stream, first, peer, &phase)).await else { return };
+    let open = Box::pin(door.open(stream, first, &client, &phase));
+    let is_due = |turns: &Turns| door.acceptor.is_some() || turns.has_flooded();
+    let Some((stream, is_h2)) = turns.take(is_due, open).await else { return };
     if is_h2 {
         let mut finish: ShutdownWatch = door.connections.finish.subscribe();
         if *finish.borrow() {
             // Of what was said before it began to listen, pingora's HTTP/2 would hear nothing.
             finish.mark_changed();
         }
-        door.apps.http.process_new(stream, &finish).await;
+        turns.take(Turns::has_flooded, door.apps.http.process_new(stream, &finish)).await;
     } else {
         phase::scope(phase, Box::pin(door.serve_h1(stream))).await;
     }
@@ -168,7 +178,7 @@ impl<A: App> Door<A> {
     }
 
     /// Who the client is, as far as its peer may say, and whether it may have one connection more.
-    async fn admit(&self, stream: &mut TcpStream, mut peer: SocketAddr) -> Option<(SocketAddr, Option<Counted>)> {
+    async fn admit(&self, stream: &mut TcpStream, mut peer: SocketAddr) -> Option<Client> {
         let trust = self.trust();
         let is_in =
             |networks: &[IpNet], address: IpAddr| networks.iter().any(|net| net.contains(&address.to_canonical()));
@@ -181,12 +191,11 @@ impl<A: App> Door<A> {
                 }
             }
         }
-        let counted = self.room.count(peer.ip());
-        if counted.is_none() && !is_in(&trust.sources, peer.ip()) {
+        let counted = self.room.count(peer.ip(), is_in(&trust.sources, peer.ip()));
+        if counted.is_none() {
             self.metrics.too_many.increment(1);
-            return None;
         }
-        Some((peer, counted))
+        Some(Client { address: peer, counted: counted? })
     }
 
     /// The stream that HTTP is spoken on, and whether that is HTTP/2. `first` was read before, and is of a handshake.
@@ -194,7 +203,7 @@ impl<A: App> Door<A> {
         &self,
         mut stream: TcpStream,
         first: Vec<u8>,
-        peer: SocketAddr,
+        client: &Client,
         phase: &Arc<Phase>,
     ) -> Option<(Stream, bool)> {
         let Some(acceptor) = &self.acceptor else {
@@ -206,16 +215,16 @@ impl<A: App> Door<A> {
                 self.metrics.silent.increment(1);
                 return None;
             };
-            return Some(self.http(self.edge(stream, Vec::new(), peer, phase), first, is_h2, peer, phase));
+            return Some(self.http(self.edge(stream, Vec::new(), client.address, phase), first, is_h2, client, phase));
         };
         // Its own deadline bounds the handshake; the one for heads begins after it.
         phase.free();
-        let edge = self.edge(stream, first, peer, phase);
+        let edge = self.edge(stream, first, client.address, phase);
         match timeout(self.limits.handshake, acceptor.tls_handshake(edge)).await {
             Ok(Ok(stream)) => {
                 let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
                 phase.idle();
-                Some(self.http(stream, Vec::new(), is_h2, peer, phase))
+                Some(self.http(stream, Vec::new(), is_h2, client, phase))
             }
             Ok(Err(_)) => {
                 self.metrics.handshake_failed.increment(1);
@@ -229,16 +238,16 @@ impl<A: App> Door<A> {
     }
 
     /// `first` was read before.
-    fn http<S>(&self, stream: S, first: Vec<u8>, is_h2: bool, peer: SocketAddr, phase: &Arc<Phase>) -> (Stream, bool)
+    fn http<S>(&self, stream: S, first: Vec<u8>, is_h2: bool, client: &Client, phase: &Arc<Phase>) -> (Stream, bool)
     where
         S: IO + 'static,
     {
         let stream: Stream = if is_h2 {
             phase.free();
-            Box::new(H2::new(stream, first, self.limits.head, &self.metrics))
+            Box::new(H2::new(stream, first, self.limits.head, &self.metrics, Arc::clone(&client.counted.turns)))
         } else {
             let (refuse, phase) = (Arc::clone(&self.apps.refuse), Arc::clone(phase));
-            Box::new(H1::new(stream, &first, (self.address, peer), refuse, phase, self.limits.head))
+            Box::new(H1::new(stream, &first, (self.address, client.address), refuse, phase, self.limits.head))
         };
         (stream, is_h2)
     }

@@ -23,7 +23,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{metrics::Metrics, through::through};
+use super::{metrics::Metrics, through::through, turns::Turns};
 use crate::framing::h2::{Allowance, Flood, PREFACE};
 
 pub(super) struct H2<S> {
@@ -39,13 +39,14 @@ pub(super) struct H2<S> {
     has_waited: bool,
     silent: Counter,
     floods: Counter,
+    turns: Arc<Turns>,
 }
 
 through!(S; H2<S>);
 
 impl<S: IO> H2<S> {
     /// `limit` is for the preface: without it no timer of pingora's runs.
-    pub(super) fn new(stream: S, first: Vec<u8>, limit: Duration, metrics: &Metrics) -> Self {
+    pub(super) fn new(stream: S, first: Vec<u8>, limit: Duration, metrics: &Metrics, turns: Arc<Turns>) -> Self {
         let deadline = (first.len() < PREFACE.len()).then(|| Box::pin(sleep(limit)));
         Self {
             stream,
@@ -57,6 +58,7 @@ impl<S: IO> H2<S> {
             has_waited: false,
             silent: metrics.silent.clone(),
             floods: metrics.flood.clone(),
+            turns,
         }
     }
 
@@ -82,11 +84,17 @@ impl<S: IO> H2<S> {
     }
 
     fn sent(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.allowance.sent(bytes, self.since.elapsed()).map_err(|flood| self.cut(flood))
+        self.allowance.sent(bytes, self.since.elapsed()).map_err(|flood| self.cut(flood))?;
+        // Be it that the router leaves: nobody has less of it, only not everything first.
+        if self.allowance.is_over() {
+            self.turns.note_flood();
+        }
+        Ok(())
     }
 
     fn cut(&self, flood: Flood) -> io::Error {
         self.floods.increment(1);
+        self.turns.note_flood();
         io::Error::new(io::ErrorKind::ConnectionAborted, flood)
     }
 }
