@@ -8,6 +8,7 @@ mod admission;
 mod door;
 mod edge_io;
 mod first;
+mod gathered;
 mod h1;
 mod h2;
 mod metrics;

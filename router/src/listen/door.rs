@@ -25,6 +25,7 @@ use super::{
     admission::{Counted, Place, Room},
     edge_io::EdgeIo,
     first,
+    gathered::Gathered,
     h1::H1,
     h2::H2,
     metrics::Metrics,
@@ -244,7 +245,8 @@ impl<A: App> Door<A> {
     {
         let stream: Stream = if is_h2 {
             phase.free();
-            Box::new(H2::new(stream, first, self.limits.head, &self.metrics, Arc::clone(&client.counted.turns)))
+            let turns = Arc::clone(&client.counted.turns);
+            Box::new(Gathered::new(H2::new(stream, first, self.limits.head, &self.metrics, turns)))
         } else {
             let (refuse, phase) = (Arc::clone(&self.apps.refuse), Arc::clone(phase));
             Box::new(H1::new(stream, &first, (self.address, client.address), refuse, phase, self.limits.head))

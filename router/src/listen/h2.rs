@@ -35,8 +35,6 @@ pub(super) struct H2<S> {
     received: usize,
     allowance: Allowance,
     since: Instant,
-    /// Whether what is to be written has waited for more.
-    has_waited: bool,
     silent: Counter,
     floods: Counter,
     turns: Arc<Turns>,
@@ -55,7 +53,6 @@ impl<S: IO> H2<S> {
             received: 0,
             allowance: Allowance::default(),
             since: Instant::now(),
-            has_waited: false,
             silent: metrics.silent.clone(),
             floods: metrics.flood.clone(),
             turns,
@@ -71,16 +68,6 @@ impl<S: IO> H2<S> {
             }
             (read, _) => read,
         }
-    }
-
-    /// Each answer wakes the connection, which would send it at once and alone. A turn later, whatever other
-    /// streams have ready goes with it: one record and one system call for all.
-    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.has_waited, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
     }
 
     fn sent(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -121,7 +108,6 @@ impl<S: IO> AsyncRead for H2<S> {
 
 impl<S: IO> AsyncWrite for H2<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(context));
         let count = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         self.sent(bytes.get(..count).unwrap_or_default())?;
         Poll::Ready(Ok(count))
@@ -132,7 +118,6 @@ impl<S: IO> AsyncWrite for H2<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(context));
         let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
         let mut left = count;
         for slice in slices {
@@ -148,9 +133,7 @@ impl<S: IO> AsyncWrite for H2<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        self.has_waited = false;
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
