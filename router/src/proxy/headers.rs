@@ -3,30 +3,20 @@
 //! Work is done on plain heads: pingora's own remember how each name was spelt, which is looked up, copied and
 //! kept in step with every change. Names reach HTTP/1 as they reach HTTP/2: in lower case, or as is usual.
 
+mod to_backend;
+
 use std::mem;
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request, response, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request, response};
 use k8s::model::{Filter, HeaderEdits};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::Session;
 
+pub(super) use self::to_backend::{to_http1, to_upstream};
 use super::context::Context;
-use crate::{
-    dataplane::Edge,
-    filter,
-    framing::{self, Client},
-};
+use crate::{filter, framing};
 
-const ALT_SVC: HeaderName = header::ALT_SVC;
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// To be called before pingora copies the head for each try.
@@ -75,91 +65,6 @@ pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
-/// Runs once for each try, each time on a fresh copy of the client's request.
-pub(super) fn to_upstream(session: &Session, head: &mut RequestHeader, context: &Context) -> Result<()> {
-    let mut parts = take_request(head)?;
-    let target = for_backend(&mut parts.headers, session.req_header(), context)?;
-    // pingora has taken it out, but for WebSocket.
-    if let Some(protocols) = &context.upgrade {
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        parts.headers.insert(header::UPGRADE, protocols.clone());
-    }
-    if let Some(target) = target {
-        parts.uri = target.into();
-    }
-    *head = parts.into();
-    Ok(())
-}
-
-/// The whole head of a request without a body, in HTTP/1.1.
-pub(super) fn to_http1(asked: &RequestHeader, context: &Context) -> Result<Vec<u8>> {
-    let mut headers = asked.headers.clone();
-    remove_hop_by_hop_of_request(&mut headers);
-    let target = for_backend(&mut headers, asked, context)?;
-    // Whatever the rule sets: the backend would wait for a body, and take the next request for it.
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(header::CONTENT_LENGTH);
-    if asked.headers.contains_key(header::CONTENT_LENGTH) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    let target = target.as_ref().or_else(|| asked.uri.path_and_query());
-    // First, as RFC 9110 section 7.2 has it, and once. Some small servers know it by this spelling alone.
-    let host = headers.remove(header::HOST);
-    let host = host.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
-    let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
-    let (method, target) = (asked.method.as_str(), target.map_or("/", PathAndQuery::as_str));
-    let mut head = Vec::with_capacity(method.len() + target.len() + host.len() + length + 22);
-    for piece in [method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nHost: ", host, b"\r\n"] {
-        head.extend_from_slice(piece);
-    }
-    for (name, value) in &headers {
-        for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            head.extend_from_slice(piece);
-        }
-    }
-    head.extend_from_slice(b"\r\n");
-    Ok(head)
-}
-
-/// Adds what the router says of the client, and does what the rule's filters ask for. Returns what the backend is asked
-/// for, where that is not what the client has asked for.
-fn for_backend(headers: &mut HeaderMap, asked: &RequestHeader, context: &Context) -> Result<Option<PathAndQuery>> {
-    let forward = context.routed.as_ref().and_then(|routed| Some((routed, routed.forward.as_ref()?)));
-    let (Some((routed, forward)), Some(client), Some(edge)) = (forward, &context.client, &context.edge) else {
-        return Err(Error::explain(ErrorType::InternalError, "a request without a route on its way to a backend"));
-    };
-    let host = asked.headers.get(header::HOST).cloned();
-    let host = host.or_else(|| HeaderValue::from_str(asked.uri.authority()?.as_str()).ok());
-    let address = HeaderValue::try_from(client.address.to_string());
-    let address = address.or_err(ErrorType::InternalError, "an address is no header value")?;
-    headers.insert(X_REAL_IP, address.clone());
-    headers.insert(X_FORWARDED_FOR, address);
-    let scheme = if client.is_https { "https" } else { "http" };
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    headers.insert(X_FORWARDED_PORT, client_port(edge, client).into());
-    headers.insert(X_REQUEST_ID, context.request_id.clone());
-    if let Some(host) = &host {
-        headers.insert(X_FORWARDED_HOST, host.clone());
-    }
-    let rewritten = forward.target.host.as_deref().map(HeaderValue::from_str).transpose();
-    let rewritten = rewritten.or_err(ErrorType::InternalError, "a rewritten host is no host")?;
-    let host = rewritten.or(host);
-    if let Some(host) = &host {
-        headers.insert(header::HOST, host.clone());
-    }
-    for filter in routed.filters() {
-        if let Filter::RequestHeaders(edits) = filter {
-            edit(headers, edits)?;
-        }
-    }
-    // No request is without it (RFC 9112 section 3.2).
-    if let Some(host) = host {
-        headers.entry(header::HOST).or_insert(host);
-    }
-    let target = forward.target.path.as_deref().map(str::parse).transpose();
-    target.or_err(ErrorType::InternalError, "a rewritten path is no target")
-}
-
 /// What routes and backends would believe, and only the router may say.
 pub(super) fn remove_asserted(head: &mut RequestHeader, is_trusted: bool) {
     let is_asserted = |name: &&HeaderName| framing::is_asserted(name.as_str(), is_trusted);
@@ -168,12 +73,9 @@ pub(super) fn remove_asserted(head: &mut RequestHeader, is_trusted: bool) {
     }
 }
 
-/// The port that belongs to the scheme: who speaks for a client by another scheme came in by a port of its own.
-fn client_port(edge: &Edge, client: &Client) -> u16 {
-    match (client.is_https, edge.is_tls) {
-        (true, false) => 443,
-        (false, true) => 80,
-        (true, true) | (false, false) => edge.port,
+fn remove_all(headers: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_removed(name.as_str())).cloned() {
+        headers.remove(name);
     }
 }
 
@@ -198,7 +100,7 @@ pub(super) fn to_client(asked: &RequestHeader, parts: &mut response::Parts, cont
         remove_hop_by_hop(headers, parts.status);
     }
     // It would send browsers to a port or a protocol that only the backend has.
-    headers.remove(ALT_SVC);
+    remove_all(headers, |name| name == "alt-svc");
     // The client's connection is ours: an HTTP/1.0 backend must not end it.
     if parts.version == http::Version::HTTP_10 {
         parts.version = http::Version::HTTP_11;
@@ -237,52 +139,27 @@ pub(super) fn share(asked: &RequestHeader, answer: &mut HeaderMap, context: &Con
     }
 }
 
-/// What speaks of the client's connection and not of the request (RFC 9110 section 7.6.1). Connection names nothing that
-/// is not for the connection alone: `framing` has seen to it.
-fn remove_hop_by_hop_of_request(headers: &mut HeaderMap) {
-    remove_nominated(headers);
-    for name in &CONNECTION_ONLY {
-        headers.remove(name);
-    }
-}
-
 /// What speaks of the connection to the backend and not of the answer (RFC 9110 section 7.6.1). pingora
 /// sets Connection and Transfer-Encoding for the client's own.
 fn remove_hop_by_hop(headers: &mut HeaderMap, status: StatusCode) {
     remove_nominated(headers);
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
     // 426 says by it what to upgrade to.
-    if status != StatusCode::UPGRADE_REQUIRED {
-        headers.remove(header::UPGRADE);
-    }
+    let is_upgrade = |name: &str| name == "upgrade" && status != StatusCode::UPGRADE_REQUIRED;
+    remove_all(headers, |name| matches!(name, "keep-alive" | "proxy-connection") || is_upgrade(name));
 }
 
 fn remove_nominated(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let said = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        let is_ours = |name: &str| OUR_OWN.iter().any(|it| it.eq_ignore_ascii_case(name));
-        let names = said.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !is_ours(name));
-        let nominated: Vec<String> = names.map(str::to_owned).collect();
-        for name in nominated {
-            headers.remove(name);
-        }
+    let nominated: Vec<String> = nominated(headers).map(str::to_owned).collect();
+    for name in nominated {
+        headers.remove(name);
     }
 }
 
-/// Of a request.
-const CONNECTION_ONLY: [HeaderName; 10] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let said = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let is_ours = |name: &&str| OUR_OWN.iter().any(|it| it.eq_ignore_ascii_case(name));
+    said.flat_map(|value| value.split(',')).map(str::trim).filter(move |name| !is_ours(name))
+}
 
 /// What Connection may name without it being removed: options of its own, and how the body is framed.
 const OUR_OWN: &[&str] = &["", "close", "keep-alive", "upgrade", "content-length", "transfer-encoding"];
