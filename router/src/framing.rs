@@ -13,7 +13,7 @@ pub mod upgrade;
 
 use std::borrow::Cow;
 
-use http::{HeaderValue, Method, Version, header, request};
+use http::{HeaderMap, HeaderValue, Method, Version, header, request};
 
 pub use self::{
     forwarded::{Client, client, is_asserted},
@@ -101,9 +101,15 @@ pub fn check(head: &request::Parts) -> Result<(), Refusal> {
     if headers.len() > head::FIELDS {
         return Err(Refusal::TooManyFields);
     }
-    for name in headers.keys().map(|name| name.as_str().as_bytes()) {
-        head::check_alias(name)?;
+    let mut says_more = false;
+    for name in headers.keys() {
+        head::check_alias(name.as_str().as_bytes())?;
+        says_more |= matches!(*name, header::EXPECT | header::CONTENT_LENGTH | header::TRANSFER_ENCODING);
     }
+    if says_more { check_fields(*version, headers) } else { Ok(()) }
+}
+
+fn check_fields(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.get_all(header::EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Refusal::Expectation);
     }
@@ -116,7 +122,7 @@ pub fn check(head: &request::Parts) -> Result<(), Refusal> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
         let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-        if !is_chunked || length.is_some() || *version != Version::HTTP_11 {
+        if !is_chunked || length.is_some() || version != Version::HTTP_11 {
             return Err(Refusal::TransferEncoding);
         }
     }
@@ -155,22 +161,49 @@ pub fn host(text: &str) -> Result<Cow<'_, str>, Refusal> {
         }
         None => text,
     };
-    let name = match name.split_once(':') {
-        Some((name, port)) if port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) => return Err(Refusal::Host),
-        None => name,
-    };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    // RFC 1035 section 2.3.4; what is longer would only be looked up for nothing, label by label.
-    if name.is_empty() || name.len() > 253 || !name.bytes().all(is_legal) {
+    let (name, port) =
+        name.split_at_checked(memchr::memchr(b':', name.as_bytes()).unwrap_or(name.len())).unwrap_or_default();
+    // With the colon.
+    if port.len() > 6 || !port.bytes().skip(1).all(|byte| byte.is_ascii_digit()) {
         return Err(Refusal::Host);
     }
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Ok(Cow::Owned(name.to_ascii_lowercase()));
+    let name = name.strip_suffix('.').unwrap_or(name);
+    // RFC 1035 section 2.3.4; what is longer would only be looked up for nothing, label by label.
+    if name.is_empty() || name.len() > 253 {
+        return Err(Refusal::Host);
     }
-    Ok(Cow::Borrowed(name))
+    match name.bytes().map(letter).max() {
+        Some(Letter::Lower) => Ok(Cow::Borrowed(name)),
+        Some(Letter::Upper) => Ok(Cow::Owned(name.to_ascii_lowercase())),
+        Some(Letter::Illegal) | None => Err(Refusal::Host),
+    }
 }
+
+/// What a byte of a name makes of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Letter {
+    Lower,
+    Upper,
+    Illegal,
+}
+
+fn letter(byte: u8) -> Letter {
+    LETTERS.get(usize::from(byte)).copied().unwrap_or(Letter::Illegal)
+}
+
+static LETTERS: [Letter; 256] = {
+    let mut table = [Letter::Illegal; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        match byte as u8 {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => table[byte] = Letter::Lower,
+            b'A'..=b'Z' => table[byte] = Letter::Upper,
+            _ => {}
+        }
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests;

@@ -149,10 +149,12 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<bool> {
         let head = session.req_header_mut();
-        context.upgrade = framing::upgrade::to_tunnel(head.version, &head.headers);
-        if context.upgrade.is_none() {
-            // pingora would take the field alone for a wish.
-            head.remove_header(&header::UPGRADE);
+        if head.headers.contains_key(header::UPGRADE) {
+            context.upgrade = framing::upgrade::to_tunnel(head.version, &head.headers);
+            if context.upgrade.is_none() {
+                // pingora would take the field alone for a wish.
+                head.remove_header(&header::UPGRADE);
+            }
         }
         if head.version == http::Version::HTTP_10 {
             // It knows no answer before the answer (RFC 9110 sections 10.1.1 and 15.2).

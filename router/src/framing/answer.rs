@@ -96,12 +96,15 @@ impl Body {
         if is_chunked {
             headers.remove(header::CONTENT_LENGTH);
         }
-        let length = content_length(headers)?;
-        let mut said = headers.get_all(header::CONTENT_LENGTH).iter();
-        let is_said_once = said.next().is_none_or(|said| !said.as_bytes().contains(&b',')) && said.next().is_none();
-        if let Some(length) = length.filter(|_| !is_said_once) {
-            headers.insert(header::CONTENT_LENGTH, length.into());
-        }
+        let length = match content_length(headers)? {
+            Some((length, is_said_once)) => {
+                if !is_said_once {
+                    headers.insert(header::CONTENT_LENGTH, length.into());
+                }
+                Some(length)
+            }
+            None => None,
+        };
         let has_none = *method == Method::HEAD
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -202,17 +205,19 @@ impl Body {
     }
 }
 
-/// What is said several times must be the same each time.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+/// With whether it is said once. What is said several times must be the same each time.
+fn content_length(headers: &HeaderMap) -> Result<Option<(u64, bool)>, Malformed> {
     let mut length = None;
     for value in headers.get_all(header::CONTENT_LENGTH) {
         for said in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             let is_number = !said.is_empty() && said.iter().all(u8::is_ascii_digit);
             let number = str::from_utf8(said).ok().filter(|_| is_number).and_then(|said| said.parse().ok());
             let number = number.ok_or(Malformed::ContentLength)?;
-            if *length.get_or_insert(number) != number {
-                return Err(Malformed::ContentLength);
-            }
+            length = match length {
+                None => Some((number, true)),
+                Some((same, _)) if same == number => Some((number, false)),
+                Some(_) => return Err(Malformed::ContentLength),
+            };
         }
     }
     Ok(length)

@@ -42,7 +42,8 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, Refusal> {
     let normal = decoded.map_or(Cow::Borrowed(path), Cow::Owned);
     // A parameter (`/..;a`) hides a dot segment from some readers and not from others.
     let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
-    if normal.split('/').any(is_dots) {
+    // Each segment begins behind a slash.
+    if normal.as_bytes().windows(2).any(|pair| pair == b"/.") && normal.split('/').any(is_dots) {
         return Err(Refusal::PathDotSegment);
     }
     Ok(normal)

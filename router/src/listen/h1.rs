@@ -324,7 +324,9 @@ impl<S: IO> AsyncWrite for H1<S> {
             let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
             return self.poll_taken(context, sent);
         }
-        self.to_write.reserve(READ);
+        if self.to_write.is_empty() {
+            self.to_write.reserve(READ);
+        }
         self.to_write.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

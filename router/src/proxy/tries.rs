@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{StatusCode, Version, response};
+use http::{HeaderName, StatusCode, Version, response};
 use k8s::model::{MOST_RETRIES, Retry};
 use pingora_core::{Error, ErrorSource, ErrorType, Result, RetryType, upstreams::peer::HttpPeer};
 use pingora_proxy::Session;
@@ -29,6 +29,7 @@ const MOST: u32 = 3;
 /// The same where a rule says more than anybody needs.
 pub(super) const MOST_OF_ALL: usize = 1 + MOST_RETRIES as usize;
 pub(super) const TIME_IS_OVER: &str = "the request's time is over";
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// As a trailer or, where nothing else is said, a header field of gRPC: nothing was done.
 const UNAVAILABLE: &[u8] = b"14";
 
@@ -230,7 +231,7 @@ pub(super) fn answered(session: &Session, context: &mut Context, response: &resp
     if !respond::is_final(response.status) {
         return Ok(());
     }
-    forward.picked.answered(response.headers.get("keep-alive").and_then(|value| value.to_str().ok()));
+    forward.picked.answered(response.headers.get(KEEP_ALIVE).and_then(|value| value.to_str().ok()));
     let Some(retry) = &action.retry else { return Ok(()) };
     let is_listed = retry.codes.binary_search(&response.status.as_u16()).is_ok();
     let is_unavailable = || response.headers.get("grpc-status").is_some_and(|status| status == UNAVAILABLE);
