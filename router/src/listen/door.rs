@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -16,7 +17,7 @@ use pingora_core::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    time::{Instant, Sleep, sleep, timeout},
 };
 use tracing::warn;
 
@@ -259,16 +260,54 @@ impl<A: App> Door<A> {
     /// tasks of their own, where it changes nothing.
     async fn serve_h1(&self, mut stream: Stream) {
         let finish: ShutdownWatch = self.connections.finish.subscribe();
-        let mut limit = self.limits.unused;
-        // By its peek, which nobody else has a use for, it waits for the next request. pingora's timers cost next to
-        // nothing where one is set for each request and none ever ends.
-        while let Ok(Ok(true)) = pingora_timeout::timeout(limit, stream.try_peek(&mut [])).await {
+        let mut timer = pin!(sleep(self.limits.unused));
+        let mut until = timer.deadline();
+        loop {
+            // By its peek, which nobody else has a use for, it waits for the next request.
+            let has_come = tokio::select! {
+                biased;
+                peeked = stream.try_peek(&mut []) => peeked.unwrap_or(false),
+                () = reached(timer.as_mut(), until) => false,
+            };
+            if !has_come {
+                return;
+            }
             let mut session = HttpSession::new_http1(stream);
             // No timer of pingora's: the request has begun, and its head has its own deadline.
             session.set_keepalive(Some(0));
             let Some(reused) = self.apps.http.process_new_http(session, &finish).await else { return };
             (stream, _) = reused.consume();
-            limit = self.limits.idle;
+            until = Instant::now() + self.limits.idle;
         }
+    }
+}
+
+/// To set a timer takes longer than to ask what time it is. So it is set anew when it has run out, and too early.
+async fn reached(mut timer: Pin<&mut Sleep>, until: Instant) {
+    if timer.deadline() > until {
+        timer.as_mut().reset(until);
+    }
+    timer.as_mut().await;
+    while timer.deadline() < until {
+        timer.as_mut().reset(until);
+        timer.as_mut().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_is_set_seldom_runs_out_when_it_is_due() {
+        let began = Instant::now();
+        let mut timer = pin!(sleep(Duration::from_secs(60)));
+        for (after, runs_out) in [(60, 60), (300, 300), (310, 310), (305, 310)] {
+            reached(timer.as_mut(), began + Duration::from_secs(after)).await;
+            assert_eq!(began.elapsed().as_secs(), runs_out);
+        }
+        let mut timer = pin!(sleep(Duration::from_secs(60)));
+        reached(timer.as_mut(), Instant::now() + Duration::from_secs(30)).await;
+        assert_eq!(began.elapsed().as_secs(), 340, "sooner than it was set for");
     }
 }
