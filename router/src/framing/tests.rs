@@ -130,7 +130,7 @@ fn a_clients_address_is_believed_from_trusted_peers_alone() {
         client_address: Some("cf-connecting-ip".into()),
         ..Trust::default()
     };
-    let mut headers = http::HeaderMap::new();
+    let mut headers = HeaderMap::new();
     headers.insert("cf-connecting-ip", HeaderValue::from_static("203.0.113.7"));
     headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
     let from = |peer: &str| client(&trust, peer.parse().expect("an address"), false, &headers);

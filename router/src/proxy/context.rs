@@ -33,6 +33,8 @@ use crate::{
 
 pub struct Context {
     pub(super) started: Instant,
+    /// Where it is known.
+    pub(super) ended: Option<Instant>,
     pub(super) id: u64,
     /// The same, as it is told to backend, client and log.
     pub(super) request_id: HeaderValue,
@@ -90,6 +92,7 @@ impl Context {
         let id = next_id();
         Self {
             started: Instant::now(),
+            ended: None,
             id,
             request_id: text(id),
             edge: None,
@@ -159,7 +162,8 @@ impl Context {
 
     /// Counts the request, and writes its line.
     pub(super) fn report(&self, session: &Session, log: Option<&AccessLog>) {
-        let took = self.started.elapsed();
+        let took =
+            self.ended.map_or_else(|| self.started.elapsed(), |ended| ended.saturating_duration_since(self.started));
         let answer = session.response_written().filter(|head| respond::is_final(head.status));
         let status = answer.map_or(0, |head| head.status.as_u16());
         match (&self.routed, &self.edge) {

@@ -77,15 +77,17 @@ pub(super) async fn run(session: &mut Session, context: &mut Context) -> Result<
         let terms = tries::begin(context)?;
         let head = headers::to_http1(session.req_header(), context)?;
         let Some(forward) = context.forward() else { return Err(no_backend()) };
-        let mut connection = match http1::connect(&forward.picked, &terms).await {
+        let mut connection = match http1::connect(&forward.picked, &terms, forward.current.began).await {
             Ok(connection) => connection,
             Err(error) if tries::connect_failed(context, &error) => continue,
             Err(error) => return Err(error),
         };
         match exchange(session, context, &mut connection, &head).await {
             Ok(is_kept) => {
+                // What time it is is asked once for both.
+                let now = *context.ended.insert(Instant::now());
                 if let Some(forward) = context.forward().filter(|_| is_kept) {
-                    connection.keep(&forward.picked);
+                    connection.keep(&forward.picked, now);
                 }
                 return Ok(());
             }

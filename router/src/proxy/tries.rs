@@ -86,7 +86,7 @@ enum Next {
 
 /// The current try.
 pub(super) struct Try {
-    began: Instant,
+    pub(super) began: Instant,
     /// When the whole answer has to be there.
     deadline: Option<Instant>,
     /// The same, whatever else is tried.

@@ -1,6 +1,9 @@
 //! Connections to backends that speak HTTP/1.1 in the clear.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use pingora_core::{Error, ErrorType, Result};
@@ -34,13 +37,13 @@ pub struct Connection {
     is_flowing: bool,
 }
 
-/// One that has waited, or a new one.
+/// One that has waited until `now`, or a new one.
 ///
 /// # Errors
 /// When the endpoint takes none, or not in time.
-pub async fn connect(picked: &Picked, terms: &Terms) -> Result<Connection> {
+pub async fn connect(picked: &Picked, terms: &Terms, now: Instant) -> Result<Connection> {
     if !terms.is_fresh
-        && let Some(stream) = picked.kept().take()
+        && let Some(stream) = picked.kept().take(now)
     {
         return Ok(Connection { stream, is_reused: true, received: Bytes::new(), is_flowing: false });
     }
@@ -83,10 +86,10 @@ impl Connection {
         Ok(count)
     }
 
-    /// Keeps it for another request. What was not asked for would be taken for the answer to that.
-    pub fn keep(self, picked: &Picked) {
+    /// Keeps it for another request, from `now` on. What was not asked for would be taken for the answer to that.
+    pub fn keep(self, picked: &Picked, now: Instant) {
         if self.received.is_empty() {
-            kept::keep(picked.endpoint(), self.stream);
+            kept::keep(picked.endpoint(), self.stream, now);
         }
     }
 }

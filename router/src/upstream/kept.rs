@@ -53,9 +53,8 @@ impl Kept {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn take(&self) -> Option<TcpStream> {
+    pub(super) fn take(&self, now: Instant) -> Option<TcpStream> {
         let mut waiting = self.waiting();
-        let now = Instant::now();
         loop {
             let connection = waiting.connections.pop()?;
             if connection.is_usable(now) {
@@ -66,8 +65,8 @@ impl Kept {
 }
 
 /// Keeps a connection for as long as its endpoint is there, and says that it may wait.
-pub(super) fn keep(endpoint: &Arc<Endpoint>, stream: TcpStream) {
-    let Some(until) = Instant::now().checked_add(endpoint.idle()) else { return };
+pub(super) fn keep(endpoint: &Arc<Endpoint>, stream: TcpStream, now: Instant) {
+    let Some(until) = now.checked_add(endpoint.idle()) else { return };
     let mut waiting = endpoint.kept.waiting();
     let oldest = (waiting.connections.len() == MOST).then(|| waiting.connections.remove(0).place);
     let place = oldest.or_else(|| PLACES.try_acquire().ok());
@@ -123,12 +122,12 @@ mod tests {
             let stream = TcpStream::connect(self.endpoint.address).await.expect("it listens");
             let address = stream.local_addr().expect("connected");
             let (other, _) = self.listener.accept().await.expect("connected");
-            keep(&self.endpoint, stream);
+            keep(&self.endpoint, stream, Instant::now());
             (address, other)
         }
 
         fn take(&self) -> Option<std::net::SocketAddr> {
-            Some(self.endpoint.kept.take()?.local_addr().expect("connected"))
+            Some(self.endpoint.kept.take(Instant::now())?.local_addr().expect("connected"))
         }
 
         /// Until the runtime has heard something of the connection that was kept last.
