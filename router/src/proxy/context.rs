@@ -227,7 +227,12 @@ fn text(id: u64) -> HeaderValue {
         if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
     });
     // Backend and client are told it, and share one piece of memory from the beginning.
-    HeaderValue::from_maybe_shared(Bytes::from_owner(digits)).unwrap_or_else(|_| HeaderValue::from_static(""))
+    let text = HeaderValue::from_maybe_shared(Bytes::from_owner(digits));
+    let mut text = text.unwrap_or_else(|_| HeaderValue::from_static(""));
+    // No other answer has it: HPACK is not to put it into its table, in the place of what others have (RFC 7541 section
+    // 6.2.3), nor to look for it there.
+    text.set_sensitive(true);
+    text
 }
 
 /// Unique in this process, and unlikely to meet another's: a counter from a random start, mixed.
