@@ -13,7 +13,7 @@ pub mod upgrade;
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, Method, Version, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
 
 pub use self::{
     forwarded::{Client, client, is_asserted},
@@ -127,6 +127,11 @@ fn check_fields(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Whether there is such a field. Among as few as most messages have, to compare names is faster than to hash one.
+pub fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.keys().any(|it| it == name)
 }
 
 /// Whether a name is `folded` once every character that is no letter or digit is `_`: a CGI-style server cannot tell

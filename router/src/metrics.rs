@@ -35,13 +35,15 @@ pub const LOG_LINES_LOST: &str = "doorward_access_log_lines_lost_total";
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// The numbers of one route at one entry point, or of requests that found none.
+/// The numbers of one route at one entry point, or of requests that found none. In an order in which what one request
+/// counts lies together, as among a thousand routes none of it is near.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct RouteMetrics {
+    microseconds: AtomicU64,
     classes: [AtomicU64; CLASSES.len()],
     /// Those that took at most so long, and longer than the bucket before; the last one has no bound.
     buckets: [AtomicU64; SECONDS_BUCKETS.len() + 1],
-    microseconds: AtomicU64,
     upstream_failures: AtomicU64,
     streams: Streams,
 }

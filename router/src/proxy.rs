@@ -149,7 +149,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora_core::Result<bool> {
         let head = session.req_header_mut();
-        if head.headers.contains_key(header::UPGRADE) {
+        if framing::has(&head.headers, &header::UPGRADE) {
             context.upgrade = framing::upgrade::to_tunnel(head.version, &head.headers);
             if context.upgrade.is_none() {
                 // pingora would take the field alone for a wish.

@@ -13,6 +13,8 @@ use http::{
 };
 use httparse::{ParserConfig, Status, parse_chunk_size};
 
+use super::has;
+
 /// Of one answer.
 const FIELDS: usize = 256;
 /// Of a line that a body is framed by.
@@ -92,7 +94,7 @@ impl Body {
     /// # Errors
     /// When it says several lengths, or one that is none.
     pub fn new(method: &Method, status: StatusCode, headers: &mut HeaderMap) -> Result<Self, Malformed> {
-        let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
+        let is_chunked = has(headers, &header::TRANSFER_ENCODING);
         if is_chunked {
             headers.remove(header::CONTENT_LENGTH);
         }
@@ -225,6 +227,9 @@ fn content_length(headers: &HeaderMap) -> Result<Option<(u64, bool)>, Malformed>
 
 /// Whether the connection may carry another request after this answer (RFC 9112 section 9.3).
 pub fn is_kept(version: Version, headers: &HeaderMap) -> bool {
+    if !has(headers, &header::CONNECTION) {
+        return version != Version::HTTP_10;
+    }
     let said = headers.get_all(header::CONNECTION).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
     let mut options = said.flat_map(|value| value.split(',')).map(str::trim);
     if version == Version::HTTP_10 {

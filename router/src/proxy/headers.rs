@@ -55,6 +55,9 @@ pub(super) fn edit_response(
 
 /// HTTP/2 clients send cookies as several fields, and what is not HTTP/2 knows one (RFC 9113 section 8.2.3).
 pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    if !framing::has(&request.headers, &header::COOKIE) {
+        return Ok(());
+    }
     let cookies = request.headers.get_all(header::COOKIE);
     if cookies.iter().nth(1).is_some() {
         let cookies: Vec<&[u8]> = cookies.iter().map(HeaderValue::as_bytes).collect();
@@ -85,6 +88,9 @@ pub(super) fn check_answer(response: &response::Parts, may_change: bool) -> Resu
     let refused = |why| Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
     if response.status == StatusCode::SWITCHING_PROTOCOLS && !may_change {
         return refused("a 101 that nobody has asked for");
+    }
+    if !framing::has(&response.headers, &header::TRANSFER_ENCODING) {
+        return Ok(());
     }
     let mut codings = response.headers.get_all(header::TRANSFER_ENCODING).iter();
     let is_chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
@@ -156,7 +162,9 @@ fn remove_nominated(headers: &mut HeaderMap) {
 }
 
 fn nominated(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let said = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let is_there = framing::has(headers, &header::CONNECTION);
+    let said = is_there.then(|| headers.get_all(header::CONNECTION)).into_iter().flatten();
+    let said = said.filter_map(|value| value.to_str().ok());
     let is_ours = |name: &&str| OUR_OWN.iter().any(|it| it.eq_ignore_ascii_case(name));
     said.flat_map(|value| value.split(',')).map(str::trim).filter(move |name| !is_ours(name))
 }

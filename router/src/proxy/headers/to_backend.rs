@@ -120,9 +120,9 @@ struct Said<'a> {
     asked_host: Option<&'a [u8]>,
     /// What the backend is asked for.
     host: Option<&'a [u8]>,
-    address: String,
+    address: Text,
     scheme: &'static str,
-    port: String,
+    port: Text,
     request_id: &'a HeaderValue,
 }
 
@@ -171,9 +171,9 @@ fn for_backend<'a>(
     let said = Said {
         asked_host,
         host: rewritten.map(str::as_bytes).or(asked_host),
-        address: text(client.address),
+        address: Text::new().address(client.address),
         scheme: if client.is_https { "https" } else { "http" },
-        port: client_port(edge, client).to_string(),
+        port: Text::new().number(client_port(edge, client)),
         request_id: &context.request_id,
     };
     let target = forward.target.path.as_deref().map(str::parse).transpose();
@@ -202,22 +202,53 @@ fn say<'f>(said: &Said<'_>, filters: impl Iterator<Item = &'f Filter>, headers: 
     Ok(())
 }
 
-/// As `Display` has it, which for IPv4, as most are, takes ten times as long.
-fn text(address: IpAddr) -> String {
-    let IpAddr::V4(address) = address else { return address.to_string() };
-    let mut text = String::with_capacity("255.255.255.255".len());
-    for (at, octet) in address.octets().into_iter().enumerate() {
-        if at > 0 {
-            text.push('.');
-        }
-        for unit in [100, 10] {
-            if octet >= unit {
-                text.push(char::from(b'0' + octet / unit % 10));
+/// A short text without memory of its own.
+struct Text {
+    bytes: [u8; "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len()],
+    length: usize,
+}
+
+impl Text {
+    fn new() -> Self {
+        Self { bytes: [0; _], length: 0 }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    fn number(mut self, number: u16) -> Self {
+        for unit in [10_000, 1_000, 100, 10, 1] {
+            if number >= unit || unit == 1 {
+                self.push((number / unit % 10) as u8 + b'0');
             }
         }
-        text.push(char::from(b'0' + octet % 10));
+        self
     }
-    text
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+
+    /// As `Display` has it, which for IPv4, as most are, takes ten times as long.
+    fn address(mut self, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => {
+                let [first, rest @ ..] = address.octets();
+                rest.into_iter().fold(self.number(first.into()), |mut text, octet| {
+                    text.push(b'.');
+                    text.number(octet.into())
+                })
+            }
+            IpAddr::V6(address) => {
+                address.to_string().bytes().for_each(|byte| self.push(byte));
+                self
+            }
+        }
+    }
 }
 
 /// The port that belongs to the scheme: who speaks for a client by another scheme came in by a port of its own.
@@ -253,13 +284,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_written_as_display_has_it() {
+    fn an_address_and_a_port_are_written_as_display_has_them() {
+        let is_the_same = |text: Text, displayed: String| assert_eq!(text.as_bytes(), displayed.as_bytes());
         for octet in 0..=255 {
             for address in [[octet, 0, 10, 99], [100, 1, octet, 255]] {
-                assert_eq!(text(address.into()), IpAddr::from(address).to_string());
+                is_the_same(Text::new().address(address.into()), IpAddr::from(address).to_string());
             }
         }
-        assert_eq!(text(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])), "2001:db8::1");
+        for address in ["2001:db8::1", "1234:5678:9abc:def0:1234:5678:9abc:def0"] {
+            is_the_same(Text::new().address(address.parse().expect("an address")), address.to_owned());
+        }
+        for port in [0, 1, 9, 10, 80, 443, 999, 1_000, 8_443, 10_000, u16::MAX] {
+            is_the_same(Text::new().number(port), port.to_string());
+        }
     }
 
     #[test]
@@ -284,9 +321,9 @@ mod tests {
             let said = Said {
                 asked_host: asked_host.map(str::as_bytes),
                 host: host.map(str::as_bytes),
-                address: text([127, 0, 0, 1].into()),
+                address: Text::new().address([127, 0, 0, 1].into()),
                 scheme: "https",
-                port: 443.to_string(),
+                port: Text::new().number(443),
                 request_id: &id,
             };
             let lines = |head: Vec<u8>| {
