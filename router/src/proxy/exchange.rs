@@ -160,12 +160,14 @@ async fn read_head(session: &mut Session, due: Option<Instant>, connection: &mut
     }
 }
 
+/// Past pingora's modules, which see to HTTP/1.0.
 async fn send_head(session: &mut Session, head: ResponseHeader, is_end: bool) -> Result<()> {
-    if is_end && let Downstream::H2(client) = session.as_downstream_mut() {
+    let client = session.as_downstream_mut();
+    if is_end && let Downstream::H2(client) = client {
         // By an end of its own, a 304 that says a length would have fallen short of that (RFC 9113 section 8.1.1).
         return client.write_response_header(Box::new(head), true).map_err(Error::into_down);
     }
-    session.write_response_header(Box::new(head), is_end).await.map_err(Error::into_down)
+    client.write_response_header(Box::new(head)).await.map_err(Error::into_down)
 }
 
 async fn send_body(
@@ -182,7 +184,8 @@ async fn send_body(
         let piece = read_piece(session, due, connection, &mut body).await?;
         let is_end = piece.is_none() || body.is_done();
         let piece = if session.is_http2() { piece.map(alone) } else { piece };
-        session.write_response_body(piece, is_end).await.map_err(Error::into_down)?;
+        let piece = piece.unwrap_or_default();
+        session.as_downstream_mut().write_response_body(piece, is_end).await.map_err(Error::into_down)?;
         if is_end {
             return Ok(());
         }
