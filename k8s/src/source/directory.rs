@@ -3,12 +3,15 @@
 //! What cannot be read keeps the objects it last gave, and is a problem until it is right again: a
 //! directory, a file, or one document of a file. A file that is gone takes its objects with it.
 
+mod objects;
+mod stamp;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context;
@@ -22,28 +25,30 @@ use tokio::{
 };
 use tracing::warn;
 
+pub use self::objects::snapshot;
+use self::{
+    objects::{Said, sayings, store_after},
+    stamp::Stamp,
+};
 use super::{
     Kinds, Update,
     manifest::{self, Document},
     object::Store,
 };
-use crate::{
-    background,
-    model::ObjectName,
-    problem::{Problem, Reason},
-    snapshot::Snapshot,
-};
+use crate::{background, model::ObjectName};
 
 /// A tree of manifests as it was last read.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     files: BTreeMap<PathBuf, Arc<File>>,
+    /// Of those that need not be read again while theirs stay as they are.
+    stamps: BTreeMap<PathBuf, Stamp>,
     /// Directories that cannot be read, and why. The files that were last seen below them are above.
     closed: BTreeMap<PathBuf, String>,
 }
 
 impl PartialEq for Files {
-    /// Most files are the same ones, and then what they say need not be compared.
+    /// Whether they say the same. Most files are the same ones, and then what they say need not be compared.
     fn eq(&self, other: &Self) -> bool {
         self.closed == other.closed
             && self.files.len() == other.files.len()
@@ -59,8 +64,17 @@ struct File {
     /// None where it could not be read, so that it is read anew even if it says what it said before.
     text: Option<String>,
     documents: Vec<Document>,
+    /// The same by name.
+    says: BTreeMap<ObjectName, Said>,
     /// Why nothing of it can be read now.
     error: Option<String>,
+}
+
+impl File {
+    fn new(text: Option<String>, documents: Vec<Document>, error: Option<String>) -> Self {
+        let says = sayings(&documents);
+        Self { text, documents, says, error }
+    }
 }
 
 /// Never shows the text, which may be that of a Secret.
@@ -86,7 +100,9 @@ pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Up
     let root = Arc::<Path>::from(root);
     let here = Arc::clone(&root);
     // Nothing is served yet that this could give way to.
-    let read = spawn_blocking(move || read_all(&here, &Files::default()).map(Known::new)).await?;
+    let read =
+        spawn_blocking(move || read_all(&here, &Files::default()).map(|files| Known::after(&Known::default(), files)))
+            .await?;
     let mut known = Arc::new(read.with_context(|| format!("cannot read {}", root.display()))?);
     if updates.send(Update::Snapshot(Arc::new(known.store.snapshot(kinds)))).await.is_err() {
         return Ok(());
@@ -100,11 +116,11 @@ pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Up
         touches.mark_unchanged();
         let (here, last) = (Arc::clone(&root), Arc::clone(&known));
         let read = background::run(move || {
-            let now = read_again(&here, &last)?;
+            let now = read_again(&here, &last);
             let changes = changes(&last, &now, kinds);
-            Some((now, changes))
+            (now, changes)
         });
-        let Some((now, changes)) = read.await? else { continue };
+        let (now, changes) = read.await?;
         background::discard(std::mem::replace(&mut known, Arc::new(now)));
         for update in changes {
             if updates.send(update).await.is_err() {
@@ -115,24 +131,25 @@ pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Up
 }
 
 /// What was last read, and what it comes to.
+#[derive(Default)]
 struct Known {
     files: Files,
     store: Store,
 }
 
 impl Known {
-    fn new(files: Files) -> Self {
-        Self { store: store_of(&files), files }
+    fn after(last: &Self, files: Files) -> Self {
+        let store = if files == last.files { last.store.clone() } else { store_after(last, &files) };
+        Self { files, store }
     }
 }
 
-/// None where nothing has changed.
-fn read_again(root: &Path, last: &Known) -> Option<Known> {
+fn read_again(root: &Path, last: &Known) -> Known {
     let files = read_all(root, &last.files).unwrap_or_else(|error| Files {
         closed: BTreeMap::from([(root.to_owned(), error.to_string())]),
         ..last.files.clone()
     });
-    (files != last.files).then(|| Known::new(files))
+    Known::after(last, files)
 }
 
 /// What is told of a change: endpoints first.
@@ -176,29 +193,38 @@ fn may_change(event: &notify::Result<Event>) -> bool {
 /// # Errors
 /// When `root` itself cannot be read.
 pub fn read_all(root: &Path, previous: &Files) -> io::Result<Files> {
+    read_at(root, previous, SystemTime::now())
+}
+
+fn read_at(root: &Path, previous: &Files, now: SystemTime) -> io::Result<Files> {
     let mut listing = Listing::default();
     list(root, &[], &mut listing)?;
     let Listing { manifests, closed } = listing;
-    let mut files: BTreeMap<_, _> = manifests
-        .into_iter()
-        .map(|path| {
-            let file = read_one(&path, previous.files.get(&path));
-            (path, file)
-        })
-        .collect();
+    let (mut files, mut stamps) = (BTreeMap::new(), BTreeMap::new());
+    for path in manifests {
+        let stamp = Stamp::of(&path, now);
+        let known = previous.files.get(&path);
+        let is_same = stamp.is_some() && previous.stamps.get(&path) == stamp.as_ref();
+        let file = match known.filter(|known| is_same && known.text.is_some()) {
+            Some(same) => Arc::clone(same),
+            None => read_one(&path, known),
+        };
+        stamps.extend(stamp.map(|stamp| (path.clone(), stamp)));
+        files.insert(path, file);
+    }
     for (path, file) in &previous.files {
         if path.ancestors().any(|above| closed.contains_key(above)) {
             files.entry(path.clone()).or_insert_with(|| Arc::clone(file));
         }
     }
-    Ok(Files { files, closed })
+    Ok(Files { files, stamps, closed })
 }
 
 fn read_one(path: &Path, previous: Option<&Arc<File>>) -> Arc<File> {
     let known = || previous.map(|previous| previous.documents.clone()).unwrap_or_default();
     let text = match read_text(path) {
         Ok(text) => text,
-        Err(error) => return Arc::new(File { text: None, documents: known(), error: Some(error.to_string()) }),
+        Err(error) => return Arc::new(File::new(None, known(), Some(error.to_string()))),
     };
     if let Some(same) = previous.filter(|previous| previous.text.as_ref() == Some(&text)) {
         return Arc::clone(same);
@@ -207,7 +233,7 @@ fn read_one(path: &Path, previous: Option<&Arc<File>>) -> Arc<File> {
         Ok(documents) => (keeping(known(), documents), None),
         Err(error) => (known(), Some(error)),
     };
-    Arc::new(File { text: Some(text), documents, error })
+    Arc::new(File::new(Some(text), documents, error))
 }
 
 /// A document that is wrong goes on saying what it said before. While one does not even say what it is, it may be
@@ -237,54 +263,6 @@ pub(super) fn read_text(path: &Path) -> io::Result<String> {
         return Err(io::Error::other(format!("it has {} bytes, and {MOST_BYTES} are read at most", metadata.len())));
     }
     fs::read_to_string(path)
-}
-
-/// The objects of all files. Where two hold the same object, the later path wins.
-pub fn snapshot(files: &Files, kinds: Kinds) -> Snapshot {
-    store_of(files).snapshot(kinds)
-}
-
-fn store_of(files: &Files) -> Store {
-    let mut store = Store::default();
-    let mut places: BTreeMap<&ObjectName, Vec<String>> = BTreeMap::new();
-    for (path, file) in &files.files {
-        for Document { name, objects, .. } in &file.documents {
-            for object in objects {
-                store.apply(object.clone());
-            }
-            if let Some(name) = name.as_ref().filter(|_| !objects.is_empty()) {
-                places.entry(name).or_default().push(path.display().to_string());
-            }
-        }
-    }
-    let mut problem = |name: &ObjectName, reason| store.problems.insert(name.clone(), Problem::new(name, reason));
-    for (name, places) in places.into_iter().filter(|(_, places)| places.len() > 1) {
-        problem(name, Reason::Duplicate { places: places.join(" and ") });
-    }
-    for (path, file) in &files.files {
-        for Document { name, error, .. } in &file.documents {
-            if let (Some(name), Some(error)) = (name, error) {
-                problem(name, Reason::Unreadable { error: format!("{}: {error}", path.display()) });
-            }
-        }
-        if let Some(error) = file.error.clone().or_else(|| nameless(&file.documents)) {
-            problem(&ObjectName::new("File", "", &path.display().to_string()), Reason::Unreadable { error });
-        }
-    }
-    for (path, error) in &files.closed {
-        let name = ObjectName::new("Directory", "", &path.display().to_string());
-        problem(&name, Reason::Unreadable { error: error.clone() });
-    }
-    store
-}
-
-/// What is wrong with documents that do not say what they are: a problem of their file.
-fn nameless(documents: &[Document]) -> Option<String> {
-    let errors = documents.iter().filter(|document| document.name.is_none()).filter_map(|it| it.error.as_deref());
-    let errors: Vec<_> = errors.collect();
-    let (first, more) = errors.split_first()?;
-    let more = if more.is_empty() { String::new() } else { format!(", and {} more are wrong", more.len()) };
-    Some(format!("{first}{more}; until that is right, objects that are gone from the file stay"))
 }
 
 /// What there is to read in a tree.

@@ -117,6 +117,10 @@ impl Object {
         key(self.metadata())
     }
 
+    pub(super) fn name(&self) -> ObjectName {
+        object_name(self.kind(), &self.key())
+    }
+
     /// The Service that an EndpointSlice belongs to.
     pub(super) fn slice_of(&self) -> Option<ServiceName> {
         match self {
@@ -129,7 +133,7 @@ impl Object {
 /// By its name: what is in a Secret is never shown.
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", object_name(self.kind(), &self.key()))
+        write!(f, "{}", self.name())
     }
 }
 
@@ -153,7 +157,8 @@ fn service_label(slice: &EndpointSlice) -> Option<&str> {
 /// What is known now: objects by kind and name, and what could not be read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Store {
-    objects: BTreeMap<Kind, BTreeMap<Key, Object>>,
+    /// No kind is without any. Stores that come one after another share the kinds that are the same in both.
+    objects: BTreeMap<Kind, Arc<BTreeMap<Key, Object>>>,
     pub(super) problems: BTreeMap<ObjectName, Problem>,
     /// Of the Gateway API's CRDs.
     pub(super) bundle_version: Option<String>,
@@ -164,13 +169,18 @@ impl Store {
     pub(super) fn apply(&mut self, object: Object) -> Option<Object> {
         let (kind, key) = (object.kind(), object.key());
         self.problems.remove(&object_name(kind, &key));
-        self.objects.entry(kind).or_default().insert(key, object)
+        Arc::make_mut(self.objects.entry(kind).or_default()).insert(key, object)
     }
 
     /// Returns what is gone.
     pub(super) fn delete(&mut self, kind: Kind, key: &Key) -> Option<Object> {
         self.problems.remove(&object_name(kind, key));
-        self.objects.get_mut(&kind)?.remove(key)
+        let all = self.objects.get_mut(&kind).filter(|all| all.contains_key(key))?;
+        let gone = Arc::make_mut(all).remove(key);
+        if all.is_empty() {
+            self.objects.remove(&kind);
+        }
+        gone
     }
 
     pub(super) fn get(&self, kind: Kind, key: &Key) -> Option<&Object> {
@@ -178,7 +188,7 @@ impl Store {
     }
 
     pub(super) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Object> {
-        self.objects.get(&kind).into_iter().flat_map(BTreeMap::values)
+        self.objects.get(&kind).into_iter().flat_map(|all| all.values())
     }
 
     /// Every object that is known of, whether it could be read or not.
@@ -204,21 +214,26 @@ impl Store {
 
     /// Services whose EndpointSlices are not the same in both.
     pub(super) fn services_with_other_slices(&self, other: &Self) -> BTreeSet<ServiceName> {
-        let only_in = |a: &Self, b: &Self| -> Vec<ServiceName> {
-            a.of_kind(Kind::EndpointSlice)
-                .filter(|slice| b.get(Kind::EndpointSlice, &slice.key()) != Some(slice))
-                .filter_map(Object::slice_of)
-                .collect()
+        let (these, those) = (self.objects.get(&Kind::EndpointSlice), other.objects.get(&Kind::EndpointSlice));
+        if these.zip(those).is_some_and(|(these, those)| Arc::ptr_eq(these, those)) {
+            return BTreeSet::new();
+        }
+        let only_in = |a: Option<&Arc<BTreeMap<Key, Object>>>, b: Option<&Arc<BTreeMap<Key, Object>>>| {
+            let all = a.into_iter().flat_map(|all| all.iter());
+            let only = all.filter(|(key, slice)| b.and_then(|all| all.get(*key)) != Some(*slice));
+            only.filter_map(|(_, slice)| slice.slice_of()).collect::<Vec<_>>()
         };
-        only_in(self, other).into_iter().chain(only_in(other, self)).collect()
+        only_in(these, those).into_iter().chain(only_in(those, these)).collect()
     }
 
     /// Whether they differ in anything but EndpointSlices.
     pub(super) fn routes_alike(&self, other: &Self) -> bool {
-        fn of_routes(store: &Store) -> impl Iterator<Item = (&Kind, &BTreeMap<Key, Object>)> {
-            store.objects.iter().filter(|(kind, _)| **kind != Kind::EndpointSlice)
-        }
-        self.problems == other.problems && of_routes(self).eq(of_routes(other))
+        let of_routes = |store: &Self| store.objects.keys().filter(|kind| **kind != Kind::EndpointSlice).count();
+        let is_alike = |(kind, these): (&Kind, &Arc<BTreeMap<Key, Object>>)| {
+            let those = other.objects.get(kind);
+            *kind == Kind::EndpointSlice || those.is_some_and(|those| Arc::ptr_eq(these, those) || these == those)
+        };
+        self.problems == other.problems && of_routes(self) == of_routes(other) && self.objects.iter().all(is_alike)
     }
 
     pub(super) fn snapshot(&self, kinds: Kinds) -> Snapshot {
@@ -229,8 +244,8 @@ impl Store {
             ..Snapshot::default()
         };
         // Each kind is ordered by namespace and name already, and of two that are as old the order stays.
-        let mut objects: Vec<(i64, &Object)> = Vec::with_capacity(self.objects.values().map(BTreeMap::len).sum());
-        objects.extend(self.objects.values().flat_map(BTreeMap::values).map(|object| {
+        let mut objects: Vec<(i64, &Object)> = Vec::with_capacity(self.objects.values().map(|all| all.len()).sum());
+        objects.extend(self.objects.values().flat_map(|all| all.values()).map(|object| {
             (object.metadata().creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()), object)
         }));
         objects.sort_by_key(|(created, _)| *created);

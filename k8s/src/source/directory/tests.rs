@@ -1,6 +1,7 @@
 //! Directories that change, are broken, and are right again.
 
 use super::*;
+use crate::snapshot::Snapshot;
 
 const ALL: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: true };
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n";
@@ -280,4 +281,23 @@ async fn a_change_of_endpoints_alone_is_no_snapshot() {
         (service.to_string(), slices[0].endpoints[0].addresses[0].as_str()),
         ("default/web".to_owned(), "10.0.0.2")
     );
+}
+
+#[test]
+fn a_file_that_nobody_has_written_to_is_not_read_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("web.yaml");
+    fs::write(&path, SERVICE).expect("written");
+    let later = SystemTime::now() + Duration::from_secs(60);
+    let read = |previous: &Files, now| read_at(directory.path(), previous, now).expect("readable");
+    let says = |files: &Files| files.files[&path].text.clone().expect("readable");
+
+    let mut known = read(&Files::default(), later);
+    // Who reads the file finds out that this is not what it says.
+    let other = || Arc::new(File::new(Some("{}".to_owned()), Vec::new(), None));
+    known.files.insert(path.clone(), other());
+    assert_eq!(says(&read(&known, later)), "{}");
+    assert_eq!(says(&read(&known, SystemTime::now())), SERVICE, "it may have been written to twice");
+    put(&path, &SERVICE.replace("80", "81"));
+    assert_eq!(says(&read(&known, later)), SERVICE.replace("80", "81"));
 }
