@@ -127,7 +127,7 @@ fn path(path: PathMatch) -> Match {
 fn attachment(number: usize, hostname: &str, rules: Vec<Vec<Match>>) -> Attachment {
     let rule = |matches| Rule { matches, ..Rule::default() };
     Attachment {
-        hostnames: vec![HostPattern::parse(hostname, Labels::OneOrMore).expect("a host pattern")],
+        hostnames: [HostPattern::parse(hostname, Labels::OneOrMore).expect("a host pattern")].into(),
         route: Arc::new(Route {
             source: ObjectName::new("HTTPRoute", "default", &format!("route-{number}")),
             created: number as i64,

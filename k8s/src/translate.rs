@@ -27,16 +27,16 @@ mod listener_filter;
 mod listener_set;
 mod names;
 mod overlap;
+mod reading;
 mod reference_grant;
 mod service;
 mod stream_route;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Namespace, Service};
 
 pub use self::{
-    certificate::LastGood,
     endpoint_slice::endpoints,
     infrastructure::{GatewayPorts, Transport},
     names::{Names, names},
@@ -69,32 +69,40 @@ pub struct Translation {
     pub statuses: Vec<Desired>,
     /// Of each Gateway of ours, what it is to be reached by.
     pub gateway_ports: Vec<GatewayPorts>,
-    /// For the next one.
-    pub last_good: LastGood,
+    pub last: Last,
+}
+
+/// What a translation leaves for the next one.
+#[derive(Clone, Debug, Default)]
+pub struct Last {
+    good: certificate::LastGood,
+    readings: reading::Known,
 }
 
 /// Never fails: what cannot take effect is left out or made to answer an error, and said in `problems`.
 pub fn translate(snapshot: &Snapshot, config: &Config) -> Translation {
-    translate_after(snapshot, config, &LastGood::default())
+    let nothing = Last::default();
+    translation(Work::new(snapshot, config, &nothing))
 }
 
-/// The same where something is served already: a good certificate is replaced by a good one only.
-pub fn translate_after(snapshot: &Snapshot, config: &Config, last_good: &LastGood) -> Translation {
-    let mut work = Work::new(snapshot, config, last_good);
+/// The same where something is served already, of the same configuration: a good certificate is replaced by a good one
+/// only, and what has not changed is not read again.
+pub fn translate_after(snapshot: &Arc<Snapshot>, config: &Config, last: &Last) -> Translation {
+    let mut work = Work::new(snapshot, config, last);
+    work.readings.go_on_from(&last.readings, snapshot);
+    translation(work)
+}
+
+fn translation(mut work: Work<'_>) -> Translation {
     let mut entry_points = entry_point::from_config(&mut work);
     entry_points.extend(gateway::translate(&mut work, &entry_points));
     infrastructure::check_router(&mut work);
     gateway_class::add_statuses(&mut work);
     backend_tls_policy::add_statuses(&mut work);
-    let Work { backends, certificates, problems, statuses, gateway_ports, .. } = work;
+    let Work { backends, certificates, problems, statuses, gateway_ports, readings, .. } = work;
     let model = Model { entry_points, backends: backends.into_iter().collect() };
-    Translation {
-        model,
-        problems: problem::listed(problems),
-        statuses,
-        gateway_ports,
-        last_good: certificates.into_last_good(),
-    }
+    let last = Last { good: certificates.into_last_good(), readings: readings.into_known() };
+    Translation { model, problems: problem::listed(problems), statuses, gateway_ports, last }
 }
 
 /// What every concern reads, and what they add to.
@@ -107,14 +115,23 @@ struct Work<'a> {
     bundles: authorities::Bundles<'a>,
     policies: backend_tls_policy::Policies<'a>,
     client_validations: client_validation::OfPorts,
+    readings: reading::Readings<'a>,
     backends: HashMap<BackendId, Backend>,
     problems: Vec<Problem>,
     statuses: Vec<Desired>,
     gateway_ports: Vec<GatewayPorts>,
 }
 
+/// What comes of reading a part of an object, beside what it is read as.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    problems: Vec<Problem>,
+    /// In the order in which they came.
+    backends: Vec<Backend>,
+}
+
 impl<'a> Work<'a> {
-    fn new(snapshot: &'a Snapshot, config: &'a Config, last_good: &'a LastGood) -> Self {
+    fn new(snapshot: &'a Snapshot, config: &'a Config, last: &'a Last) -> Self {
         let services = snapshot.services.iter().map(|service| (key_of(&service.metadata), &**service)).collect();
         let namespaces =
             snapshot.namespaces.iter().map(|namespace| (key_of(&namespace.metadata).1, &**namespace)).collect();
@@ -124,10 +141,11 @@ impl<'a> Work<'a> {
             config,
             services,
             namespaces,
-            certificates: certificate::Certificates::new(snapshot.secrets.as_deref(), last_good),
+            certificates: certificate::Certificates::new(snapshot.secrets.as_deref(), &last.good),
             bundles: authorities::Bundles::new(snapshot),
             policies: backend_tls_policy::Policies::new(&snapshot.backend_tls_policies),
             client_validations: HashMap::new(),
+            readings: reading::Readings::default(),
             backends: HashMap::new(),
             statuses: Vec::new(),
             gateway_ports: Vec::new(),
@@ -137,6 +155,42 @@ impl<'a> Work<'a> {
 
     fn problem(&mut self, object: &ObjectName, reason: Reason) {
         self.problems.push(Problem::new(object, reason));
+    }
+
+    /// Two names may be of one port, with a policy for one of them: what was to be verified stays so.
+    fn backend(&mut self, backend: Backend) -> BackendId {
+        // Most rules lead where another one does; then they have one name between them.
+        match self.backends.get_key_value(&backend.id) {
+            Some((id, known)) if *known == backend || (known.validation.is_some() && backend.validation.is_none()) => {
+                id.clone()
+            }
+            _ => {
+                let id = backend.id.clone();
+                self.backends.insert(id.clone(), backend);
+                id
+            }
+        }
+    }
+
+    /// Does `read`, and sets apart what it finds.
+    fn finding<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> (T, Found) {
+        let problems = std::mem::take(&mut self.problems);
+        let backends = std::mem::take(&mut self.backends);
+        let result = read(self);
+        let problems = std::mem::replace(&mut self.problems, problems);
+        let backends = std::mem::replace(&mut self.backends, backends).into_values().collect();
+        (result, Found { problems, backends })
+    }
+
+    /// As if it had been found now.
+    fn found(&mut self, found: &Found) {
+        self.problems.extend_from_slice(&found.problems);
+        for backend in &found.backends {
+            // The same one is there already, where several rules lead there.
+            if self.backends.get(&backend.id) != Some(backend) {
+                self.backend(backend.clone());
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use k8s::{
     source::Update,
     status::{Findings, Newest, services},
     telemetry,
-    translate::{LastGood, Translation, endpoints, translate_after},
+    translate::{Last, Translation, endpoints, translate_after},
 };
 use tokio::{
     sync::mpsc::Receiver,
@@ -61,7 +61,7 @@ where
 {
     let mut model: Option<Arc<Model>> = None;
     let mut problems: Vec<Problem> = Vec::new();
-    let mut last_good = Arc::new(LastGood::default());
+    let mut last = Arc::new(Last::default());
     let mut cells = Arc::new(Cells::new());
     let mut keys = Arc::new(Keys::default());
     let mut retry: Option<Instant> = None;
@@ -84,13 +84,13 @@ where
                 let is_serving = model.is_some();
                 let translating = {
                     let (snapshot, config) = (Arc::clone(&snapshot), Arc::clone(config));
-                    let (model, last_good) = (model.clone(), Arc::clone(&last_good));
-                    let work = move || translated(&snapshot, &config, model.as_deref(), &last_good);
+                    let (model, last) = (model.clone(), Arc::clone(&last));
+                    let work = move || translated(&snapshot, &config, model.as_deref(), &last);
                     background::run_once_serving(is_serving, work)
                 };
-                let Translated { news, found, mut services, last_good: good } =
+                let Translated { news, found, mut services, last: left } =
                     backlog.during(translating, updates, &[&cells], newest).await?;
-                last_good = good;
+                background::discard(std::mem::replace(&mut last, left));
                 telemetry::report_problems(&problems, &found.problems);
                 admin.set_problems(found.problems.clone());
                 problems.clone_from(&found.problems);
@@ -126,17 +126,16 @@ struct Translated {
     news: Option<Arc<Model>>,
     found: Arc<Findings>,
     services: services::Seen,
-    last_good: Arc<LastGood>,
+    last: Arc<Last>,
 }
 
-fn translated(snapshot: &Snapshot, config: &Config, last: Option<&Model>, last_good: &LastGood) -> Translated {
-    let Translation { model, problems, statuses, gateway_ports, last_good } =
-        translate_after(snapshot, config, last_good);
+fn translated(snapshot: &Arc<Snapshot>, config: &Config, model: Option<&Model>, last: &Last) -> Translated {
+    let Translation { model: new, problems, statuses, gateway_ports, last } = translate_after(snapshot, config, last);
     Translated {
-        news: (last != Some(&model)).then(|| Arc::new(model)),
+        news: (model != Some(&new)).then(|| Arc::new(new)),
         found: Arc::new(Findings::new(statuses, problems)),
         services: services::Seen::new(snapshot, config, gateway_ports),
-        last_good: Arc::new(last_good),
+        last: Arc::new(last),
     }
 }
 

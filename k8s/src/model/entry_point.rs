@@ -91,7 +91,7 @@ impl ListenerProtocol {
 pub struct Attachment {
     /// The route's own hostnames that meet the listener's, by which routes rank inside the
     /// listener. Empty: every host the listener serves.
-    pub hostnames: Vec<HostPattern>,
+    pub hostnames: Arc<[HostPattern]>,
     pub route: Arc<Route>,
 }
 

@@ -39,6 +39,33 @@ pub struct Rule {
     pub affinity: Option<Affinity>,
 }
 
+impl Route {
+    /// All that are asked on behalf of its requests, or get them, some of them several times.
+    pub fn backends(&self) -> impl Iterator<Item = &BackendId> {
+        fn of_filter(filter: &Filter) -> Option<&BackendId> {
+            match filter {
+                Filter::ExternalAuth(auth) => Some(&auth.backend),
+                Filter::Mirror(mirror) => Some(&mirror.backend),
+                Filter::Cors(_)
+                | Filter::RequestHeaders(_)
+                | Filter::ResponseHeaders(_)
+                | Filter::Redirect(_)
+                | Filter::Rewrite(_) => None,
+            }
+        }
+        fn of_backend(backend: &WeightedBackend) -> impl Iterator<Item = &BackendId> {
+            let target = match &backend.target {
+                Target::Backend(id) => Some(id),
+                Target::Invalid(_) => None,
+            };
+            target.into_iter().chain(backend.filters.iter().filter_map(of_filter))
+        }
+        self.rules
+            .iter()
+            .flat_map(|rule| rule.filters.iter().filter_map(of_filter).chain(rule.backends.iter().flat_map(of_backend)))
+    }
+}
+
 impl Rule {
     /// Whether it has backends, and none that can be asked.
     pub fn is_spoilt(&self) -> bool {

@@ -227,7 +227,7 @@ fn put(
                 let Some(listener) = &mut standing.listener else { continue };
                 // A route counts once, however often it names the listener.
                 if !listener.routes.last().is_some_and(|last| Arc::ptr_eq(&last.route, route)) {
-                    listener.routes.push(Attachment { hostnames, route: Arc::clone(route) });
+                    listener.routes.push(Attachment { hostnames: hostnames.into(), route: Arc::clone(route) });
                     standing.attached += usize::from(counts);
                 }
             }

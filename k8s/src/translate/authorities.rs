@@ -120,7 +120,7 @@ fn parse(pem: &[u8], field: &str) -> Result<Authorities, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config, config_map::Data, translate::LastGood};
+    use crate::{config, config_map::Data, translate::Last};
 
     const CONFIG: &str = "{zones: [home.example], entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}}";
 
@@ -137,8 +137,8 @@ mod tests {
         };
         let config_maps = vec![config_map("good", &authority.cert.pem()), config_map("bad", "garbage")];
         let snapshot = Snapshot { config_maps, secrets: Some(Vec::new()), ..Snapshot::default() };
-        let (config, last_good) = (config::parse(CONFIG).expect("a configuration"), LastGood::default());
-        let mut work = Work::new(&snapshot, &config, &last_good);
+        let (config, last) = (config::parse(CONFIG).expect("a configuration"), Last::default());
+        let mut work = Work::new(&snapshot, &config, &last);
         let mut ask = |kind, namespace, name| find(&mut work, ("", kind), namespace, name);
         let first = ask("ConfigMap", "a", "good").expect("good");
         assert_eq!(first.0, [authority.cert.der().clone()]);

@@ -76,6 +76,10 @@ impl<'a> Policies<'a> {
         self.asked.clear();
     }
 
+    pub(super) fn are_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// That the present route has this Gateway for a parent.
     pub(super) fn reached(&mut self, gateway: &Arc<ObjectName>) {
         for port in &self.asked {
@@ -292,7 +296,7 @@ mod tests {
     use crate::{
         config,
         source::{self, Kinds, manifest},
-        translate::LastGood,
+        translate::Last,
     };
 
     #[test]
@@ -306,8 +310,8 @@ mod tests {
         let kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
         let snapshot = source::snapshot(manifest::read(&manifests).expect("right manifests"), kinds);
         let config = config::parse("entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}").expect("a right file");
-        let last_good = LastGood::default();
-        let mut work = Work::new(&snapshot, &config, &last_good);
+        let last = Last::default();
+        let mut work = Work::new(&snapshot, &config, &last);
         let service = ServiceName::new("shop", "app");
         let [first, second] = ["home", "other"].map(|name| Arc::new(ObjectName::new("Gateway", "shop", name)));
         for gateway in [&first, &first, &second] {

@@ -1,6 +1,7 @@
 //! TLS Secrets to certificates: chain and key parsed, and checked to belong together.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap, HashSet},
     fmt,
     sync::{Arc, OnceLock},
@@ -13,7 +14,7 @@ use x509_parser::{extensions::GeneralName, prelude::parse_x509_certificate};
 
 use super::{Work, key_of, object_name};
 use crate::{
-    model::{Certificate, HostName, HostPattern, Labels, Listener, ObjectName},
+    model::{Certificate, HostPattern, Labels, Listener, ObjectName},
     problem::{Reason, SecretFault},
 };
 
@@ -28,7 +29,7 @@ pub(super) enum Role {
 
 /// What was last good of each Secret that is referred to, by role, namespace and name.
 #[derive(Clone, Default)]
-pub struct LastGood(HashMap<(Role, String, String), Good>);
+pub(super) struct LastGood(HashMap<(Role, String, String), Good>);
 
 #[derive(Clone)]
 struct Good {
@@ -128,22 +129,27 @@ pub(super) fn report_uncovered(work: &mut Work<'_>, listener: &Listener, remedy:
     if !work.certificates.are_watched() {
         return;
     }
-    let (mut names, mut wildcards): (HashSet<&HostName>, HashSet<&HostName>) = Default::default();
+    let (mut names, mut wildcards): (HashSet<&str>, HashSet<&str>) = Default::default();
     for name in listener.certificates.iter().chain(&listener.default_certificate).flat_map(|it| &it.names) {
         match name {
-            HostPattern::Exact(name) => names.insert(name),
-            HostPattern::Wildcard { parent, .. } => wildcards.insert(parent),
+            HostPattern::Exact(name) => names.insert(name.as_str()),
+            HostPattern::Wildcard { parent, .. } => wildcards.insert(parent.as_str()),
         };
     }
     let is_covered = |host: &HostPattern| match host {
         HostPattern::Exact(name) => {
-            names.contains(name) || name.parent().is_some_and(|parent| wildcards.contains(&parent))
+            let parent = name.as_str().split_once('.').map(|(_, parent)| parent);
+            names.contains(name.as_str()) || parent.is_some_and(|parent| wildcards.contains(parent))
         }
         // Names of several labels below the star are covered by nothing; those of one label are most of them.
-        HostPattern::Wildcard { parent, .. } => wildcards.contains(parent),
+        HostPattern::Wildcard { parent, .. } => wildcards.contains(parent.as_str()),
     };
     for attachment in &listener.routes {
-        for host in listener.effective_hostnames(attachment).into_iter().filter(|host| !is_covered(host)) {
+        let hosts = match &listener.hostname {
+            None => Cow::Borrowed(&*attachment.hostnames),
+            Some(_) => Cow::Owned(listener.effective_hostnames(attachment)),
+        };
+        for host in hosts.iter().filter(|host| !is_covered(host)).cloned() {
             work.problem(&attachment.route.source, Reason::NoCertificate { host, remedy });
         }
     }

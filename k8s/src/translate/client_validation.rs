@@ -115,7 +115,7 @@ mod tests {
     use crate::{
         config,
         source::{self, Kinds, manifest},
-        translate::LastGood,
+        translate::Last,
     };
 
     #[test]
@@ -127,8 +127,8 @@ mod tests {
         let kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
         let snapshot = source::snapshot(manifest::read(&gateway).expect("a right manifest"), kinds);
         let config = config::parse("entryPoints: {lan: {addresses: [192.168.8.21], http: 80}}").expect("a right file");
-        let last_good = LastGood::default();
-        let mut work = Work::new(&snapshot, &config, &last_good);
+        let last = Last::default();
+        let mut work = Work::new(&snapshot, &config, &last);
         let source = ObjectName::new("Gateway", "a", "home");
         let mut ask = |port| {
             let before = work.problems.len();

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{
     Work,
     certificate::{self, Role},
-    ingress, ingress_class, object_name, version,
+    ingress, ingress_class, version,
 };
 use crate::{
     config::{EntryPointConfig, PortConfig},
@@ -15,17 +15,18 @@ use crate::{
 
 pub(super) fn from_config(work: &mut Work<'_>) -> Vec<EntryPoint> {
     let owned = ingress_class::owned_ingresses(work);
+    let owned: Vec<_> = owned.iter().map(|one| (ingress::read(work, one.ingress), &*one.entry_point)).collect();
     let default_certificate = work.config.default_certificate.as_ref().and_then(|name| {
         let key = ObjectName::new("Configuration", "", "defaultCertificate");
         certificate::find(work, &key, Role::Server, &name.namespace, &name.name)
     });
     let config = work.config;
-    for one in &owned {
-        let found = config.entry_points.iter().find(|entry| entry.name == one.entry_point);
+    for (reading, entry_point) in &owned {
+        let found = config.entry_points.iter().find(|entry| *entry.name == **entry_point);
         let addresses = found.map(|entry| entry.addresses.clone()).unwrap_or_default();
         work.statuses.push(Desired {
-            object: object_name("Ingress", &one.ingress.metadata),
-            version: version(&one.ingress.metadata),
+            object: reading.source.clone(),
+            version: version(&reading.ingress.metadata),
             status: Status::Ingress { addresses },
         });
     }
@@ -36,8 +37,8 @@ pub(super) fn from_config(work: &mut Work<'_>) -> Vec<EntryPoint> {
             // The LAN serves what the tunnel serves, and never the other way around.
             let here: Vec<_> = owned
                 .iter()
-                .filter(|owned| entry.default || owned.entry_point == entry.name)
-                .map(|owned| owned.ingress)
+                .filter(|(_, entry_point)| entry.default || **entry_point == *entry.name)
+                .map(|(reading, _)| &**reading)
                 .collect();
             let routes = ingress::translate(work, &here);
             let certificates = ingress::certificates(work, &here);

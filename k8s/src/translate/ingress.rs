@@ -8,7 +8,7 @@ use std::{
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
 use super::{
-    Work, affinity, backend_protocol,
+    Found, Work, affinity, backend_protocol,
     certificate::{self, Role},
     client_validation, created, key_of, object_name,
     service::{self, PortRef, Spoken},
@@ -21,17 +21,47 @@ use crate::{
     problem::Reason,
 };
 
-/// A path of a host (None is every host), as it can be claimed once.
-type Claim = (Option<HostPattern>, PathKey);
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum PathKey {
-    Exact(String),
-    Prefix(String),
+/// What an Ingress asks for, whoever else asks for the same.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) ingress: Arc<Ingress>,
+    pub(super) source: ObjectName,
+    hosts: Vec<Host>,
+    /// What is wrong with it, and where it leads, whatever it gets of what it asks for.
+    found: Found,
 }
 
-/// The rules of one host of one Ingress.
-type HostRules = (Option<HostPattern>, Vec<Rule>);
+/// What it asks for of one host, or of every one.
+#[derive(Debug)]
+struct Host {
+    /// One or none.
+    hostnames: Arc<[HostPattern]>,
+    /// Where it gets everything.
+    route: Arc<Route>,
+    /// One for each of the route's rules.
+    asks: Vec<Ask>,
+}
+
+/// A path, which is had once at a host.
+#[derive(Debug)]
+struct Ask {
+    path: PathKey,
+    /// That of a default backend, which takes what no rule takes.
+    is_default: bool,
+    /// What comes of it if it is had.
+    found: Found,
+}
+
+type AskedRule = (Ask, Rule);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum PathKey {
+    Exact(Arc<str>),
+    Prefix(Arc<str>),
+}
+
+/// Host and path, and whose they are.
+type Claims<'a> = HashMap<(&'a [HostPattern], &'a PathKey), &'a ObjectName>;
 
 /// What annotations of an Ingress say for all of its backends.
 struct Annotated {
@@ -54,106 +84,113 @@ impl Annotated {
     }
 }
 
-/// The routes of one entry point; `ingresses` are in the order of age, because of two equal claims the older wins.
-/// A default backend takes what no rule takes, so all rules come first.
-pub(super) fn translate(work: &mut Work<'_>, ingresses: &[&Ingress]) -> Vec<Attachment> {
-    let mut claims: HashMap<Claim, ObjectName> = HashMap::new();
-    let mut hosts: Vec<Vec<HostRules>> =
-        ingresses.iter().map(|ingress| rules_by_host(work, ingress, &mut claims)).collect();
-    for (ingress, hosts) in ingresses.iter().zip(&mut hosts) {
-        add_default_backend(work, ingress, hosts, &mut claims);
+/// What is known of an Ingress, or read now.
+pub(super) fn read(work: &mut Work<'_>, ingress: &Arc<Ingress>) -> Arc<Reading> {
+    if let Some(known) = work.readings.known(ingress) {
+        return known;
     }
-    ingresses
-        .iter()
-        .zip(hosts)
-        .flat_map(|(ingress, hosts)| hosts.into_iter().map(|(host, rules)| attachment(ingress, host, rules)))
-        .collect()
+    work.policies.forget_asked();
+    let source = object_name("Ingress", &ingress.metadata);
+    let (hosts, found) = work.finding(|work| hosts(work, ingress, &source));
+    let reading = Arc::new(Reading { ingress: Arc::clone(ingress), source, hosts, found });
+    // What there is to say of a BackendTLSPolicy is found when it is asked for, and so is to be asked for each time.
+    if !work.policies.are_asked() {
+        work.readings.keep(&reading);
+    }
+    reading
 }
 
-/// Rules of one host may stand apart; they are one route. A host without a rule stays: it is nobody else's.
-fn rules_by_host(work: &mut Work<'_>, ingress: &Ingress, claims: &mut HashMap<Claim, ObjectName>) -> Vec<HostRules> {
-    let source = object_name("Ingress", &ingress.metadata);
+fn hosts(work: &mut Work<'_>, ingress: &Ingress, source: &ObjectName) -> Vec<Host> {
     let annotated = Annotated::of(work, ingress);
-    let mut hosts: Vec<HostRules> = Vec::new();
-    for rule in ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()) {
+    let Some(spec) = &ingress.spec else { return Vec::new() };
+    // Rules of one host may stand apart; they are one route. A host without a rule stays: it is nobody else's.
+    let mut hosts: Vec<(Option<HostPattern>, Vec<AskedRule>)> = Vec::new();
+    for rule in spec.rules.iter().flatten() {
         let host = match rule.host.as_deref().filter(|host| !host.is_empty()) {
             None => None,
             Some(text) => match HostPattern::parse(text, Labels::One) {
                 Ok(host) => Some(host),
                 Err(error) => {
-                    work.problem(&source, Reason::InvalidHost { text: text.to_owned(), error });
+                    work.problem(source, Reason::InvalidHost { text: text.to_owned(), error });
                     continue;
                 }
             },
         };
         let paths = rule.http.iter().flat_map(|http| &http.paths);
-        let rules: Vec<Rule> =
-            paths.filter_map(|path| path_rule(work, &source, host.as_ref(), path, &annotated, claims)).collect();
+        let asks: Vec<_> = paths.filter_map(|path| ask(work, source, path, &annotated)).collect();
         match hosts.iter_mut().find(|(known, _)| *known == host) {
-            Some((_, known)) => known.extend(rules),
-            None => hosts.push((host, rules)),
+            Some((_, known)) => known.extend(asks),
+            None => hosts.push((host, asks)),
         }
     }
-    hosts
-}
-
-/// At every host of its Ingress; at every host of all where the Ingress has no rules (not: none that is right).
-fn add_default_backend(
-    work: &mut Work<'_>,
-    ingress: &Ingress,
-    hosts: &mut Vec<HostRules>,
-    claims: &mut HashMap<Claim, ObjectName>,
-) {
-    let source = object_name("Ingress", &ingress.metadata);
-    let Some(spec) = &ingress.spec else { return };
-    let Some(backend) = &spec.default_backend else { return };
-    let annotated = Annotated::of(work, ingress);
-    let target = target(work, &source, backend, &annotated);
-    if spec.rules.as_ref().is_none_or(Vec::is_empty) {
-        hosts.push((None, Vec::new()));
-    }
-    for (host, rules) in hosts {
-        // Its own rule for everything comes before its own default.
-        let root = (host.clone(), PathKey::Prefix("/".to_owned()));
-        if claims.get(&root) != Some(&source) && claim(work, &source, root, claims) {
-            rules.push(rule(work, PathMatch::Prefix("/".into()), target.clone(), annotated.affinity.as_ref()));
+    if let Some(backend) = &spec.default_backend {
+        let target = target(work, source, backend, &annotated);
+        // At every host of its Ingress; at every host of all where the Ingress has no rules (not: none that is right).
+        if spec.rules.as_ref().is_none_or(Vec::is_empty) {
+            hosts.push((None, Vec::new()));
+        }
+        for (_, asks) in &mut hosts {
+            let path = PathKey::Prefix("/".into());
+            // Its own rule for everything comes before its own default.
+            if asks.iter().all(|(ask, _)| ask.path != path) {
+                let (rule, found) =
+                    work.finding(|work| rule(work, path.to_match(), target.clone(), annotated.affinity.as_ref()));
+                asks.push((Ask { path, is_default: true, found }, rule));
+            }
         }
     }
-}
-
-/// Whether what is claimed was free; it is a problem where it was not.
-fn claim(work: &mut Work<'_>, source: &ObjectName, claim: Claim, claims: &mut HashMap<Claim, ObjectName>) -> bool {
-    match claims.entry(claim) {
-        Entry::Vacant(free) => {
-            free.insert(source.clone());
-            true
-        }
-        Entry::Occupied(taken) => {
-            let (host, PathKey::Exact(path) | PathKey::Prefix(path)) = taken.key();
-            let host = host.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
-            let reason = Reason::PathTaken { host, path: path.clone(), winner: taken.get().clone() };
-            work.problem(source, reason);
-            false
-        }
-    }
-}
-
-fn attachment(ingress: &Ingress, host: Option<HostPattern>, rules: Vec<Rule>) -> Attachment {
-    let source = object_name("Ingress", &ingress.metadata);
     let created = created(&ingress.metadata);
-    let route = Arc::new(Route { source, created, rules, falls_through: false });
-    Attachment { hostnames: host.into_iter().collect(), route }
+    let host = |(host, asks): (Option<HostPattern>, Vec<_>)| {
+        let (asks, rules) = asks.into_iter().unzip();
+        let route = Route { source: source.clone(), created, rules, falls_through: false };
+        Host { hostnames: host.into_iter().collect(), route: Arc::new(route), asks }
+    };
+    hosts.into_iter().map(host).collect()
 }
 
-/// None where the path is wrong or another Ingress has it; a missing Service keeps its rule, and answers an error.
-fn path_rule(
-    work: &mut Work<'_>,
-    source: &ObjectName,
-    host: Option<&HostPattern>,
-    path: &HTTPIngressPath,
-    annotated: &Annotated,
-    claims: &mut HashMap<Claim, ObjectName>,
-) -> Option<Rule> {
+/// The routes of one entry point; `ingresses` are in the order of age, because of two equal claims the older wins.
+pub(super) fn translate(work: &mut Work<'_>, ingresses: &[&Reading]) -> Vec<Attachment> {
+    let mut claims = Claims::new();
+    let mut lost: HashSet<*const Ask> = HashSet::new();
+    ingresses.iter().for_each(|ingress| work.found(&ingress.found));
+    // A default backend takes what no rule takes, so all rules come first.
+    for is_default in [false, true] {
+        for Reading { source, hosts, .. } in ingresses {
+            for host in hosts {
+                for ask in host.asks.iter().filter(|ask| ask.is_default == is_default) {
+                    match claims.entry((&host.hostnames, &ask.path)) {
+                        Entry::Vacant(free) => {
+                            free.insert(source);
+                            work.found(&ask.found);
+                        }
+                        Entry::Occupied(taken) => {
+                            lost.insert(ask);
+                            let (PathKey::Exact(path) | PathKey::Prefix(path)) = &ask.path;
+                            let host = host.hostnames.first().map_or_else(|| "*".to_owned(), ToString::to_string);
+                            let (path, winner) = (path.to_string(), (*taken.get()).clone());
+                            work.problem(source, Reason::PathTaken { host, path, winner });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let attachment = |host: &Host| {
+        let is_had = |ask: &Ask| !lost.contains(&std::ptr::from_ref(ask));
+        let route = if lost.is_empty() || host.asks.iter().all(is_had) {
+            Arc::clone(&host.route)
+        } else {
+            let asked = host.asks.iter().zip(&host.route.rules);
+            let rules = asked.filter(|(ask, _)| is_had(ask)).map(|(_, rule)| rule.clone()).collect();
+            Arc::new(Route { source: host.route.source.clone(), rules, ..*host.route })
+        };
+        Attachment { hostnames: Arc::clone(&host.hostnames), route }
+    };
+    ingresses.iter().flat_map(|ingress| &ingress.hosts).map(attachment).collect()
+}
+
+/// None where the path is wrong; a missing Service keeps its rule, and answers an error.
+fn ask(work: &mut Work<'_>, source: &ObjectName, path: &HTTPIngressPath, annotated: &Annotated) -> Option<AskedRule> {
     let text = path.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     if !text.starts_with('/') {
         let expected = "a path that begins with /".to_owned();
@@ -161,9 +198,9 @@ fn path_rule(
         return None;
     }
     let key = match path.path_type.as_str() {
-        "Exact" => PathKey::Exact(text.to_owned()),
+        "Exact" => PathKey::Exact(text.into()),
         // What ImplementationSpecific means is ours to say.
-        "Prefix" | "ImplementationSpecific" => PathKey::Prefix(without_trailing_slash(text).to_owned()),
+        "Prefix" | "ImplementationSpecific" => PathKey::Prefix(without_trailing_slash(text).into()),
         other => {
             let expected = "Exact, Prefix or ImplementationSpecific".to_owned();
             work.problem(
@@ -173,15 +210,20 @@ fn path_rule(
             return None;
         }
     };
-    if !claim(work, source, (host.cloned(), key.clone()), claims) {
-        return None;
+    let (rule, found) = work.finding(|work| {
+        let target = target(work, source, &path.backend, annotated);
+        rule(work, key.to_match(), target, annotated.affinity.as_ref())
+    });
+    Some((Ask { path: key, is_default: false, found }, rule))
+}
+
+impl PathKey {
+    fn to_match(&self) -> PathMatch {
+        match self {
+            Self::Exact(path) => PathMatch::Exact(Arc::clone(path)),
+            Self::Prefix(path) => PathMatch::Prefix(Arc::clone(path)),
+        }
     }
-    let path_match = match key {
-        PathKey::Exact(path) => PathMatch::Exact(path.into()),
-        PathKey::Prefix(path) => PathMatch::Prefix(path.into()),
-    };
-    let target = target(work, source, &path.backend, annotated);
-    Some(rule(work, path_match, target, annotated.affinity.as_ref()))
 }
 
 fn rule(work: &mut Work<'_>, path: PathMatch, target: Target, affinity: Option<&Affinity>) -> Rule {
@@ -219,14 +261,13 @@ fn target(work: &mut Work<'_>, source: &ObjectName, backend: &IngressBackend, an
 }
 
 /// Certificates that the Ingresses name, in their order, each once.
-pub(super) fn certificates(work: &mut Work<'_>, ingresses: &[&Ingress]) -> Vec<Arc<Certificate>> {
+pub(super) fn certificates(work: &mut Work<'_>, ingresses: &[&Reading]) -> Vec<Arc<Certificate>> {
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    for ingress in ingresses {
-        let source = object_name("Ingress", &ingress.metadata);
+    for Reading { ingress, source, .. } in ingresses {
         let entries = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
         for name in entries.filter_map(|entry| entry.secret_name.as_deref()).filter(|name| !name.is_empty()) {
-            let certificate = certificate::find(work, &source, Role::Server, key_of(&ingress.metadata).0, name);
+            let certificate = certificate::find(work, source, Role::Server, key_of(&ingress.metadata).0, name);
             found.extend(certificate.filter(|certificate| seen.insert(certificate.secret.clone())));
         }
     }

@@ -8,7 +8,7 @@ use super::{Work, key_of, object_name};
 use crate::{config::Config, problem::Reason, snapshot::Snapshot};
 
 pub(super) struct Owned<'a> {
-    pub(super) ingress: &'a Ingress,
+    pub(super) ingress: &'a Arc<Ingress>,
     pub(super) entry_point: Arc<str>,
 }
 

@@ -107,27 +107,12 @@ pub(super) fn resolve(
             if let Some(service) = work.services.get(&(namespace, name)).copied() {
                 backend.health_check = health_check(work, service);
             }
-            Target::Backend(add(work, backend))
+            Target::Backend(work.backend(backend))
         }
         Err(reason) => {
             let target = Target::Invalid(reason.to_string().into());
             work.problem(owner, reason);
             target
-        }
-    }
-}
-
-/// Two names may be of one port, with a policy for one of them: what was to be verified stays so.
-fn add(work: &mut Work<'_>, backend: Backend) -> BackendId {
-    // Most rules lead where another one does; then they have one name between them.
-    match work.backends.get_key_value(&backend.id) {
-        Some((id, known)) if *known == backend || (known.validation.is_some() && backend.validation.is_none()) => {
-            id.clone()
-        }
-        _ => {
-            let id = backend.id.clone();
-            work.backends.insert(id.clone(), backend);
-            id
         }
     }
 }

@@ -1,0 +1,212 @@
+//! What was read of an object before, and is as good as read again: it is a function of the object, of the configuration,
+//! and of other objects that are the same ones still.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use k8s_openapi::api::networking::v1::Ingress;
+
+use super::ingress::Reading;
+use crate::snapshot::Snapshot;
+
+/// By where the object is, which is its own place for as long as it is held here.
+type OfIngresses = HashMap<usize, Arc<Reading>>;
+
+/// What is known after a translation.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    /// What it was read with. None where nobody goes on from it.
+    snapshot: Option<Arc<Snapshot>>,
+    ingresses: OfIngresses,
+}
+
+/// What is known in one.
+#[derive(Default)]
+pub(super) struct Readings<'a> {
+    snapshot: Option<&'a Arc<Snapshot>>,
+    /// None where it counts no longer.
+    before: Option<&'a OfIngresses>,
+    now: OfIngresses,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").field("ingresses", &self.ingresses.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Readings<'a> {
+    pub(super) fn go_on_from(&mut self, known: &'a Known, snapshot: &'a Arc<Snapshot>) {
+        self.before = known.snapshot.as_ref().filter(|it| read_with_the_same(it, snapshot)).map(|_| &known.ingresses);
+        self.snapshot = Some(snapshot);
+    }
+
+    pub(super) fn known(&mut self, ingress: &Arc<Ingress>) -> Option<Arc<Reading>> {
+        let known = self.before?.get(&Arc::as_ptr(ingress).addr())?;
+        self.keep(known);
+        Some(Arc::clone(known))
+    }
+
+    pub(super) fn keep(&mut self, reading: &Arc<Reading>) {
+        self.now.insert(Arc::as_ptr(&reading.ingress).addr(), Arc::clone(reading));
+    }
+
+    pub(super) fn into_known(self) -> Known {
+        Known { snapshot: self.snapshot.cloned(), ingresses: self.now }
+    }
+}
+
+/// Whether all other objects that may count when one is read are the same ones.
+fn read_with_the_same(old: &Snapshot, new: &Snapshot) -> bool {
+    let Snapshot {
+        // Whose an Ingress is, and what it gets, is not a part of what is read of it.
+        ingress_classes: _,
+        ingresses: _,
+        gateway_classes,
+        gateways,
+        listener_sets,
+        http_routes: _,
+        grpc_routes: _,
+        tls_routes: _,
+        tcp_routes: _,
+        udp_routes: _,
+        reference_grants,
+        namespaces,
+        services,
+        dns_endpoints: _,
+        backend_tls_policies,
+        cluster_trust_bundles,
+        config_maps,
+        secrets,
+        endpoint_slices: _,
+        bundle_version,
+        problems: _,
+        as_of: _,
+    } = new;
+    let secrets_alike = match (&old.secrets, secrets) {
+        (Some(old), Some(new)) => are_same(old, new),
+        (None, None) => true,
+        _ => false,
+    };
+    secrets_alike
+        && are_same(&old.gateway_classes, gateway_classes)
+        && are_same(&old.gateways, gateways)
+        && are_same(&old.listener_sets, listener_sets)
+        && are_same(&old.reference_grants, reference_grants)
+        && are_same(&old.namespaces, namespaces)
+        && are_same(&old.services, services)
+        && are_same(&old.backend_tls_policies, backend_tls_policies)
+        && are_same(&old.cluster_trust_bundles, cluster_trust_bundles)
+        && are_same(&old.config_maps, config_maps)
+        && old.bundle_version == *bundle_version
+}
+
+fn are_same<T>(old: &[Arc<T>], new: &[Arc<T>]) -> bool {
+    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| Arc::ptr_eq(old, new))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::{
+        config::{self, Config},
+        source::{self, Kinds, Object, manifest},
+        translate::{Last, Translation, translate, translate_after},
+    };
+
+    const KINDS: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
+
+    /// Of each object what it may say, one after the other; none of it where it is not there.
+    const OBJECTS: [&[&str]; 9] = [
+        &[
+            "{kind: IngressClass, apiVersion: networking.k8s.io/v1, metadata: {name: ours}, spec: {controller: doorward.dev/ingress}}",
+            "{kind: IngressClass, apiVersion: networking.k8s.io/v1, metadata: {name: ours}, spec: {controller: other.example/ingress}}",
+        ],
+        &[
+            "{kind: Service, apiVersion: v1, metadata: {name: app, namespace: a}, spec: {ports: [{name: http, port: 80}]}}",
+            "{kind: Service, apiVersion: v1, metadata: {name: app, namespace: a}, spec: {ports: [{name: http, port: 80, appProtocol: h2c}, {name: more, port: 81}]}}",
+            "{kind: Service, apiVersion: v1, metadata: {name: app, namespace: a, annotations: {doorward.dev/health-check: nowhere}}, spec: {ports: [{name: more, port: 81}]}}",
+        ],
+        &[
+            "{kind: BackendTLSPolicy, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: app, namespace: a}, spec: {targetRefs: [{group: '', kind: Service, name: app}], validation: {hostname: app.example, wellKnownCACertificates: System}}}",
+            "{kind: BackendTLSPolicy, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: app, namespace: a}, spec: {targetRefs: [{group: '', kind: Service, name: app}], validation: {hostname: '-', wellKnownCACertificates: System}}}",
+        ],
+        &[
+            "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: first, namespace: a}, spec: {ingressClassName: ours, rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}]}}",
+            "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: first, namespace: a}, spec: {ingressClassName: ours, rules: [{host: b.example, http: {paths: [{path: /x, pathType: Exact, backend: {service: {name: app, port: {name: more}}}}]}}]}}",
+        ],
+        &[
+            "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: second, namespace: a}, spec: {ingressClassName: ours, rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: gone, port: {number: 80}}}}, {path: /x, pathType: Prefix, backend: {service: {name: app, port: {number: 81}}}}]}}]}}",
+            "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: second, namespace: a}, spec: {ingressClassName: ours, defaultBackend: {service: {name: app, port: {number: 80}}}, rules: [{host: a.example}, {host: b.example, http: {paths: [{path: /x, pathType: Exact, backend: {service: {name: app, port: {number: 80}}}}]}}]}}",
+        ],
+        &[
+            "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: third, namespace: b}, spec: {ingressClassName: ours, defaultBackend: {service: {name: app, port: {number: 80}}}}}",
+            "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: third, namespace: a, annotations: {nginx.ingress.kubernetes.io/proxy-ssl-verify: 'on', nginx.ingress.kubernetes.io/affinity: cookie}}, spec: {ingressClassName: ours, rules: [{host: '*.example', http: {paths: [{path: x, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}, {path: /y/, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}, {path: /y, pathType: Prefix, backend: {service: {name: app, port: {number: 81}}}}]}}]}}",
+        ],
+        &[
+            "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: inside, namespace: a}, spec: {ingressClassName: inner, rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}, {host: 'a..b'}]}}",
+        ],
+        &[
+            "{kind: IngressClass, apiVersion: networking.k8s.io/v1, metadata: {name: inner}, spec: {controller: doorward.dev/ingress}}",
+        ],
+        &["{kind: Secret, apiVersion: v1, type: kubernetes.io/tls, metadata: {name: tls, namespace: a}, data: {}}"],
+    ];
+
+    fn configuration() -> Config {
+        let text = "entryPoints: {lan: {addresses: [192.168.8.21], http: 80, default: true}, tunnel: {addresses: [192.168.8.22], http: 80}}\n\
+                    ingress: {classes: {ours: tunnel, inner: lan}}";
+        config::parse(text).expect("a right file")
+    }
+
+    /// Everything but what is for the next one.
+    fn said(translation: Translation) -> String {
+        let Translation { model, problems, statuses, gateway_ports, last: _ } = translation;
+        format!("{model:#?} {problems:#?} {statuses:#?} {gateway_ports:#?}")
+    }
+
+    proptest! {
+        /// Objects of one text are the same ones, as those of a source are.
+        #[test]
+        fn after_every_change_a_translation_is_that_of_one_who_knows_nothing_of_before(
+            changes in prop::collection::vec((0..OBJECTS.len(), 0..4_usize), 1..24),
+        ) {
+            let read = |text: &&str| manifest::read(text).expect("a right manifest").remove(0);
+            let objects: Vec<Vec<Object>> = OBJECTS.iter().map(|texts| texts.iter().map(read).collect()).collect();
+            let config = configuration();
+            let mut last = Last::default();
+            let mut chosen = [0; OBJECTS.len()];
+            for (object, variant) in changes {
+                chosen[object] = variant;
+                let there = objects.iter().zip(chosen).filter_map(|(variants, chosen)| variants.get(chosen).cloned());
+                let snapshot = source::snapshot(there, KINDS).into();
+                let after = translate_after(&snapshot, &config, &last);
+                last = after.last.clone();
+                prop_assert_eq!(said(after), said(translate(&snapshot, &config)));
+            }
+        }
+    }
+
+    #[test]
+    fn where_one_ingress_changes_the_routes_of_the_others_are_the_same_ones() {
+        let objects = |variant: usize| {
+            let read = |text: &str| manifest::read(text).expect("a right manifest").remove(0);
+            [OBJECTS[0][0], OBJECTS[1][0], OBJECTS[3][0]].map(read).into_iter().chain([read(OBJECTS[4][variant])])
+        };
+        let config = configuration();
+        let [first, second] = [0, 1].map(|variant| objects(variant).collect::<Vec<_>>());
+        let second: Vec<_> = first.iter().take(3).chain(second.last()).cloned().collect();
+        let [first, second] = [first, second].map(|objects| source::snapshot(objects, KINDS).into());
+        let before = translate_after(&first, &config, &Last::default());
+        let after = translate_after(&second, &config, &before.last);
+        let places = |translation: &Translation| {
+            let routes = &translation.model.entry_points[0].listeners[0].routes;
+            routes
+                .iter()
+                .map(|it| (it.route.source.name.to_string(), std::sync::Arc::as_ptr(&it.route)))
+                .collect::<Vec<_>>()
+        };
+        let (before, after) = (places(&before), places(&after));
+        let kept: Vec<_> = after.iter().filter(|it| before.contains(it)).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(kept, ["first"], "{before:?} {after:?}");
+    }
+}
