@@ -1,20 +1,15 @@
 //! Model to dataplane: one swap, with cells and sockets that outlive it.
 
 mod backlog;
+mod compile;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    mem::discriminant,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s::{
     admin::Admin,
     background,
     config::Config,
-    model::{Addressing, Backend, BackendId, EntryPoint, Listener, ListenerProtocol, Model, Redirect, Route, Scheme},
+    model::{Addressing, Backend, BackendId, Model},
     problem::Problem,
     snapshot::Snapshot,
     source::Update,
@@ -29,13 +24,12 @@ use tokio::{
 use tracing::{error, info};
 
 use self::backlog::{Backlog, set_endpoints};
+pub use self::compile::{Actions, compile};
 use crate::{
-    dataplane::{Action, DatagramSocket, Dataplane, Edge, Gate, SharedDataplane, Socket},
+    dataplane::SharedDataplane,
     listen::{App, Listeners},
     metrics::Series,
-    stream::{OnlyRoute, Streams},
-    table::RouteTable,
-    tls::{Keys, Termination},
+    tls::Keys,
     upstream::{BackendCell, external_name, health_check},
 };
 
@@ -64,6 +58,7 @@ where
     let mut last = Arc::new(Last::default());
     let mut cells = Arc::new(Cells::new());
     let mut keys = Arc::new(Keys::default());
+    let mut actions = Arc::new(Actions::default());
     let mut retry: Option<Instant> = None;
     let mut backlog = Backlog::default();
     loop {
@@ -100,16 +95,16 @@ where
                     keys = Arc::new(keys.after(&new));
                     let compiling = {
                         let (model, cells, keys) = (Arc::clone(&new), Arc::clone(&kept), Arc::clone(&keys));
-                        let series = Arc::clone(series);
-                        background::run_once_serving(is_serving, move || compile(&model, &cells, &keys, &series))
+                        let (series, last) = (Arc::clone(series), Arc::clone(&actions));
+                        background::run_once_serving(is_serving, move || compile(&model, &cells, &keys, &series, &last))
                     };
-                    let compiled = backlog.during(compiling, updates, &[&cells, &kept], newest).await?;
-                    let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().len()).sum();
+                    let (compiled, made) = backlog.during(compiling, updates, &[&cells, &kept], newest).await?;
+                    let routes: usize = compiled.sockets.values().map(|socket| socket.table.values().count()).sum();
                     info!(sockets = compiled.wanted().len(), rules = routes, backends = kept.len(), "routes changed");
                     let old = dataplane.swap(Arc::new(compiled));
                     retire(&cells, &kept);
                     cells = kept;
-                    background::discard((old, model.replace(new)));
+                    background::discard((old, model.replace(new), std::mem::replace(&mut actions, Arc::new(made))));
                     retry = open(dataplane, listeners, admin).await;
                 }
                 backlog.tell_seen(&mut services);
@@ -182,171 +177,11 @@ fn retire(old: &Cells, new: &Cells) {
     old.iter().filter(|(id, cell)| !is_kept(id, cell)).for_each(|(_, cell)| cell.retire());
 }
 
-/// Everything that `model` serves, by the sockets it wants.
-pub fn compile(model: &Model, cells: &Cells, keys: &Keys, series: &Series) -> Dataplane {
-    let mut dataplane = Dataplane::default();
-    for entry_point in &model.entry_points {
-        let mut by_socket: BTreeMap<SocketAddr, Vec<&Listener>> = BTreeMap::new();
-        let (datagrams, streams): (Vec<_>, Vec<_>) =
-            entry_point.listeners.iter().partition(|listener| listener.protocol == ListenerProtocol::Udp);
-        for listener in streams {
-            for socket in &listener.sockets {
-                by_socket.entry(*socket).or_default().push(listener);
-            }
-        }
-        // A route is on the sockets for HTTP and for HTTPS, and does the same there.
-        let mut made: HashMap<(*const Route, usize), Arc<Action>> = HashMap::new();
-        let mut make = |route: &Route, rule: usize| {
-            let make = || Arc::new(Action::new(&entry_point.name, route, rule, cells, series));
-            Arc::clone(made.entry((std::ptr::from_ref(route), rule)).or_insert_with(make))
-        };
-        for listener in datagrams.into_iter().filter(|listener| !listener.sockets.is_empty()) {
-            let only = OnlyRoute::compile(listener, |route| make(route, 0));
-            let socket = Arc::new(DatagramSocket { edge: edge(entry_point, listener, false, keys, series), only });
-            for address in &listener.sockets {
-                dataplane.datagrams.entry(*address).or_insert_with(|| Arc::clone(&socket));
-            }
-        }
-        // Addresses of both families serve the same listeners, and so share a table.
-        let mut compiled: Vec<(Vec<*const Listener>, Arc<Socket>)> = Vec::new();
-        for (address, listeners) in by_socket {
-            let identity: Vec<*const Listener> =
-                listeners.iter().map(|listener| std::ptr::from_ref(*listener)).collect();
-            let same = compiled.iter().find(|(known, _)| *known == identity).map(|(_, socket)| Arc::clone(socket));
-            let socket = same.or_else(|| {
-                let socket = Arc::new(compile_socket(entry_point, &listeners, cells, keys, series, &mut make)?);
-                compiled.push((identity, Arc::clone(&socket)));
-                Some(socket)
-            });
-            dataplane.sockets.extend(socket.map(|socket| (address, socket)));
-        }
-    }
-    dataplane
-}
-
-/// None where TLS cannot end. Listeners that share a socket all begin with TLS, or all with a request in the clear, as
-/// the first one does; TCP has its socket for itself.
-fn compile_socket(
-    entry_point: &EntryPoint,
-    listeners: &[&Listener],
-    cells: &Cells,
-    keys: &Keys,
-    series: &Series,
-    mut make: impl FnMut(&Route, usize) -> Arc<Action>,
-) -> Option<Socket> {
-    let first = listeners.first()?;
-    let shares_with_first = |listener: &&Listener| match first.protocol {
-        protocol if protocol.is_tls() => listener.protocol.is_tls(),
-        protocol => discriminant(&protocol) == discriminant(&listener.protocol),
-    };
-    let listeners: Vec<&Listener> = listeners.iter().copied().filter(shares_with_first).collect();
-    let is_https = |listener: &&Listener| listener.protocol == ListenerProtocol::Https;
-    let http: Vec<&Listener> = listeners.iter().copied().filter(|listener| listener.protocol.is_http()).collect();
-    let redirect_to_https = match first.protocol {
-        ListenerProtocol::Http { redirect_to_https } => redirect_to_https.map(to_https),
-        _ => None,
-    };
-    let tls = match http.first().filter(|first| is_https(first)).map(|_| Termination::new(&http, keys)).transpose() {
-        Ok(tls) => tls,
-        Err(error) => {
-            error!(port = first.port, entry_point = %entry_point.name, "cannot end TLS: {error:#}");
-            return None;
-        }
-    };
-    Some(Socket {
-        edge: edge(entry_point, first, first.protocol.is_tls(), keys, series),
-        redirect_to_https,
-        tls,
-        gates: http.iter().filter_map(|it| Some((Arc::clone(&it.name), Gate::of(it, cells)?))).collect(),
-        table: RouteTable::compile(&http, &mut make),
-        streams: Streams::compile(&listeners, keys, |route| make(route, 0)),
-    })
-}
-
-fn edge(entry_point: &EntryPoint, listener: &Listener, is_tls: bool, keys: &Keys, series: &Series) -> Arc<Edge> {
-    Arc::new(Edge {
-        entry_point: Arc::clone(&entry_point.name),
-        trust: entry_point.trust.clone(),
-        port: listener.port,
-        is_tls,
-        client_certificate: entry_point.client_certificate.as_ref().and_then(|it| keys.shown(it)),
-        unrouted: series.of(&entry_point.name, String::new()),
-    })
-}
-
-/// 308 keeps the method and the body, where 301 lets browsers turn a POST into a GET.
-fn to_https(port: u16) -> Redirect {
-    Redirect { scheme: Some(Scheme::Https), hostname: None, path: None, port: Some(port), status: 308 }
-}
-
 #[cfg(test)]
 mod tests {
-    use k8s::model::{HealthCheck, Protocol, ServiceName, Trust};
+    use k8s::model::{HealthCheck, Protocol, ServiceName};
 
     use super::*;
-    use crate::{fixture::attach, listen::Kind};
-
-    fn listener(protocol: ListenerProtocol, port: u16) -> Listener {
-        Listener {
-            name: port.to_string().as_str().into(),
-            port,
-            sockets: vec![SocketAddr::from(([192, 168, 8, 24], port))],
-            protocol,
-            hostname: None,
-            certificates: Vec::new(),
-            default_certificate: None,
-            client_validation: None,
-            authorizers: Ok(Vec::new()),
-            routes: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn listeners_open_sockets_of_their_kinds_and_those_with_tls_share_theirs() {
-        let listeners = [
-            (ListenerProtocol::TlsPassthrough, 443),
-            (ListenerProtocol::Https, 443),
-            (ListenerProtocol::TlsTerminate, 8443),
-            (ListenerProtocol::Http { redirect_to_https: None }, 80),
-            (ListenerProtocol::Tcp, 53),
-            (ListenerProtocol::Udp, 53),
-        ];
-        let listeners = listeners.map(|(protocol, port)| listener(protocol, port)).into();
-        let entry_point = EntryPoint {
-            name: "network/home".into(),
-            addresses: Vec::new(),
-            trust: Trust::default(),
-            client_certificate: None,
-            listeners,
-        };
-        let model = Model { entry_points: vec![entry_point], ..Model::default() };
-        let compiled = compile(&model, &Cells::new(), &Keys::default(), &Series::default());
-        let mut wanted: Vec<_> = compiled.wanted().iter().map(|it| (it.address.port(), it.kind)).collect();
-        wanted.sort();
-        let expected = [(53, Kind::Tcp), (53, Kind::Udp), (80, Kind::Http), (443, Kind::Tls), (8443, Kind::Tls)];
-        assert_eq!(wanted, expected);
-        let tls = |port: u16| compiled.sockets[&SocketAddr::from(([192, 168, 8, 24], port))].tls.is_some();
-        assert!(tls(443) && !tls(8443), "HTTP in TLS only where a listener wants it");
-    }
-
-    #[test]
-    fn a_route_on_two_sockets_is_made_once() {
-        let (mut http, mut https) =
-            (listener(ListenerProtocol::Http { redirect_to_https: None }, 80), listener(ListenerProtocol::Https, 443));
-        attach(&mut http, 1, &["a.home.example"], &[]);
-        https.routes.clone_from(&http.routes);
-        let entry_point = EntryPoint {
-            name: "lan".into(),
-            addresses: Vec::new(),
-            trust: Trust::default(),
-            client_certificate: None,
-            listeners: vec![http, https],
-        };
-        let model = Model { entry_points: vec![entry_point], ..Model::default() };
-        let compiled = compile(&model, &Cells::new(), &Keys::default(), &Series::default());
-        let actions: Vec<_> = compiled.sockets.values().flat_map(|socket| socket.table.values()).collect();
-        assert!(matches!(&actions[..], [one, other] if Arc::ptr_eq(one, other)), "{actions:?}");
-    }
 
     #[tokio::test]
     async fn nobody_asks_on_behalf_of_a_cell_that_was_replaced_and_that_a_stream_still_holds() {

@@ -33,7 +33,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 use crate::{
     access_log::{AccessLog, Kept},
-    control::{self, Cells},
+    control::{self, Actions, Cells},
     dataplane::SharedDataplane,
     listen::{App, Apps, Limits, Listeners, Requests},
     metrics::Series,
@@ -142,7 +142,8 @@ impl<A: App> Router<A> {
                 .set_endpoints(&endpoints);
         }
         let keys = Keys::default().after(&self.model);
-        let compiled = control::compile(&self.model, &self.cells, &keys, &self.series);
+        let cells = Arc::new(self.cells.clone());
+        let (compiled, _) = control::compile(&self.model, &cells, &keys, &self.series, &Actions::default());
         let wanted = compiled.wanted();
         self.dataplane.store(Arc::new(compiled));
         let failures = self.listeners.apply(&wanted).await;

@@ -86,7 +86,11 @@ pub enum Opening {
 
 impl Streams {
     /// None where there is nothing but HTTP. `make` as [`ServerNames::compile`] has it.
-    pub fn compile(listeners: &[&Listener], keys: &Keys, mut make: impl FnMut(&Route) -> Arc<Action>) -> Option<Self> {
+    pub fn compile(
+        listeners: &[&Listener],
+        keys: &Keys,
+        mut make: impl FnMut(&Arc<Route>) -> Arc<Action>,
+    ) -> Option<Self> {
         let first = listeners.first()?;
         if first.protocol == ListenerProtocol::Tcp {
             return Some(Self::Tcp(OnlyRoute::compile(first, make)));
@@ -121,7 +125,7 @@ impl Streams {
 }
 
 impl OnlyRoute {
-    pub fn compile(listener: &Listener, make: impl FnOnce(&Route) -> Arc<Action>) -> Self {
+    pub fn compile(listener: &Listener, make: impl FnOnce(&Arc<Route>) -> Arc<Action>) -> Self {
         let oldest = listener.routes.first();
         Self { listener: Arc::clone(&listener.name), action: oldest.map(|attachment| make(&attachment.route)) }
     }

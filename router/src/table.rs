@@ -21,6 +21,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use k8s::model::HostPattern;
 
+pub use self::compile::{Part, Shared};
 use self::{
     path::PathIndex,
     predicate::Predicates,
@@ -31,16 +32,15 @@ use self::{
 #[derive(Debug)]
 pub struct RouteTable<T> {
     /// The most specific hostname first, so that the first one that covers a host is its listener.
-    listeners: Vec<OfListener>,
-    values: Vec<T>,
+    listeners: Vec<OfListener<T>>,
 }
 
-/// A listener of the socket, with its routes.
+/// A listener of the socket, with its routes, which listeners of other sockets may have too.
 #[derive(Debug)]
-pub struct OfListener {
+pub struct OfListener<T> {
     pub name: Arc<str>,
     hostname: Option<HostPattern>,
-    hosts: Hosts,
+    hosts: Arc<Hosts<T>>,
 }
 
 /// What of a request decides its route.
@@ -77,14 +77,15 @@ pub struct Matched<'t, T> {
 }
 
 /// The routes of one listener by host.
-#[derive(Debug, Default)]
-struct Hosts {
+#[derive(Debug)]
+struct Hosts<T> {
     /// Where each host's record begins.
     table: HashTable<u32>,
     hasher: FixedState,
     records: Vec<u8>,
     indexes: Vec<PathIndex>,
-    predicates: Vec<Predicates>,
+    predicates: Vec<Arc<Predicates>>,
+    values: Vec<T>,
     /// The rank of routes without hostnames.
     any: Option<u32>,
     has_wildcards: bool,
@@ -99,7 +100,7 @@ struct Found {
 
 impl<T> RouteTable<T> {
     /// The listener that a host belongs to.
-    pub fn listener(&self, host: &str) -> Option<&OfListener> {
+    pub fn listener(&self, host: &str) -> Option<&OfListener<T>> {
         self.listeners.iter().find(|it| it.hostname.as_ref().is_none_or(|pattern| pattern.covers(host)))
     }
 
@@ -109,22 +110,22 @@ impl<T> RouteTable<T> {
     }
 
     /// The same where the request's listener is known already.
-    pub fn find_on<H: Headers + ?Sized>(
-        &self,
-        listener: &OfListener,
+    pub fn find_on<'t, H: Headers + ?Sized>(
+        &'t self,
+        listener: &'t OfListener<T>,
         request: &Request<'_, H>,
-    ) -> Option<Matched<'_, T>> {
+    ) -> Option<Matched<'t, T>> {
         let Found { value, prefix } = listener.hosts.find(request)?;
-        Some(Matched { value: self.values.get(value as usize)?, prefix })
+        Some(Matched { value: listener.hosts.values.get(value as usize)?, prefix })
     }
 
-    /// Every rule's value, once.
-    pub fn values(&self) -> &[T] {
-        &self.values
+    /// Every rule's value, once for each listener that it is on.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.listeners.iter().flat_map(|listener| &listener.hosts.values)
     }
 }
 
-impl Hosts {
+impl<T> Hosts<T> {
     /// From the most specific hostname to none, until a rule matches or a closed host says no.
     fn find<H: Headers + ?Sized>(&self, request: &Request<'_, H>) -> Option<Found> {
         if let Some(rank) = self.host(request.host).and_then(|host| host.exact()) {

@@ -97,7 +97,7 @@ impl Proxy {
     fn find(
         &self,
         socket: &Socket,
-        listener: Option<&OfListener>,
+        listener: Option<&OfListener<Arc<Action>>>,
         wanted: &Wanted<'_>,
         head: &RequestHeader,
         context: &mut Context,

@@ -22,7 +22,7 @@ pub struct OfListener<M, R> {
 
 impl<M, R: Clone> ServerNames<M, R> {
     /// `make` is called once for each route of each listener.
-    pub fn compile(listeners: Vec<(&Listener, M)>, mut make: impl FnMut(&Route) -> R) -> Self {
+    pub fn compile(listeners: Vec<(&Listener, M)>, mut make: impl FnMut(&Arc<Route>) -> R) -> Self {
         let mut listeners: Vec<_> = listeners
             .into_iter()
             .map(|(listener, mode)| OfListener {
@@ -54,7 +54,7 @@ impl<M, R> OfListener<M, R> {
     }
 }
 
-fn routes<R: Clone>(listener: &Listener, make: &mut impl FnMut(&Route) -> R) -> Vec<(Option<HostPattern>, R)> {
+fn routes<R: Clone>(listener: &Listener, make: &mut impl FnMut(&Arc<Route>) -> R) -> Vec<(Option<HostPattern>, R)> {
     let mut attachments: Vec<_> = listener.routes.iter().collect();
     attachments.sort_by_key(|it| {
         let source = &it.route.source;

@@ -53,7 +53,7 @@ impl PathIndex {
     }
 
     /// The same answer as asking the entries one after another.
-    pub(super) fn find<H: Headers + ?Sized>(&self, hosts: &Hosts, request: &Request<'_, H>) -> Option<Found> {
+    pub(super) fn find<T, H: Headers + ?Sized>(&self, hosts: &Hosts<T>, request: &Request<'_, H>) -> Option<Found> {
         let first = |range: &Range<usize>, prefix: Option<usize>| {
             let mut rules = self.rules.get(range.clone())?.iter();
             let rule = rules.find(|rule| hosts.holds(rule.predicates, request))?;
