@@ -1,12 +1,12 @@
 //! Which routes attach to which listeners, and what each route's parents say of that.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::ObjectMeta;
+use kube::Resource;
 
 use super::{
-    Work, condition,
+    Found, Work, condition,
     conflict::Claims,
     created,
     infrastructure::Infrastructure,
@@ -38,6 +38,7 @@ pub(super) struct Door<'a> {
 
 /// What routes of every kind have alike: who they are, and where they want to be.
 pub(super) struct Claimant<'a> {
+    object: Arc<dyn Any + Send + Sync>,
     source: ObjectName,
     created: i64,
     version: Version,
@@ -46,61 +47,99 @@ pub(super) struct Claimant<'a> {
 }
 
 impl<'a> Claimant<'a> {
-    pub(super) fn new(
+    pub(super) fn new<R: Resource + Send + Sync + 'static>(
         kind: &'static str,
-        metadata: &ObjectMeta,
+        route: &Arc<R>,
         parent_refs: &'a [ParentReference],
         hostnames: &'a [String],
     ) -> Self {
+        let metadata = route.meta();
         let (created, version) = (created(metadata), version(metadata));
-        Self { source: object_name(kind, metadata), created, version, parent_refs, hostnames }
+        let object = Arc::clone(route) as Arc<dyn Any + Send + Sync>;
+        Self { object, source: object_name(kind, metadata), created, version, parent_refs, hostnames }
     }
 }
 
-/// Puts a route on every listener that its parentRefs name and that takes it. `rules` is called once, for a route that
-/// has a parent of ours.
+/// What a route asks for, wherever it is attached.
+pub(super) struct Reading {
+    pub(super) object: Arc<dyn Any + Send + Sync>,
+    hostnames: Vec<HostPattern>,
+    route: Arc<Route>,
+    found: Found,
+}
+
+/// What is known of a route, or read now.
+fn read(
+    work: &mut Work<'_>,
+    claimant: &Claimant<'_>,
+    rules: impl FnOnce(&mut Work<'_>, &ObjectName) -> Vec<Rule>,
+) -> Arc<Reading> {
+    work.policies.forget_asked();
+    if let Some(known) = work.readings.route(&claimant.object) {
+        return known;
+    }
+    let Claimant { object, source, created, hostnames: texts, .. } = claimant;
+    let ((hostnames, rules), found) = work.finding(|work| {
+        let mut hostnames = Vec::new();
+        for text in *texts {
+            match HostPattern::parse(text, Labels::OneOrMore) {
+                Ok(host) => hostnames.push(host),
+                Err(error) => work.problem(source, Reason::InvalidHost { text: text.clone(), error }),
+            }
+        }
+        let rules = if is_nowhere(&hostnames, texts) { Vec::new() } else { rules(work, source) };
+        (hostnames, rules)
+    });
+    let route = Arc::new(Route { source: source.clone(), created: *created, rules, falls_through: true });
+    let reading = Arc::new(Reading { object: Arc::clone(object), hostnames, route, found });
+    // As with Ingresses.
+    if !work.policies.are_asked() {
+        work.readings.keep_route(&reading);
+    }
+    reading
+}
+
+/// Hostnames that are all wrong must not turn into "every host".
+fn is_nowhere(hostnames: &[HostPattern], texts: &[String]) -> bool {
+    hostnames.is_empty() && !texts.is_empty()
+}
+
+/// Puts a route on every listener that its parentRefs name and that takes it. `rules` is called at most once, for a route
+/// that has a parent of ours.
 pub(super) fn attach(
     work: &mut Work<'_>,
-    claimant: Claimant<'_>,
+    claimant: &Claimant<'_>,
     doors: &mut [Door<'_>],
     rules: impl FnOnce(&mut Work<'_>, &ObjectName) -> Vec<Rule>,
 ) {
-    let Claimant { source, created, version, parent_refs, hostnames: texts } = claimant;
+    let Claimant { source, parent_refs, hostnames: texts, .. } = claimant;
     let before = work.problems.len();
     // What is wrong with somebody else's route is somebody else's business.
     let mut parents: Vec<(&ParentReference, Parent)> = Vec::new();
-    for reference in parent_refs {
-        match parent_of(reference, &source, doors) {
+    for reference in *parent_refs {
+        match parent_of(reference, source, doors) {
             Some(parent) => parents.push((reference, parent)),
-            None => report_missing(work, reference, &source),
+            None => report_missing(work, reference, source),
         }
     }
     if parents.is_empty() {
         return;
     }
-    let mut hostnames = Vec::new();
-    for text in texts {
-        match HostPattern::parse(text, Labels::OneOrMore) {
-            Ok(host) => hostnames.push(host),
-            Err(error) => work.problem(&source, Reason::InvalidHost { text: text.clone(), error }),
-        }
-    }
-    // Hostnames that are all wrong must not turn into "every host".
-    let is_nowhere = hostnames.is_empty() && !texts.is_empty();
-    work.policies.forget_asked();
-    let rules = if is_nowhere { Vec::new() } else { rules(work, &source) };
+    let reading = read(work, claimant, rules);
+    let Reading { hostnames, route, found, .. } = &*reading;
+    work.found(found);
+    let is_nowhere = is_nowhere(hostnames, texts);
     // What is wrong with a policy on the way is the policy's.
-    let found = || work.problems.get(before..).into_iter().flatten().filter(|problem| problem.object == source);
+    let found = || work.problems.get(before..).into_iter().flatten().filter(|problem| problem.object == *source);
     let unresolved = condition::unresolved(found());
     let unsupported = condition::unsupported(found());
     // Where all that it asks for cannot be had, it is refused; it answers all the same, with errors.
-    let refused = unsupported.as_ref().filter(|_| rules.iter().all(Rule::is_spoilt));
-    let route = Arc::new(Route { source, created, rules, falls_through: true });
+    let refused = unsupported.as_ref().filter(|_| route.rules.iter().all(Rule::is_spoilt));
 
     let mut statuses = Vec::new();
     for (reference, parent) in parents {
         let place = if is_nowhere { Err(no_hostname()) } else { Ok(()) }
-            .and_then(|()| put(work, doors, reference, parent, &hostnames, &route, refused.is_none()));
+            .and_then(|()| put(work, doors, reference, parent, hostnames, route, refused.is_none()));
         let (accepted, target) = (place.err(), doors.get(parent.door).map(|door| door.name_of(parent)));
         if let (Some(Fault { message, .. }), Some(target)) = (&accepted, target) {
             work.problem(&route.source, Reason::NotAttached { target, why: message.clone() });
@@ -124,7 +163,7 @@ pub(super) fn attach(
         }
         statuses.push(ParentStatus { parent: reference.clone(), conditions });
     }
-    let object = route.source.clone();
+    let (object, version) = (route.source.clone(), claimant.version.clone());
     work.statuses.push(Desired { object, version, status: Status::Route { parents: statuses } });
 }
 

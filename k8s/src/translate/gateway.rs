@@ -140,28 +140,28 @@ fn attach_all(work: &mut Work<'_>, doors: &mut [Door<'_>]) {
     let snapshot = work.snapshot;
     for route in &snapshot.http_routes {
         let HttpRouteSpec { parent_refs, hostnames, rules } = &route.spec;
-        let claimant = Claimant::new("HTTPRoute", &route.metadata, parent_refs, hostnames);
-        attach(work, claimant, doors, |work, source| http_route::translate(work, source, rules));
+        let claimant = Claimant::new("HTTPRoute", route, parent_refs, hostnames);
+        attach(work, &claimant, doors, |work, source| http_route::translate(work, source, rules));
     }
     for route in &snapshot.grpc_routes {
         let GrpcRouteSpec { parent_refs, hostnames, rules } = &route.spec;
-        let claimant = Claimant::new("GRPCRoute", &route.metadata, parent_refs, hostnames);
-        attach(work, claimant, doors, |work, source| grpc_route::translate(work, source, rules));
+        let claimant = Claimant::new("GRPCRoute", route, parent_refs, hostnames);
+        attach(work, &claimant, doors, |work, source| grpc_route::translate(work, source, rules));
     }
     for route in &snapshot.tls_routes {
         let TlsRouteSpec { parent_refs, hostnames, rules } = &route.spec;
-        let claimant = Claimant::new("TLSRoute", &route.metadata, parent_refs, hostnames);
-        attach(work, claimant, doors, |work, source| stream_route::translate(work, source, rules));
+        let claimant = Claimant::new("TLSRoute", route, parent_refs, hostnames);
+        attach(work, &claimant, doors, |work, source| stream_route::translate(work, source, rules));
     }
     for route in &snapshot.tcp_routes {
         let StreamRouteSpec { parent_refs, rules } = &route.spec;
-        let claimant = Claimant::new("TCPRoute", &route.metadata, parent_refs, &[]);
-        attach(work, claimant, doors, |work, source| stream_route::translate(work, source, rules));
+        let claimant = Claimant::new("TCPRoute", route, parent_refs, &[]);
+        attach(work, &claimant, doors, |work, source| stream_route::translate(work, source, rules));
     }
     for route in &snapshot.udp_routes {
         let StreamRouteSpec { parent_refs, rules } = &route.spec;
-        let claimant = Claimant::new("UDPRoute", &route.metadata, parent_refs, &[]);
-        attach(work, claimant, doors, |work, source| stream_route::translate(work, source, rules));
+        let claimant = Claimant::new("UDPRoute", route, parent_refs, &[]);
+        attach(work, &claimant, doors, |work, source| stream_route::translate(work, source, rules));
     }
 }
 

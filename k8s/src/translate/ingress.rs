@@ -86,7 +86,7 @@ impl Annotated {
 
 /// What is known of an Ingress, or read now.
 pub(super) fn read(work: &mut Work<'_>, ingress: &Arc<Ingress>) -> Arc<Reading> {
-    if let Some(known) = work.readings.known(ingress) {
+    if let Some(known) = work.readings.ingress(ingress) {
         return known;
     }
     work.policies.forget_asked();
@@ -95,7 +95,7 @@ pub(super) fn read(work: &mut Work<'_>, ingress: &Arc<Ingress>) -> Arc<Reading> 
     let reading = Arc::new(Reading { ingress: Arc::clone(ingress), source, hosts, found });
     // What there is to say of a BackendTLSPolicy is found when it is asked for, and so is to be asked for each time.
     if !work.policies.are_asked() {
-        work.readings.keep(&reading);
+        work.readings.keep_ingress(&reading);
     }
     reading
 }

@@ -1,22 +1,26 @@
 //! What was read of an object before, and is as good as read again: it is a function of the object, of the configuration,
 //! and of other objects that are the same ones still.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{any::Any, collections::HashMap, fmt, sync::Arc};
 
 use k8s_openapi::api::networking::v1::Ingress;
 
-use super::ingress::Reading;
+use super::{attachment, ingress};
 use crate::snapshot::Snapshot;
 
 /// By where the object is, which is its own place for as long as it is held here.
-type OfIngresses = HashMap<usize, Arc<Reading>>;
+#[derive(Clone, Default)]
+struct All {
+    ingresses: HashMap<usize, Arc<ingress::Reading>>,
+    routes: HashMap<usize, Arc<attachment::Reading>>,
+}
 
 /// What is known after a translation.
 #[derive(Clone, Default)]
 pub(super) struct Known {
     /// What it was read with. None where nobody goes on from it.
     snapshot: Option<Arc<Snapshot>>,
-    ingresses: OfIngresses,
+    all: All,
 }
 
 /// What is known in one.
@@ -24,41 +28,56 @@ pub(super) struct Known {
 pub(super) struct Readings<'a> {
     snapshot: Option<&'a Arc<Snapshot>>,
     /// None where it counts no longer.
-    before: Option<&'a OfIngresses>,
-    now: OfIngresses,
+    before: Option<&'a All>,
+    now: All,
 }
 
 impl fmt::Debug for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known").field("ingresses", &self.ingresses.len()).finish_non_exhaustive()
+        let All { ingresses, routes } = &self.all;
+        f.debug_struct("Known")
+            .field("ingresses", &ingresses.len())
+            .field("routes", &routes.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl<'a> Readings<'a> {
     pub(super) fn go_on_from(&mut self, known: &'a Known, snapshot: &'a Arc<Snapshot>) {
-        self.before = known.snapshot.as_ref().filter(|it| read_with_the_same(it, snapshot)).map(|_| &known.ingresses);
+        self.before = known.snapshot.as_ref().filter(|it| read_with_the_same(it, snapshot)).map(|_| &known.all);
         self.snapshot = Some(snapshot);
     }
 
-    pub(super) fn known(&mut self, ingress: &Arc<Ingress>) -> Option<Arc<Reading>> {
-        let known = self.before?.get(&Arc::as_ptr(ingress).addr())?;
-        self.keep(known);
+    pub(super) fn ingress(&mut self, ingress: &Arc<Ingress>) -> Option<Arc<ingress::Reading>> {
+        let known = self.before?.ingresses.get(&Arc::as_ptr(ingress).addr())?;
+        self.keep_ingress(known);
         Some(Arc::clone(known))
     }
 
-    pub(super) fn keep(&mut self, reading: &Arc<Reading>) {
-        self.now.insert(Arc::as_ptr(&reading.ingress).addr(), Arc::clone(reading));
+    pub(super) fn keep_ingress(&mut self, reading: &Arc<ingress::Reading>) {
+        self.now.ingresses.insert(Arc::as_ptr(&reading.ingress).addr(), Arc::clone(reading));
+    }
+
+    /// Of a route of any kind.
+    pub(super) fn route(&mut self, route: &Arc<dyn Any + Send + Sync>) -> Option<Arc<attachment::Reading>> {
+        let known = self.before?.routes.get(&Arc::as_ptr(route).addr())?;
+        self.keep_route(known);
+        Some(Arc::clone(known))
+    }
+
+    pub(super) fn keep_route(&mut self, reading: &Arc<attachment::Reading>) {
+        self.now.routes.insert(Arc::as_ptr(&reading.object).addr(), Arc::clone(reading));
     }
 
     pub(super) fn into_known(self) -> Known {
-        Known { snapshot: self.snapshot.cloned(), ingresses: self.now }
+        Known { snapshot: self.snapshot.cloned(), all: self.now }
     }
 }
 
 /// Whether all other objects that may count when one is read are the same ones.
 fn read_with_the_same(old: &Snapshot, new: &Snapshot) -> bool {
     let Snapshot {
-        // Whose an Ingress is, and what it gets, is not a part of what is read of it.
+        // Whose an Ingress is, what it gets, and which listeners a route is on is no part of what is read of them.
         ingress_classes: _,
         ingresses: _,
         gateway_classes,
@@ -117,7 +136,7 @@ mod tests {
     const KINDS: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
 
     /// Of each object what it may say, one after the other; none of it where it is not there.
-    const OBJECTS: [&[&str]; 9] = [
+    const OBJECTS: [&[&str]; 13] = [
         &[
             "{kind: IngressClass, apiVersion: networking.k8s.io/v1, metadata: {name: ours}, spec: {controller: doorward.dev/ingress}}",
             "{kind: IngressClass, apiVersion: networking.k8s.io/v1, metadata: {name: ours}, spec: {controller: other.example/ingress}}",
@@ -150,6 +169,22 @@ mod tests {
             "{kind: IngressClass, apiVersion: networking.k8s.io/v1, metadata: {name: inner}, spec: {controller: doorward.dev/ingress}}",
         ],
         &["{kind: Secret, apiVersion: v1, type: kubernetes.io/tls, metadata: {name: tls, namespace: a}, data: {}}"],
+        &[
+            "{kind: GatewayClass, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: ours}, spec: {controllerName: doorward.dev/gateway}}",
+        ],
+        &[
+            "{kind: Gateway, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: home, namespace: a}, spec: {gatewayClassName: ours, addresses: [{value: 192.168.8.24}], listeners: [{name: http, port: 80, protocol: HTTP}, {name: only, port: 81, protocol: HTTP, hostname: '*.a.example'}]}}",
+            "{kind: Gateway, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: home, namespace: a}, spec: {gatewayClassName: ours, addresses: [{value: 192.168.8.24}], listeners: [{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]}}",
+        ],
+        &[
+            "{kind: HTTPRoute, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: first, namespace: a}, spec: {parentRefs: [{name: home}, {name: gone}], hostnames: [x.a.example, 'a..b'], rules: [{backendRefs: [{name: app, port: 80}]}]}}",
+            "{kind: HTTPRoute, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: first, namespace: a}, spec: {parentRefs: [{name: home, sectionName: http}], hostnames: ['a..b'], rules: [{backendRefs: [{name: app, port: 80}]}]}}",
+            "{kind: HTTPRoute, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: first, namespace: a}, spec: {parentRefs: [{name: home}], rules: [{matches: [{path: {type: RegularExpression, value: '('}}, {path: {value: /x}}], backendRefs: [{name: app, port: 81}]}]}}",
+        ],
+        &[
+            "{kind: HTTPRoute, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: second, namespace: b}, spec: {parentRefs: [{name: home, namespace: a}], rules: [{backendRefs: [{name: app, namespace: a, port: 80}]}]}}",
+            "{kind: ReferenceGrant, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: second, namespace: a}, spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: b}], to: [{group: '', kind: Service}]}}",
+        ],
     ];
 
     fn configuration() -> Config {
