@@ -34,6 +34,7 @@ mod stream_route;
 
 use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 
 pub use self::{
@@ -109,14 +110,14 @@ fn translation(mut work: Work<'_>) -> Translation {
 struct Work<'a> {
     snapshot: &'a Snapshot,
     config: &'a Config,
-    services: HashMap<(&'a str, &'a str), &'a Service>,
+    services: HashMap<(&'a str, &'a str), &'a Service, RandomState>,
     namespaces: HashMap<&'a str, &'a Namespace>,
     certificates: certificate::Certificates<'a>,
     bundles: authorities::Bundles<'a>,
     policies: backend_tls_policy::Policies<'a>,
     client_validations: client_validation::OfPorts,
     readings: reading::Readings<'a>,
-    backends: HashMap<BackendId, Backend>,
+    backends: HashMap<BackendId, Backend, RandomState>,
     problems: Vec<Problem>,
     statuses: Vec<Desired>,
     gateway_ports: Vec<GatewayPorts>,
@@ -146,7 +147,7 @@ impl<'a> Work<'a> {
             policies: backend_tls_policy::Policies::new(&snapshot.backend_tls_policies),
             client_validations: HashMap::new(),
             readings: reading::Readings::default(),
-            backends: HashMap::new(),
+            backends: HashMap::default(),
             statuses: Vec::new(),
             gateway_ports: Vec::new(),
             problems: snapshot.problems.iter().cloned().chain(unreadable).collect(),

@@ -25,6 +25,7 @@ use crate::{
     model::{ObjectName, ServiceName},
     problem::Problem,
     snapshot::Snapshot,
+    translate::key_of,
 };
 
 macro_rules! kinds {
@@ -110,7 +111,7 @@ fn drop_what_nobody_reads(kind: Kind, metadata: &mut ObjectMeta) {
 }
 
 /// Namespace (empty for cluster-wide kinds) and name.
-pub(super) type Key = (String, String);
+pub(super) type Key = (Arc<str>, Arc<str>);
 
 impl Object {
     pub(super) fn key(&self) -> Key {
@@ -138,11 +139,12 @@ impl fmt::Debug for Object {
 }
 
 pub(super) fn key(metadata: &ObjectMeta) -> Key {
-    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+    let (namespace, name) = key_of(metadata);
+    (namespace.into(), name.into())
 }
 
 pub(super) fn object_name(kind: Kind, (namespace, name): &Key) -> ObjectName {
-    ObjectName::new(kind.name(), namespace, name)
+    ObjectName { kind: kind.name(), namespace: Arc::clone(namespace), name: Arc::clone(name) }
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
@@ -194,17 +196,17 @@ impl Store {
     /// Every object that is known of, whether it could be read or not.
     pub(super) fn keys(&self, kind: Kind) -> impl Iterator<Item = Key> {
         let unreadable = self.problems.keys().filter(move |name| name.kind == kind.name());
-        let unreadable = unreadable.map(|name| (name.namespace.to_string(), name.name.to_string()));
+        let unreadable = unreadable.map(|name| (Arc::clone(&name.namespace), Arc::clone(&name.name)));
         self.of_kind(kind).map(Object::key).chain(unreadable)
     }
 
     /// All EndpointSlices of one Service.
     pub(super) fn slices_of(&self, service: &ServiceName) -> Vec<Arc<EndpointSlice>> {
-        let first = (service.namespace.to_string(), String::new());
+        let first = (Arc::clone(&service.namespace), Arc::from(""));
         let in_namespace =
             self.objects.get(&Kind::EndpointSlice).into_iter().flat_map(|all| all.range(first.clone()..));
         in_namespace
-            .take_while(|((namespace, _), _)| *namespace == *service.namespace)
+            .take_while(|((namespace, _), _)| *namespace == service.namespace)
             .filter_map(|(_, object)| match object {
                 Object::EndpointSlice(slice) if service_label(slice) == Some(&*service.name) => Some(Arc::clone(slice)),
                 _ => None,

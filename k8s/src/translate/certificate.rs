@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::Secret;
 use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -129,7 +130,7 @@ pub(super) fn report_uncovered(work: &mut Work<'_>, listener: &Listener, remedy:
     if !work.certificates.are_watched() {
         return;
     }
-    let (mut names, mut wildcards): (HashSet<&str>, HashSet<&str>) = Default::default();
+    let (mut names, mut wildcards): (HashSet<&str, RandomState>, HashSet<&str, RandomState>) = Default::default();
     for name in listener.certificates.iter().chain(&listener.default_certificate).flat_map(|it| &it.names) {
         match name {
             HostPattern::Exact(name) => names.insert(name.as_str()),

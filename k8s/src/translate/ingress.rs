@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
 use super::{
@@ -61,7 +62,7 @@ enum PathKey {
 }
 
 /// Host and path, and whose they are.
-type Claims<'a> = HashMap<(&'a [HostPattern], &'a PathKey), &'a ObjectName>;
+type Claims<'a> = HashMap<(&'a [HostPattern], &'a PathKey), &'a ObjectName, RandomState>;
 
 /// What annotations of an Ingress say for all of its backends.
 struct Annotated {
@@ -150,7 +151,7 @@ fn hosts(work: &mut Work<'_>, ingress: &Ingress, source: &ObjectName) -> Vec<Hos
 
 /// The routes of one entry point; `ingresses` are in the order of age, because of two equal claims the older wins.
 pub(super) fn translate(work: &mut Work<'_>, ingresses: &[&Reading]) -> Vec<Attachment> {
-    let mut claims = Claims::new();
+    let mut claims = Claims::default();
     let mut lost: HashSet<*const Ask> = HashSet::new();
     ingresses.iter().for_each(|ingress| work.found(&ingress.found));
     // A default backend takes what no rule takes, so all rules come first.

@@ -3,6 +3,7 @@
 
 use std::{any::Any, collections::HashMap, fmt, sync::Arc};
 
+use foldhash::fast::RandomState;
 use k8s_openapi::api::networking::v1::Ingress;
 
 use super::{attachment, ingress};
@@ -11,8 +12,8 @@ use crate::snapshot::Snapshot;
 /// By where the object is, which is its own place for as long as it is held here.
 #[derive(Clone, Default)]
 struct All {
-    ingresses: HashMap<usize, Arc<ingress::Reading>>,
-    routes: HashMap<usize, Arc<attachment::Reading>>,
+    ingresses: HashMap<usize, Arc<ingress::Reading>, RandomState>,
+    routes: HashMap<usize, Arc<attachment::Reading>, RandomState>,
 }
 
 /// What is known after a translation.

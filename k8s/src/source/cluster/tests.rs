@@ -151,7 +151,7 @@ async fn an_object_that_cannot_be_decoded_stays_as_it_was_and_is_a_problem() {
     report(&reports, Kind::EndpointSlice, What::Absent).await;
     report(&reports, Kind::Service, What::Listed(vec![service("web", 80)])).await;
     snapshot(&mut updates).await;
-    let broken = Err((("default".to_owned(), "web".to_owned()), "ports: expected a list".to_owned()));
+    let broken = Err((("default".into(), "web".into()), "ports: expected a list".to_owned()));
     report(&reports, Kind::Service, What::Applied(broken)).await;
     let seen = snapshot(&mut updates).await;
     assert_eq!(seen.services.len(), 1);
@@ -166,7 +166,7 @@ async fn an_object_that_cannot_be_decoded_stays_as_it_was_and_is_a_problem() {
 #[tokio::test(start_paused = true)]
 async fn an_object_that_was_never_readable_is_no_problem_once_it_is_gone() {
     let (reports, mut updates) = collector();
-    let broken = || Err((("default".to_owned(), "web-1".to_owned()), "endpoints: expected a list".to_owned()));
+    let broken = || Err((("default".into(), "web-1".into()), "endpoints: expected a list".to_owned()));
     report(&reports, Kind::EndpointSlice, What::Listed(vec![broken()])).await;
     report(&reports, Kind::Service, What::Listed(Vec::new())).await;
     assert_eq!(snapshot(&mut updates).await.problems.len(), 1);

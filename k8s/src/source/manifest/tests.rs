@@ -11,10 +11,7 @@ fn documents_and_lists_become_objects_and_foreign_kinds_are_passed_over() {
     )
     .expect("readable");
     let keys: Vec<_> = objects.iter().map(|object| (object.kind().name(), object.key())).collect();
-    assert_eq!(
-        keys,
-        [("Service", ("default".to_owned(), "a".to_owned())), ("Namespace", (String::new(), "media".to_owned()))]
-    );
+    assert_eq!(keys, [("Service", ("default".into(), "a".into())), ("Namespace", ("".into(), "media".into()))]);
 }
 
 #[test]
@@ -26,7 +23,7 @@ fn every_object_is_in_the_namespace_that_the_api_server_would_put_it_in() {
         ("Namespace", "{name: a, namespace: media}", ""),
     ] {
         let objects = read(&format!("apiVersion: v1\nkind: {kind}\nmetadata: {metadata}")).expect(metadata);
-        assert_eq!(objects[0].key(), (expected.to_owned(), "a".to_owned()), "{kind} {metadata}");
+        assert_eq!(objects[0].key(), (expected.into(), "a".into()), "{kind} {metadata}");
     }
 }
 
