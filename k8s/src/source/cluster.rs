@@ -354,11 +354,15 @@ fn apply(store: &mut Store, kind: Kind, what: What) -> Change {
 fn put(store: &mut Store, kind: Kind, listed: Listed, change: &mut Change) {
     match listed {
         Ok(object) => {
-            change.in_snapshot |= store.problems.contains_key(&object_name(kind, &object.key()));
-            let old = store.apply(object.clone());
-            if old.as_ref() != Some(&object) {
-                old.iter().chain([&object]).for_each(|object| change.of(object));
+            let key = object.key();
+            // One that says what it said before stays the same one, for those who compare.
+            if store.get(kind, &key) == Some(&object) {
+                change.in_snapshot |= store.problems.remove(&object_name(kind, &key)).is_some();
+                return;
             }
+            change.in_snapshot |= store.problems.contains_key(&object_name(kind, &key));
+            let old = store.apply(object.clone());
+            old.iter().chain([&object]).for_each(|object| change.of(object));
         }
         Err((key, error)) => {
             let name = object_name(kind, &key);

@@ -189,3 +189,16 @@ async fn a_list_that_is_as_before_says_nothing() {
     }
     assert!(tokio::time::timeout(HOLD_OFF * 3, updates.recv()).await.is_err(), "nothing has changed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_says_what_it_said_is_the_same_one() {
+    let (reports, mut updates) = collector();
+    report(&reports, Kind::EndpointSlice, What::Absent).await;
+    report(&reports, Kind::Service, What::Listed(vec![service("web", 80)])).await;
+    let before = snapshot(&mut updates).await;
+    report(&reports, Kind::Service, What::Applied(service("web", 80))).await;
+    report(&reports, Kind::Service, What::Applied(service("other", 80))).await;
+    let after = snapshot(&mut updates).await;
+    assert_eq!(after.services.len(), 2);
+    assert!(after.services.iter().any(|service| Arc::ptr_eq(service, &before.services[0])));
+}
