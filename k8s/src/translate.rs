@@ -32,7 +32,7 @@ mod reference_grant;
 mod service;
 mod stream_route;
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::{Namespace, Service};
@@ -88,7 +88,7 @@ pub fn translate(snapshot: &Snapshot, config: &Config) -> Translation {
 
 /// The same where something is served already, of the same configuration: a good certificate is replaced by a good one
 /// only, and what has not changed is not read again.
-pub fn translate_after(snapshot: &Arc<Snapshot>, config: &Config, last: &Last) -> Translation {
+pub fn translate_after(snapshot: &Snapshot, config: &Config, last: &Last) -> Translation {
     let mut work = Work::new(snapshot, config, last);
     work.readings.go_on_from(&last.readings, snapshot);
     translation(work)
@@ -99,7 +99,7 @@ fn translation(mut work: Work<'_>) -> Translation {
     entry_points.extend(gateway::translate(&mut work, &entry_points));
     infrastructure::check_router(&mut work);
     gateway_class::add_statuses(&mut work);
-    backend_tls_policy::add_statuses(&mut work);
+    backend_tls_policy::add_problems_and_statuses(&mut work);
     let Work { backends, certificates, problems, statuses, gateway_ports, readings, .. } = work;
     let model = Model { entry_points, backends: backends.into_iter().collect() };
     let last = Last { good: certificates.into_last_good(), readings: readings.into_known() };
@@ -127,7 +127,6 @@ struct Work<'a> {
 #[derive(Clone, Debug, Default)]
 struct Found {
     problems: Vec<Problem>,
-    /// In the order in which they came.
     backends: Vec<Backend>,
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Policies<'a> {
     ports: HashMap<Port, OfPort>,
     /// Those that the present route leads to.
     asked: HashSet<Port>,
+    /// What is wrong with policies, whatever becomes of the route that asked first.
+    problems: Vec<Problem>,
 }
 
 /// Of a Service, and the port's name.
@@ -68,7 +70,14 @@ impl<'a> Policies<'a> {
                 }
             }
         }
-        Self { by_service, judged: HashMap::new(), told: BTreeMap::new(), ports: HashMap::new(), asked: HashSet::new() }
+        Self {
+            by_service,
+            judged: HashMap::new(),
+            told: BTreeMap::new(),
+            ports: HashMap::new(),
+            asked: HashSet::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// To be called before each route.
@@ -114,7 +123,10 @@ pub(super) fn of_port(work: &mut Work<'_>, service: &ServiceName, port_name: Opt
         return known.found.clone();
     }
     let mut concerned = Vec::new();
+    let of_others = std::mem::take(&mut work.problems);
     let found = judged_of_port(work, service, port_name, &policies, &mut concerned);
+    work.policies.problems.append(&mut work.problems);
+    work.problems = of_others;
     let of_port = OfPort { found: found.clone(), policies: concerned, gateways: BTreeSet::new() };
     work.policies.ports.insert(port, of_port);
     found
@@ -179,8 +191,10 @@ fn judged(work: &mut Work<'_>, policy: &BackendTlsPolicy) -> Option<Arc<ServerVa
     judged
 }
 
-/// One for each policy that a route has asked for: its ancestors are the Gateways by which its Services are reached.
-pub(super) fn add_statuses(work: &mut Work<'_>) {
+/// What is wrong with the policies that routes have asked for, and a status for each of these: its ancestors are the
+/// Gateways by which its Services are reached.
+pub(super) fn add_problems_and_statuses(work: &mut Work<'_>) {
+    work.problems.append(&mut work.policies.problems);
     let mut gateways: HashMap<&ObjectName, BTreeSet<&Arc<ObjectName>>> = HashMap::new();
     for of_port in work.policies.ports.values() {
         for policy in &of_port.policies {
@@ -319,8 +333,8 @@ mod tests {
             assert!(of_port(&mut work, &service, Some("https")).expect("a policy that is right").is_some());
             work.policies.reached(gateway);
         }
+        add_problems_and_statuses(&mut work);
         assert_eq!(work.problems.len(), 2, "one of each that lost");
-        add_statuses(&mut work);
         let ancestors = work.statuses.iter().map(|desired| match &desired.status {
             Status::Policy { ancestors } => ancestors.iter().map(|it| it.parent.name.clone()).collect::<Vec<_>>(),
             other => panic!("{other:?}"),

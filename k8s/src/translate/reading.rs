@@ -4,10 +4,13 @@
 use std::{any::Any, collections::HashMap, fmt, sync::Arc};
 
 use foldhash::fast::RandomState;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
 
 use super::{attachment, ingress};
-use crate::snapshot::Snapshot;
+use crate::{
+    gateway_api::{BackendTlsPolicy, ReferenceGrant},
+    snapshot::Snapshot,
+};
 
 /// By where the object is, which is its own place for as long as it is held here.
 #[derive(Clone, Default)]
@@ -19,18 +22,27 @@ struct All {
 /// What is known after a translation.
 #[derive(Clone, Default)]
 pub(super) struct Known {
-    /// What it was read with. None where nobody goes on from it.
-    snapshot: Option<Arc<Snapshot>>,
+    /// None where nobody goes on from it.
+    others: Option<Arc<Others>>,
     all: All,
 }
 
 /// What is known in one.
 #[derive(Default)]
 pub(super) struct Readings<'a> {
-    snapshot: Option<&'a Arc<Snapshot>>,
+    others: Option<Arc<Others>>,
     /// None where it counts no longer.
     before: Option<&'a All>,
     now: All,
+}
+
+/// The other objects that count when one is read.
+struct Others {
+    services: Vec<Arc<Service>>,
+    reference_grants: Vec<Arc<ReferenceGrant>>,
+    /// Those that a route asks for keep it from being known; but one may come.
+    backend_tls_policies: Vec<Arc<BackendTlsPolicy>>,
+    are_secrets_watched: bool,
 }
 
 impl fmt::Debug for Known {
@@ -44,9 +56,10 @@ impl fmt::Debug for Known {
 }
 
 impl<'a> Readings<'a> {
-    pub(super) fn go_on_from(&mut self, known: &'a Known, snapshot: &'a Arc<Snapshot>) {
-        self.before = known.snapshot.as_ref().filter(|it| read_with_the_same(it, snapshot)).map(|_| &known.all);
-        self.snapshot = Some(snapshot);
+    pub(super) fn go_on_from(&mut self, known: &'a Known, snapshot: &Snapshot) {
+        let others = known.others.as_ref().filter(|it| it.are_in(snapshot));
+        self.before = others.map(|_| &known.all);
+        self.others = Some(others.map_or_else(|| Arc::new(Others::of(snapshot)), Arc::clone));
     }
 
     pub(super) fn ingress(&mut self, ingress: &Arc<Ingress>) -> Option<Arc<ingress::Reading>> {
@@ -71,53 +84,54 @@ impl<'a> Readings<'a> {
     }
 
     pub(super) fn into_known(self) -> Known {
-        Known { snapshot: self.snapshot.cloned(), all: self.now }
+        Known { others: self.others, all: self.now }
     }
 }
 
-/// Whether all other objects that may count when one is read are the same ones.
-fn read_with_the_same(old: &Snapshot, new: &Snapshot) -> bool {
-    let Snapshot {
-        // Whose an Ingress is, what it gets, and which listeners a route is on is no part of what is read of them.
-        ingress_classes: _,
-        ingresses: _,
-        gateway_classes,
-        gateways,
-        listener_sets,
-        http_routes: _,
-        grpc_routes: _,
-        tls_routes: _,
-        tcp_routes: _,
-        udp_routes: _,
-        reference_grants,
-        namespaces,
-        services,
-        dns_endpoints: _,
-        backend_tls_policies,
-        cluster_trust_bundles,
-        config_maps,
-        secrets,
-        endpoint_slices: _,
-        bundle_version,
-        problems: _,
-        as_of: _,
-    } = new;
-    let secrets_alike = match (&old.secrets, secrets) {
-        (Some(old), Some(new)) => are_same(old, new),
-        (None, None) => true,
-        _ => false,
-    };
-    secrets_alike
-        && are_same(&old.gateway_classes, gateway_classes)
-        && are_same(&old.gateways, gateways)
-        && are_same(&old.listener_sets, listener_sets)
-        && are_same(&old.reference_grants, reference_grants)
-        && are_same(&old.namespaces, namespaces)
-        && are_same(&old.services, services)
-        && are_same(&old.backend_tls_policies, backend_tls_policies)
-        && are_same(&old.cluster_trust_bundles, cluster_trust_bundles)
-        && are_same(&old.config_maps, config_maps)
-        && old.bundle_version == *bundle_version
+impl Others {
+    fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            services: snapshot.services.clone(),
+            reference_grants: snapshot.reference_grants.clone(),
+            backend_tls_policies: snapshot.backend_tls_policies.clone(),
+            are_secrets_watched: snapshot.secrets.is_some(),
+        }
+    }
+
+    /// Whether they are the same ones there.
+    fn are_in(&self, snapshot: &Snapshot) -> bool {
+        let Snapshot {
+            services,
+            reference_grants,
+            backend_tls_policies,
+            secrets,
+            // Whose an Ingress is, what it gets, and which listeners a route is on is no part of what is read of them;
+            // nor are certificates, of which each listener has its own.
+            ingress_classes: _,
+            ingresses: _,
+            gateway_classes: _,
+            gateways: _,
+            listener_sets: _,
+            http_routes: _,
+            grpc_routes: _,
+            tls_routes: _,
+            tcp_routes: _,
+            udp_routes: _,
+            namespaces: _,
+            dns_endpoints: _,
+            // Only policies name these.
+            cluster_trust_bundles: _,
+            config_maps: _,
+            endpoint_slices: _,
+            bundle_version: _,
+            problems: _,
+            as_of: _,
+        } = snapshot;
+        self.are_secrets_watched == secrets.is_some()
+            && are_same(&self.services, services)
+            && are_same(&self.reference_grants, reference_grants)
+            && are_same(&self.backend_tls_policies, backend_tls_policies)
+    }
 }
 
 fn are_same<T>(old: &[Arc<T>], new: &[Arc<T>]) -> bool {
@@ -137,7 +151,7 @@ mod tests {
     const KINDS: Kinds = Kinds { tls: true, endpoints: true, dns_endpoints: false };
 
     /// Of each object what it may say, one after the other; none of it where it is not there.
-    const OBJECTS: [&[&str]; 13] = [
+    const OBJECTS: [&[&str]; 17] = [
         &[
             "{kind: IngressClass, apiVersion: networking.k8s.io/v1, metadata: {name: ours}, spec: {controller: doorward.dev/ingress}}",
             "{kind: IngressClass, apiVersion: networking.k8s.io/v1, metadata: {name: ours}, spec: {controller: other.example/ingress}}",
@@ -150,6 +164,7 @@ mod tests {
         &[
             "{kind: BackendTLSPolicy, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: app, namespace: a}, spec: {targetRefs: [{group: '', kind: Service, name: app}], validation: {hostname: app.example, wellKnownCACertificates: System}}}",
             "{kind: BackendTLSPolicy, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: app, namespace: a}, spec: {targetRefs: [{group: '', kind: Service, name: app}], validation: {hostname: '-', wellKnownCACertificates: System}}}",
+            "{kind: BackendTLSPolicy, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: app, namespace: a}, spec: {targetRefs: [{group: '', kind: Service, name: app}], validation: {hostname: app.example, caCertificateRefs: [{group: '', kind: ConfigMap, name: authorities}]}}}",
         ],
         &[
             "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: first, namespace: a}, spec: {ingressClassName: ours, rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}]}}",
@@ -176,6 +191,7 @@ mod tests {
         &[
             "{kind: Gateway, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: home, namespace: a}, spec: {gatewayClassName: ours, addresses: [{value: 192.168.8.24}], listeners: [{name: http, port: 80, protocol: HTTP}, {name: only, port: 81, protocol: HTTP, hostname: '*.a.example'}]}}",
             "{kind: Gateway, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: home, namespace: a}, spec: {gatewayClassName: ours, addresses: [{value: 192.168.8.24}], listeners: [{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]}}",
+            "{kind: Gateway, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: home, namespace: a}, spec: {gatewayClassName: ours, addresses: [{value: 192.168.8.24}], listeners: [{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {is: b}}}}}]}}",
         ],
         &[
             "{kind: HTTPRoute, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: first, namespace: a}, spec: {parentRefs: [{name: home}, {name: gone}], hostnames: [x.a.example, 'a..b'], rules: [{backendRefs: [{name: app, port: 80}]}]}}",
@@ -184,8 +200,17 @@ mod tests {
         ],
         &[
             "{kind: HTTPRoute, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: second, namespace: b}, spec: {parentRefs: [{name: home, namespace: a}], rules: [{backendRefs: [{name: app, namespace: a, port: 80}]}]}}",
-            "{kind: ReferenceGrant, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: second, namespace: a}, spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: b}], to: [{group: '', kind: Service}]}}",
+            "{kind: HTTPRoute, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: second, namespace: b}, spec: {parentRefs: [{name: home, namespace: a}], rules: [{filters: [{type: ExternalAuth, externalAuth: {protocol: HTTP, backendRef: {name: app, namespace: a, port: 80}}}, {type: RequestMirror, requestMirror: {backendRef: {name: app, namespace: a, port: 81}}}]}]}}",
         ],
+        &[
+            "{kind: GRPCRoute, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: third, namespace: b}, spec: {parentRefs: [{name: home, namespace: a}], rules: [{backendRefs: [{name: app, namespace: a, port: 80}, {name: gone, port: 80}]}]}}",
+        ],
+        &[
+            "{kind: ReferenceGrant, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: second, namespace: a}, spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: b}], to: [{group: '', kind: Service}]}}",
+            "{kind: ReferenceGrant, apiVersion: gateway.networking.k8s.io/v1, metadata: {name: second, namespace: a}, spec: {from: [{group: gateway.networking.k8s.io, kind: GRPCRoute, namespace: b}, {group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: b}], to: [{group: '', kind: Service, name: app}]}}",
+        ],
+        &["{kind: ConfigMap, apiVersion: v1, metadata: {name: authorities, namespace: a}, data: {ca.crt: none}}"],
+        &["{kind: Namespace, apiVersion: v1, metadata: {name: b, labels: {is: b}}}"],
     ];
 
     fn configuration() -> Config {
@@ -204,7 +229,7 @@ mod tests {
         /// Objects of one text are the same ones, as those of a source are.
         #[test]
         fn after_every_change_a_translation_is_that_of_one_who_knows_nothing_of_before(
-            changes in prop::collection::vec((0..OBJECTS.len(), 0..4_usize), 1..24),
+            changes in prop::collection::vec((0..OBJECTS.len(), 0..4_usize), 1..32),
         ) {
             let read = |text: &&str| manifest::read(text).expect("a right manifest").remove(0);
             let objects: Vec<Vec<Object>> = OBJECTS.iter().map(|texts| texts.iter().map(read).collect()).collect();
