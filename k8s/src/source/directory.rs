@@ -11,7 +11,7 @@ use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -27,8 +27,8 @@ use tracing::warn;
 
 pub use self::objects::snapshot;
 use self::{
-    objects::{Said, sayings, store_after},
-    stamp::Stamp,
+    objects::{Said, nameless, sayings, store_after},
+    stamp::Seen,
 };
 use super::{
     Kinds, Update,
@@ -41,8 +41,8 @@ use crate::{background, model::ObjectName};
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     files: BTreeMap<PathBuf, Arc<File>>,
-    /// Of those that need not be read again while theirs stay as they are.
-    stamps: BTreeMap<PathBuf, Stamp>,
+    /// Those that could be read.
+    seen: BTreeMap<PathBuf, Seen>,
     /// Directories that cannot be read, and why. The files that were last seen below them are above.
     closed: BTreeMap<PathBuf, String>,
 }
@@ -66,21 +66,23 @@ struct File {
     documents: Vec<Document>,
     /// The same by name.
     says: BTreeMap<ObjectName, Said>,
-    /// Why nothing of it can be read now.
-    error: Option<String>,
+    /// What is wrong with it, and with no document by name: mostly why nothing of it can be read now.
+    wrong: Option<String>,
 }
 
 impl File {
+    /// `error` is why it cannot be read.
     fn new(text: Option<String>, documents: Vec<Document>, error: Option<String>) -> Self {
         let says = sayings(&documents);
-        Self { text, documents, says, error }
+        let wrong = error.or_else(|| nameless(&documents));
+        Self { text, documents, says, wrong }
     }
 }
 
 /// Never shows the text, which may be that of a Secret.
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("File").field("documents", &self.documents).field("error", &self.error).finish_non_exhaustive()
+        f.debug_struct("File").field("documents", &self.documents).field("wrong", &self.wrong).finish_non_exhaustive()
     }
 }
 
@@ -193,23 +195,23 @@ fn may_change(event: &notify::Result<Event>) -> bool {
 /// # Errors
 /// When `root` itself cannot be read.
 pub fn read_all(root: &Path, previous: &Files) -> io::Result<Files> {
-    read_at(root, previous, SystemTime::now())
+    read_at(root, previous, Instant::now())
 }
 
-fn read_at(root: &Path, previous: &Files, now: SystemTime) -> io::Result<Files> {
+fn read_at(root: &Path, previous: &Files, now: Instant) -> io::Result<Files> {
     let mut listing = Listing::default();
     list(root, &[], &mut listing)?;
     let Listing { manifests, closed } = listing;
-    let (mut files, mut stamps) = (BTreeMap::new(), BTreeMap::new());
+    let (mut files, mut seen) = (BTreeMap::new(), BTreeMap::new());
     for path in manifests {
-        let stamp = Stamp::of(&path, now);
         let known = previous.files.get(&path);
-        let is_same = stamp.is_some() && previous.stamps.get(&path) == stamp.as_ref();
-        let file = match known.filter(|known| is_same && known.text.is_some()) {
-            Some(same) => Arc::clone(same),
-            None => read_one(&path, known),
+        let before = previous.seen.get(&path);
+        let same = before.filter(|before| fs::metadata(&path).is_ok_and(|it| before.is_still(&it)));
+        let (file, its) = match known.zip(same) {
+            Some((file, same)) => (Arc::clone(file), Some(*same)),
+            None => read_one(&path, known, before, now),
         };
-        stamps.extend(stamp.map(|stamp| (path.clone(), stamp)));
+        seen.extend(its.map(|its| (path.clone(), its)));
         files.insert(path, file);
     }
     for (path, file) in &previous.files {
@@ -217,23 +219,30 @@ fn read_at(root: &Path, previous: &Files, now: SystemTime) -> io::Result<Files> 
             files.entry(path.clone()).or_insert_with(|| Arc::clone(file));
         }
     }
-    Ok(Files { files, stamps, closed })
+    Ok(Files { files, seen, closed })
 }
 
-fn read_one(path: &Path, previous: Option<&Arc<File>>) -> Arc<File> {
+fn read_one(
+    path: &Path,
+    previous: Option<&Arc<File>>,
+    before: Option<&Seen>,
+    now: Instant,
+) -> (Arc<File>, Option<Seen>) {
     let known = || previous.map(|previous| previous.documents.clone()).unwrap_or_default();
-    let text = match read_text(path) {
-        Ok(text) => text,
-        Err(error) => return Arc::new(File::new(None, known(), Some(error.to_string()))),
+    let read = open(path).and_then(|(file, metadata)| Ok((io::read_to_string(file)?, metadata)));
+    let (text, metadata) = match read {
+        Ok(read) => read,
+        Err(error) => return (Arc::new(File::new(None, known(), Some(error.to_string()))), None),
     };
+    let seen = Some(Seen::now(&metadata, before, now));
     if let Some(same) = previous.filter(|previous| previous.text.as_ref() == Some(&text)) {
-        return Arc::clone(same);
+        return (Arc::clone(same), seen);
     }
     let (documents, error) = match manifest::documents(&text) {
         Ok(documents) => (keeping(known(), documents), None),
         Err(error) => (known(), Some(error)),
     };
-    Arc::new(File::new(Some(text), documents, error))
+    (Arc::new(File::new(Some(text), documents, error)), seen)
 }
 
 /// A document that is wrong goes on saying what it said before. While one does not even say what it is, it may be
@@ -253,16 +262,21 @@ fn keeping(before: Vec<Document>, mut now: Vec<Document>) -> Vec<Document> {
     now
 }
 
-/// A pipe would have the reader wait for ever, and a device has no end.
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
+    io::read_to_string(open(path)?.0)
+}
+
+/// A file to be read, and what it is. A pipe would have the reader wait for ever, and a device has no end.
+fn open(path: &Path) -> io::Result<(fs::File, fs::Metadata)> {
+    if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
+    let file = fs::File::open(path)?;
+    let metadata = file.metadata()?;
     if metadata.len() > MOST_BYTES {
         return Err(io::Error::other(format!("it has {} bytes, and {MOST_BYTES} are read at most", metadata.len())));
     }
-    fs::read_to_string(path)
+    Ok((file, metadata))
 }
 
 /// What there is to read in a tree.

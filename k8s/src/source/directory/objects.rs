@@ -56,6 +56,9 @@ pub(super) fn store_after(last: &Known, files: &Files) -> Store {
     let gone: Vec<_> = last.files.files.iter().filter(|it| not_in(files, it)).collect();
     let new: Vec<_> = files.files.iter().filter(|it| not_in(&last.files, it)).collect();
     let names: BTreeSet<&ObjectName> = gone.iter().chain(&new).flat_map(|(_, file)| file.says.keys()).collect();
+    let said_before = gone.iter().flat_map(|(_, file)| &file.says);
+    let was: BTreeMap<&ObjectName, &Object> =
+        said_before.filter_map(|(name, it)| Some((name, it.object.as_ref()?))).collect();
     let mut said: BTreeMap<&ObjectName, Vec<(&Path, &Said)>> = BTreeMap::new();
     for (path, file) in &files.files {
         for (name, what) in of_these(&names, &file.says) {
@@ -63,18 +66,15 @@ pub(super) fn store_after(last: &Known, files: &Files) -> Store {
         }
     }
 
-    store.problems.retain(|name, _| name.kind != "Directory" && !names.contains(name));
-    gone.iter().for_each(|(path, _)| drop(store.problems.remove(&named("File", path))));
+    // Two paths may look alike, so what is wrong with files and directories is said anew.
+    store.problems.retain(|name, _| !["Directory", "File"].contains(&name.kind) && !names.contains(name));
     for name in &names {
         let says = said.get(name).map(Vec::as_slice).unwrap_or_default();
         match says.iter().rev().find_map(|(_, said)| said.object.as_ref()) {
             // One that says what it said before stays the same one, for those who compare.
             Some(object) if store.get(object.kind(), &object.key()) == Some(object) => {}
             Some(object) => drop(store.apply(object.clone())),
-            None => {
-                let was = gone.iter().find_map(|(_, file)| file.says.get(*name)?.object.as_ref());
-                was.iter().for_each(|object| drop(store.delete(object.kind(), &object.key())));
-            }
+            None => was.get(name).into_iter().for_each(|it| drop(store.delete(it.kind(), &it.key()))),
         }
         let places = says.iter().flat_map(|(path, said)| std::iter::repeat_n(path, said.documents));
         let places: Vec<String> = places.map(|path| path.display().to_string()).collect();
@@ -84,9 +84,7 @@ pub(super) fn store_after(last: &Known, files: &Files) -> Store {
         let reason = error.map(|error| Reason::Unreadable { error }).or(duplicate);
         store.problems.extend(reason.map(|reason| ((*name).clone(), Problem::new(name, reason))));
     }
-    let of_files = new.iter().filter_map(|(path, file)| {
-        Some((named("File", path), file.error.clone().or_else(|| nameless(&file.documents))?))
-    });
+    let of_files = files.files.iter().filter_map(|(path, file)| Some((named("File", path), file.wrong.clone()?)));
     let of_directories = files.closed.iter().map(|(path, error)| (named("Directory", path), error.clone()));
     for (name, error) in of_files.chain(of_directories) {
         store.problems.insert(name.clone(), Problem::new(&name, Reason::Unreadable { error }));
@@ -111,7 +109,7 @@ fn named(kind: &'static str, path: &Path) -> ObjectName {
 }
 
 /// What is wrong with documents that do not say what they are: a problem of their file.
-fn nameless(documents: &[Document]) -> Option<String> {
+pub(super) fn nameless(documents: &[Document]) -> Option<String> {
     let errors = documents.iter().filter(|document| document.name.is_none()).filter_map(|it| it.error.as_deref());
     let errors: Vec<_> = errors.collect();
     let (first, more) = errors.split_first()?;

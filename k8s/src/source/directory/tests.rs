@@ -288,16 +288,20 @@ fn a_file_that_nobody_has_written_to_is_not_read_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("web.yaml");
     fs::write(&path, SERVICE).expect("written");
-    let later = SystemTime::now() + Duration::from_secs(60);
-    let read = |previous: &Files, now| read_at(directory.path(), previous, now).expect("readable");
+    let began = Instant::now();
+    let read = |previous: &Files, seconds| {
+        read_at(directory.path(), previous, began + Duration::from_secs(seconds)).expect("readable")
+    };
     let says = |files: &Files| files.files[&path].text.clone().expect("readable");
-
-    let mut known = read(&Files::default(), later);
     // Who reads the file finds out that this is not what it says.
-    let other = || Arc::new(File::new(Some("{}".to_owned()), Vec::new(), None));
-    known.files.insert(path.clone(), other());
-    assert_eq!(says(&read(&known, later)), "{}");
-    assert_eq!(says(&read(&known, SystemTime::now())), SERVICE, "it may have been written to twice");
+    let with_another = |mut files: Files| {
+        files.files.insert(path.clone(), Arc::new(File::new(Some("{}".to_owned()), Vec::new(), None)));
+        files
+    };
+    let first = with_another(read(&Files::default(), 0));
+    assert_eq!(says(&read(&first, 60)), SERVICE, "it may have been written to twice");
+    let later = with_another(read(&first, 60));
+    assert_eq!(says(&read(&later, 120)), "{}");
     put(&path, &SERVICE.replace("80", "81"));
-    assert_eq!(says(&read(&known, later)), SERVICE.replace("80", "81"));
+    assert_eq!(says(&read(&later, 120)), SERVICE.replace("80", "81"));
 }
