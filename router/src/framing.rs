@@ -13,7 +13,7 @@ pub mod upgrade;
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request, uri::PathAndQuery};
 
 pub use self::{
     forwarded::{Client, client, is_asserted},
@@ -94,9 +94,13 @@ pub fn check(head: &request::Parts) -> Result<(), Refusal> {
     if method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
         return Err(Refusal::RequestLine);
     }
-    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target > head::TARGET_BYTES {
+    let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if target.len() > head::TARGET_BYTES {
         return Err(Refusal::TargetTooLong);
+    }
+    // HTTP/2's `:path` may be a query alone, or `*` (RFC 9113 section 8.3.1).
+    if !target.starts_with('/') {
+        return Err(Refusal::Target);
     }
     if headers.len() > head::FIELDS {
         return Err(Refusal::TooManyFields);

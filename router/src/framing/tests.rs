@@ -2,6 +2,7 @@
 
 mod h1;
 
+use http::Uri;
 use k8s::model::Trust;
 
 use super::*;
@@ -63,7 +64,8 @@ fn a_path_has_one_form_or_is_refused() {
 #[test]
 fn what_has_no_bytes_of_http_1_is_held_to_the_same() {
     let check = |method: &str, target: &str, version: Version, fields: &[(&'static str, &'static str)]| {
-        let mut request = http::Request::builder().method(method).uri(target).version(version);
+        let uri = Uri::builder().scheme("http").authority("a.example").path_and_query(target).build();
+        let mut request = http::Request::builder().method(method).uri(uri.expect("a target")).version(version);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
@@ -100,8 +102,10 @@ fn what_has_no_bytes_of_http_1_is_held_to_the_same() {
         ("TRACE", "/", Refusal::Method),
         ("CONNECT", "/", Refusal::Method),
         ("GET", &*long, Refusal::TargetTooLong),
+        ("GET", "?x=1", Refusal::Target),
+        ("OPTIONS", "*", Refusal::Target),
     ] {
-        assert_eq!(check(method, target, Version::HTTP_2, &[]), Err(expected), "{method}");
+        assert_eq!(check(method, target, Version::HTTP_2, &[]), Err(expected), "{method} {target}");
     }
 }
 

@@ -10,11 +10,18 @@ use http_body_util::Empty;
 use hyper::{Request, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::SockRef;
-use tests::{PATIENCE, eventually, home::HTTP, raw::read_all, within};
+use tests::{
+    PATIENCE, eventually,
+    frames::{END_HEADERS, END_STREAM, HEADERS, RST_STREAM, request},
+    home::HTTP,
+    raw::read_all,
+    within,
+};
 use tokio::runtime::Runtime;
 
 use crate::{
     Besieged,
+    frames::Http2,
     recorder::{Recorder, after_head, until_seen},
 };
 
@@ -170,6 +177,24 @@ fn what_would_be_another_request_over_http_1_is_refused_over_http_2() {
             assert_eq!(answer.status(), expected, "{method} {field:?}");
         }
     });
+    assert_eq!(recorder.n_requests(), 0, "{}", recorder.text());
+}
+
+#[test]
+fn a_path_that_is_none_is_refused_over_http_2() {
+    let (besieged, recorder) = Besieged::before(Recorder::hanging);
+    for path in ["?x=1", "*", "x"] {
+        let mut connection = Http2::h2c(&besieged, &[]);
+        connection.send(&request(END_HEADERS | END_STREAM, 1, "GET", path, &[]));
+        let (kind, _, _, payload) = loop {
+            let frame = connection.receive().expect("an answer");
+            if [HEADERS, RST_STREAM].contains(&frame.0) {
+                break frame;
+            }
+        };
+        // `:status: 400` is the static table's twelfth (RFC 7541 appendix A); h2 itself knows what is no URI.
+        assert!(kind == RST_STREAM || payload.first() == Some(&0x8c), "{path}: {payload:?}");
+    }
     assert_eq!(recorder.n_requests(), 0, "{}", recorder.text());
 }
 
