@@ -313,6 +313,8 @@ impl ProxyHttp for Proxy {
             context.error = error.map(|error| failure(error).1.into());
         }
         context.report(session, self.log.as_ref());
+        // What may have to be waited for now is no backend's business.
+        context.leave_backend();
         if error.is_none() {
             respond::finish(session).await;
         }

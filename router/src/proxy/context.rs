@@ -149,6 +149,14 @@ impl Context {
         self.routed.as_mut()?.forward.as_deref_mut()
     }
 
+    /// To be called when the request is done with: it takes nobody's place any more.
+    pub(super) fn leave_backend(&mut self) {
+        self.place = None;
+        if let Some(routed) = &mut self.routed {
+            routed.forward = None;
+        }
+    }
+
     pub(super) fn count_upstream_failure(&self) {
         if let Some(routed) = &self.routed {
             routed.action.metrics.upstream_failed();

@@ -121,12 +121,8 @@ pub(super) async fn finish(session: &mut Session) {
     if http1.is_body_done() || http1.finish_body().await.is_err() {
         return;
     }
-    if http1.will_keepalive() {
-        let _ = http1.drain_request_body().await;
-    } else {
-        // Reads on for a while.
-        http1.shutdown().await;
-    }
+    // Reads on for a while.
+    http1.shutdown().await;
 }
 
 /// To be called when the answer is at its end. To close on a client that still sends is to reset it, and with that takes

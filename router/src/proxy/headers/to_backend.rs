@@ -186,6 +186,8 @@ fn say<'f>(said: &Said<'_>, filters: impl Iterator<Item = &'f Filter>, headers: 
     for (name, said) in said.fields() {
         headers.insert(name, value(said)?);
     }
+    // As it is, which HPACK puts into no table.
+    headers.insert(X_REQUEST_ID, said.request_id.clone());
     let host = said.host.map(value).transpose()?;
     if let Some(host) = &host {
         headers.insert(header::HOST, host.clone());
