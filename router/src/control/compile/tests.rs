@@ -145,7 +145,8 @@ fn shown(dataplane: &Dataplane) -> Vec<String> {
                     }
                 })
                 .collect();
-            let authorizer = format!("{:?}", action.authorizer);
+            let asked = action.authorizer.as_ref().map(|it| it.cell.as_ref().map(Arc::as_ptr));
+            let authorizer = format!("{:?} {asked:?}", action.authorizer);
             let metrics = Arc::as_ptr(&action.metrics);
             shown.push(format!(
                 "{address} {host} {path} {method}: {action} {cells:?} {authorizer} {metrics:?} {:?}",
