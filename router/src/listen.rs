@@ -24,29 +24,25 @@ use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration}
 use k8s::config::DrainConfig;
 use pingora_core::apps::HttpServerApp;
 use socket2::{Domain, Socket, TcpKeepalive, Type};
-use tokio::{
-    net::TcpListener,
-    runtime::Handle,
-    sync::{Semaphore, watch},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+use self::{
+    admission::Whole,
+    door::{Door, accept, accept_waiting},
+    plan::{Bound, Transport},
+    signals::Signals,
+};
 pub(crate) use self::{
     admission::{Counted, Place, Room, one_client},
     metrics::Metrics,
+    turns::Turns,
 };
 pub use self::{
     admission::{OneRequest, Requests},
     plan::{Kind, Wanted},
     signals::Leaving,
-};
-use self::{
-    door::{Door, accept, accept_waiting},
-    plan::{Bound, Transport},
-    signals::Signals,
 };
 use crate::{datagram, dataplane::SharedDataplane, framing::Refusal, stream, tls};
 
@@ -115,7 +111,7 @@ pub struct Listeners<A> {
     runtime: Handle,
     apps: Arc<Apps<A>>,
     /// For the connections of all sockets.
-    room: Arc<Semaphore>,
+    room: Arc<Whole>,
     dataplane: SharedDataplane,
     limits: Limits,
     drain: DrainConfig,
@@ -153,8 +149,8 @@ struct Connections {
 impl<A: App> Listeners<A> {
     /// Connections are served on `runtime`.
     pub fn new(runtime: Handle, apps: Apps<A>, dataplane: SharedDataplane, limits: Limits, drain: DrainConfig) -> Self {
-        let room = admission::for_process();
-        let datagrams = limits.datagrams.of_room(room.available_permits());
+        let room = Whole::for_process();
+        let datagrams = limits.datagrams.of_room(room.n_free());
         Self {
             runtime,
             apps: Arc::new(apps),

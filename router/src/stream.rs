@@ -30,7 +30,7 @@ use self::{
 use crate::{
     access_log::AccessLog,
     dataplane::{Action, CellTarget},
-    listen::Requests,
+    listen::{Requests, Turns},
     tls::{self, CertificateStore, Keys},
     upstream::{
         BackendCell,
@@ -76,12 +76,12 @@ pub struct Shared {
 }
 
 /// How a client begins.
-pub enum Opening {
+pub(crate) enum Opening {
     Tcp,
     /// With these bytes of a handshake, which go to the backend like all that follow.
     Passthrough(Vec<u8>),
-    /// With a handshake that may take so long.
-    Terminate(Box<Hello>, Termination, Duration),
+    /// With a handshake that may take so long, in turns with the client's others.
+    Terminate(Box<Hello>, Termination, Duration, Arc<Turns>),
 }
 
 impl Streams {
@@ -151,7 +151,7 @@ impl Termination {
 }
 
 /// From the client's first bytes to its end, which `cancelled` may hasten.
-pub async fn serve(
+pub(crate) async fn serve(
     stream: TcpStream,
     opening: Opening,
     mut report: Report,
@@ -199,7 +199,7 @@ async fn forward(
             wanted.in_tls = false;
             (Side::Plain(stream), first)
         }
-        Opening::Terminate(hello, termination, limit) => {
+        Opening::Terminate(hello, termination, limit, turns) => {
             let has_certificate = termination.certificates.find(report.about.server_name.as_deref()).is_some();
             if !has_certificate || hello.behind > 0 {
                 let why = if has_certificate { "early data" } else { "no certificate for this server name" };
@@ -211,7 +211,7 @@ async fn forward(
             }
             protocol = hello.only_protocol();
             wanted.protocol = protocol.as_deref();
-            let handshake = termination.handshake(stream, *hello, protocol.clone());
+            let handshake = turns.take(|_| true, termination.handshake(stream, *hello, protocol.clone()));
             let Ok(Some(client)) = timeout(limit, handshake).await else { return Err("no TLS handshake".into()) };
             (client, Vec::new())
         }

@@ -22,6 +22,9 @@ const BYTES_PER_UPDATE: u64 = 2 << 10;
 const UPDATES: u64 = 16 << 10;
 
 const HEADER: usize = 9;
+/// What a GOAWAY begins with (RFC 9113 section 6.8): a stream, and the error code.
+const LAST_WORDS: usize = 8;
+const NO_ERROR: u32 = 0;
 /// RFC 9113 section 3.4: the client begins with it.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -49,7 +52,7 @@ pub struct Allowance {
     grown: Duration,
     continuations: u32,
     updates: u64,
-    is_over: bool,
+    is_refused: bool,
 }
 
 impl Default for Allowance {
@@ -61,7 +64,7 @@ impl Default for Allowance {
             grown: Duration::ZERO,
             continuations: 0,
             updates: u64::from(ALLOWANCE),
-            is_over: false,
+            is_refused: false,
         }
     }
 }
@@ -77,27 +80,27 @@ impl Allowance {
 
     /// To be called with everything that is sent to the client.
     pub fn sent(&mut self, mut bytes: &[u8], age: Duration) -> Result<(), Flood> {
-        while let Some(Frame { kind, length, .. }) = self.sent.next(&mut bytes) {
+        while let Some(Frame { kind, length, code, .. }) = self.sent.next(&mut bytes) {
             match kind {
                 DATA | HEADERS => {
                     let more = UPDATES_PER_FRAME + length as u64 / BYTES_PER_UPDATE;
                     self.updates = (self.updates + more).min(UPDATES);
                 }
                 RST_STREAM => self.spend_time(age)?,
-                GOAWAY => self.is_over = true,
+                GOAWAY => self.is_refused |= code != NO_ERROR,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Whether the client was told that this connection is over, as it is by whoever finds something wrong before the
-    /// allowance is used up.
-    pub fn is_over(&self) -> bool {
-        self.is_over
+    /// Whether the client was told that it has done something wrong, as it is by whoever finds that before the allowance
+    /// is used up.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused
     }
 
-    fn spend(&mut self, Frame { kind, flags, length }: Frame, age: Duration) -> Result<(), Flood> {
+    fn spend(&mut self, Frame { kind, flags, length, .. }: Frame, age: Duration) -> Result<(), Flood> {
         match kind {
             // Their number is bounded by the streams that may be open, and by the resets that make room for more.
             HEADERS => {
@@ -135,6 +138,8 @@ struct Frame {
     kind: u8,
     flags: u8,
     length: usize,
+    /// Of a GOAWAY.
+    code: u32,
 }
 
 /// Finds the frames in one direction's bytes, however they are cut.
@@ -142,28 +147,37 @@ struct Frame {
 struct Frames {
     /// Bytes to be passed over: the preface, or the rest of a payload.
     skip: usize,
-    header: [u8; HEADER],
-    header_length: usize,
+    /// Of the next frame, and how much of it there is.
+    head: [u8; HEADER + LAST_WORDS],
+    there: usize,
 }
 
 impl Frames {
     fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
-        let rest = bytes.get(skipped..).unwrap_or_default();
-        let missing = self.header.get_mut(self.header_length..).unwrap_or_default();
-        let count = missing.len().min(rest.len());
-        let (header, rest) = rest.split_at_checked(count).unwrap_or_default();
-        missing.get_mut(..count).unwrap_or_default().copy_from_slice(header);
+        *bytes = bytes.get(skipped..).unwrap_or_default();
+        self.fill(HEADER, bytes)?;
+        let [a, b, c, kind, flags, ..] = self.head;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        let last_words = if kind == GOAWAY { length.min(LAST_WORDS) } else { 0 };
+        self.fill(HEADER + last_words, bytes)?;
+        self.there = 0;
+        self.skip = length - last_words;
+        let [.., a, b, c, d] = self.head;
+        let code = if last_words == LAST_WORDS { u32::from_be_bytes([a, b, c, d]) } else { NO_ERROR };
+        Some(Frame { kind, flags, length, code })
+    }
+
+    /// None where the bytes end before there is so much.
+    fn fill(&mut self, length: usize, bytes: &mut &[u8]) -> Option<()> {
+        let missing = self.head.get_mut(self.there..length).unwrap_or_default();
+        let count = missing.len().min(bytes.len());
+        let (some, rest) = bytes.split_at_checked(count)?;
+        missing.get_mut(..count)?.copy_from_slice(some);
         *bytes = rest;
-        self.header_length += count;
-        if self.header_length < HEADER {
-            return None;
-        }
-        self.header_length = 0;
-        let [a, b, c, kind, flags, ..] = self.header;
-        self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
-        Some(Frame { kind, flags, length: self.skip })
+        self.there += count;
+        (self.there >= length).then_some(())
     }
 }
 
@@ -219,12 +233,18 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_over_when_the_client_is_told() {
-        let mut allowance = opened();
-        allowance.sent(&frame(HEADERS, 4, b"x"), Duration::ZERO).expect("an answer");
-        assert!(!allowance.is_over());
-        allowance.sent(&frame(GOAWAY, 0, &[0; 8]), Duration::ZERO).expect("the end");
-        assert!(allowance.is_over());
+    fn a_client_that_is_told_of_an_error_is_refused_and_one_that_is_told_to_leave_is_not() {
+        for (code, is_refused) in [(0, false), (1, true)] {
+            let end = frame(GOAWAY, 0, &[0, 0, 0, 1, 0, 0, 0, code, b'!']);
+            let bytes = [frame(HEADERS, 4, b"x"), end, frame(HEADERS, 4, b"y")].concat();
+            for cut in 1..bytes.len() {
+                let mut allowance = opened();
+                for part in bytes.chunks(cut) {
+                    allowance.sent(part, Duration::ZERO).expect("no flood");
+                }
+                assert_eq!(allowance.is_refused(), is_refused, "{code} {cut}");
+            }
+        }
     }
 
     #[test]

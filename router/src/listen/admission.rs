@@ -2,7 +2,7 @@
 //! may have a connection to a backend: one client's connection carries a hundred of them with HTTP/2.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     hash::{BuildHasher, RandomState},
     net::{IpAddr, Ipv6Addr},
     sync::{
@@ -23,23 +23,28 @@ const UNLIMITED: u64 = 1 << 20;
 /// Less than the ports that this machine has for connections to one backend: 28 232, where nobody has changed it.
 const REQUESTS: usize = 24 << 10;
 
-/// Room for connections.
-#[derive(Clone, Debug)]
-pub(crate) struct Room {
-    /// Of the process.
-    all: Arc<Semaphore>,
-    /// Of one socket.
-    here: Arc<Semaphore>,
-    of_one: usize,
-    clients: Arc<Mutex<Clients>>,
+/// What the rooms of all sockets share.
+#[derive(Debug)]
+pub(super) struct Whole {
+    places: Arc<Semaphore>,
+    clients: Mutex<HashMap<IpAddr, Client>>,
+    n_rooms: AtomicUsize,
 }
-
-type Clients = HashMap<IpAddr, Client>;
 
 #[derive(Debug)]
 struct Client {
-    n_connections: usize,
+    /// By room; none is without any.
+    n_connections: BTreeMap<usize, usize>,
     turns: Arc<Turns>,
+}
+
+/// Room for connections at one socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    whole: Arc<Whole>,
+    here: Arc<Semaphore>,
+    number: usize,
+    of_one: usize,
 }
 
 /// A connection's place; free again when it is dropped.
@@ -53,14 +58,26 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Counted {
     client: IpAddr,
-    clients: Arc<Mutex<Clients>>,
-    /// Which all connections of the client share.
+    room: usize,
+    whole: Arc<Whole>,
+    /// Which all connections of the client share, at whatever socket.
     pub(super) turns: Arc<Turns>,
 }
 
-/// As many connections as half of the file descriptors are enough for. The other half is for backends.
-pub(super) fn for_process() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(half_of_descriptors()))
+impl Whole {
+    /// As many connections as half of the file descriptors are enough for. The other half is for backends.
+    pub(super) fn for_process() -> Arc<Self> {
+        Self::new(half_of_descriptors())
+    }
+
+    fn new(places: usize) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(places));
+        Arc::new(Self { places, clients: Mutex::default(), n_rooms: AtomicUsize::default() })
+    }
+
+    pub(super) fn n_free(&self) -> usize {
+        self.places.available_permits()
+    }
 }
 
 /// Takes what the system allows: the limit that a shell sets (1024) is for other programs.
@@ -128,46 +145,54 @@ impl Drop for OneRequest {
 }
 
 impl Room {
-    pub(super) fn new(all: Arc<Semaphore>, here: usize, of_one: usize) -> Self {
-        Self { all, here: Arc::new(Semaphore::new(here)), of_one, clients: Arc::default() }
+    pub(super) fn new(whole: Arc<Whole>, here: usize, of_one: usize) -> Self {
+        let number = whole.n_rooms.fetch_add(1, Relaxed);
+        Self { whole, here: Arc::new(Semaphore::new(here)), number, of_one }
     }
 
     /// Waits until there is place; clients wait in the kernel's queue meanwhile.
     pub(super) async fn place(&self) -> Option<Place> {
         let here = Arc::clone(&self.here).acquire_owned().await.ok()?;
-        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.whole.places).acquire_owned().await.ok()?;
         Some(Place { _all: all, _here: here })
     }
 
     /// None where there is none now.
     pub(crate) fn free_place(&self) -> Option<Place> {
         let here = Arc::clone(&self.here).try_acquire_owned().ok()?;
-        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        let all = Arc::clone(&self.whole.places).try_acquire_owned().ok()?;
         Some(Place { _all: all, _here: here })
     }
 
-    /// None where the client has too many, which one who `is_trusted` never has.
+    /// None where the client has too many. One who `is_trusted` speaks for others: has never too many, and waits for
+    /// nobody.
     pub(crate) fn count(&self, client: IpAddr, is_trusted: bool) -> Option<Counted> {
         let client = one_client(client);
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = || Client { n_connections: 0, turns: Arc::new(Turns::new()) };
-        let Client { n_connections, turns } = clients.entry(client).or_insert_with(first);
-        if *n_connections >= self.of_one && !is_trusted {
+        let mut clients = self.whole.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = |client: &Client| client.n_connections.get(&self.number).copied().unwrap_or_default();
+        let n_connections = clients.get(&client).map_or(0, has);
+        if n_connections >= self.of_one && !is_trusted {
             return None;
         }
-        *n_connections += 1;
-        Some(Counted { client, clients: Arc::clone(&self.clients), turns: Arc::clone(turns) })
+        let first = || Client { n_connections: BTreeMap::new(), turns: Arc::new(Turns::of_one()) };
+        let its = clients.entry(client).or_insert_with(first);
+        its.n_connections.insert(self.number, n_connections + 1);
+        let turns = if is_trusted { Arc::new(Turns::of_many()) } else { Arc::clone(&its.turns) };
+        Some(Counted { client, room: self.number, whole: Arc::clone(&self.whole), turns })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Client { n_connections, .. }) = clients.get_mut(&self.client) {
-            *n_connections -= 1;
-            if *n_connections == 0 {
-                clients.remove(&self.client);
-            }
+        let mut clients = self.whole.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let Entry::Occupied(mut client) = clients.entry(self.client) else { return };
+        let n_connections = &mut client.get_mut().n_connections;
+        match n_connections.get_mut(&self.room) {
+            Some(several @ 2..) => *several -= 1,
+            _ => drop(n_connections.remove(&self.room)),
+        }
+        if n_connections.is_empty() {
+            client.remove();
         }
     }
 }
@@ -186,12 +211,14 @@ mod tests {
 
     #[test]
     fn a_client_has_as_many_connections_as_it_may_and_place_again_when_they_end() {
-        let room = Room::new(Arc::new(Semaphore::new(9)), 9, 2);
+        let whole = Whole::new(9);
+        let [room, other] = [(); 2].map(|()| Room::new(Arc::clone(&whole), 9, 2));
         let count = |text: &str| room.count(text.parse().expect("an address"), false);
         let one = count("192.168.8.50");
         let _two = count("::ffff:192.168.8.50").expect("a second one");
         assert!(count("192.168.8.50").is_none());
         assert!(count("192.168.8.51").is_some(), "another client");
+        assert!(other.count([192, 168, 8, 50].into(), false).is_some(), "another socket");
         assert!(room.count([192, 168, 8, 50].into(), true).is_some(), "who speaks for others");
         drop(one);
         assert!(count("192.168.8.50").is_some());
@@ -199,7 +226,21 @@ mod tests {
         let _six = [count("fd00::1"), count("fd00::2")].map(|it| it.expect("place"));
         assert!(count("fd00::ffff:3").is_none(), "the same network");
         assert!(count("fd00:0:0:1::1").is_some());
-        assert_eq!(room.clients.lock().expect("no panic").len(), 2, "who has none is forgotten");
+        assert_eq!(whole.clients.lock().expect("no panic").len(), 2, "who has none is forgotten");
+    }
+
+    #[test]
+    fn a_client_takes_its_turns_at_all_sockets_together_and_one_who_speaks_for_others_takes_none() {
+        let whole = Whole::new(9);
+        let rooms = [(); 2].map(|()| Room::new(Arc::clone(&whole), 9, 9));
+        let client = [192, 168, 8, 50].into();
+        let [here, there] = rooms.each_ref().map(|room| room.count(client, false).expect("place"));
+        assert!(Arc::ptr_eq(&here.turns, &there.turns));
+        let trusted = rooms[0].count(client, true).expect("place");
+        trusted.turns.note_flood();
+        assert!(!trusted.turns.has_flooded() && !here.turns.has_flooded());
+        here.turns.note_flood();
+        assert!(there.turns.has_flooded() && !trusted.turns.has_flooded());
     }
 
     #[test]
@@ -218,8 +259,8 @@ mod tests {
 
     #[tokio::test]
     async fn no_socket_takes_the_place_of_all() {
-        let all = Arc::new(Semaphore::new(3));
-        let rooms = [Room::new(Arc::clone(&all), 2, 9), Room::new(all, 2, 9)];
+        let whole = Whole::new(3);
+        let rooms = [(); 2].map(|()| Room::new(Arc::clone(&whole), 2, 9));
         let _two = [rooms[0].place().await, rooms[0].place().await];
         assert!(tokio::time::timeout(std::time::Duration::from_millis(5), rooms[0].place()).await.is_err());
         assert!(rooms[1].place().await.is_some());

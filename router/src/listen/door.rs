@@ -17,6 +17,7 @@ use pingora_core::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
+    task::yield_now,
     time::{Instant, Sleep, sleep, timeout},
 };
 use tracing::warn;
@@ -32,12 +33,14 @@ use super::{
     metrics::Metrics,
     phase::{self, Phase},
     signals::{Leaving, Signals},
-    turns::Turns,
+    turns::{InTurns, Turns},
 };
 use crate::{dataplane::SharedDataplane, tls};
 
 /// What a connection that has been ended may still need to say so.
 const LAST_WORD: Duration = Duration::from_millis(500);
+/// Connections that are accepted before whoever has one is served again.
+const ACCEPTED_AT_ONCE: usize = 8;
 
 /// What every connection of a socket shares.
 pub(super) struct Door<A> {
@@ -54,14 +57,17 @@ pub(super) struct Door<A> {
 }
 
 /// Who has a connection, for as long as it lasts.
-struct Client {
-    address: SocketAddr,
-    counted: Counted,
+pub(super) struct Client {
+    pub(super) address: SocketAddr,
+    pub(super) counted: Counted,
 }
 
 pub(super) async fn accept<A: App>(listener: &TcpListener, door: &Arc<Door<A>>) {
     let mut warned = None;
-    loop {
+    for number in 1_usize.. {
+        if number.is_multiple_of(ACCEPTED_AT_ONCE) {
+            yield_now().await;
+        }
         let Some(place) = door.room.place().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -127,7 +133,7 @@ async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, peer: SocketAddr) 
     let turns = &client.counted.turns;
     let (stream, first) = match door.kind {
         Kind::Tcp => return Box::pin(door.serve_tcp(stream, client.address)).await,
-        Kind::Tls if door.has_streams() => match Box::pin(door.serve_tls(stream, client.address)).await {
+        Kind::Tls if door.has_streams() => match Box::pin(door.serve_tls(stream, &client)).await {
             Some(https) => https,
             None => return,
         },
@@ -143,7 +149,8 @@ async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, peer: SocketAddr) 
             // Of what was said before it began to listen, pingora's HTTP/2 would hear nothing.
             finish.mark_changed();
         }
-        turns.take(Turns::has_flooded, door.apps.http.process_new(stream, &finish)).await;
+        let app = InTurns::new(&door.apps.http, turns);
+        turns.take(Turns::has_flooded, app.process_new(stream, &finish)).await;
     } else {
         phase::scope(phase, Box::pin(door.serve_h1(stream))).await;
     }

@@ -72,8 +72,7 @@ impl<S: IO> H2<S> {
 
     fn sent(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.allowance.sent(bytes, self.since.elapsed()).map_err(|flood| self.cut(flood))?;
-        // Be it that the router leaves: nobody has less of it, only not everything first.
-        if self.allowance.is_over() {
+        if self.allowance.is_refused() {
             self.turns.note_flood();
         }
         Ok(())

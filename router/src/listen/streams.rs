@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{App, door::Door};
+use super::{
+    App,
+    door::{Client, Door},
+};
 use crate::stream::{
     self, Mode, Opening, Streams,
     hello::{self, Hello},
@@ -23,7 +26,7 @@ impl<A: App> Door<A> {
     }
 
     /// Some is a connection that is HTTPS, and what was read of it.
-    pub(super) async fn serve_tls(&self, mut stream: TcpStream, peer: SocketAddr) -> Option<(TcpStream, Vec<u8>)> {
+    pub(super) async fn serve_tls(&self, mut stream: TcpStream, client: &Client) -> Option<(TcpStream, Vec<u8>)> {
         let began = Instant::now();
         let read = tokio::select! {
             read = timeout(self.limits.handshake, hello::read(&mut stream)) => read,
@@ -33,12 +36,13 @@ impl<A: App> Door<A> {
             self.metrics.no_hello.increment(1);
             return None;
         };
-        let (mode, about) = self.by_server_name(&hello, peer, began)?;
+        let (mode, about) = self.by_server_name(&hello, client.address, began)?;
         let opening = match mode {
             Some(Mode::Https) => return Some((stream, hello.bytes)),
             Some(Mode::Passthrough) => Opening::Passthrough(hello.bytes),
             Some(Mode::Terminate(termination)) => {
-                Opening::Terminate(Box::new(hello), termination, self.limits.handshake)
+                let turns = Arc::clone(&client.counted.turns);
+                Opening::Terminate(Box::new(hello), termination, self.limits.handshake, turns)
             }
             None => {
                 self.metrics.no_listener.increment(1);

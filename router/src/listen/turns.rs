@@ -17,10 +17,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
+use pingora_core::{
+    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
+    protocols::http::{ServerSession, v2::server::H2Options},
+    server::ShutdownWatch,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::yield_now,
 };
+
+use super::App;
 
 /// How long a flood is held against all connections of a client.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -28,7 +36,8 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 /// The turns of one client.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    turn: Arc<Semaphore>,
+    /// None where it takes none.
+    turn: Option<Arc<Semaphore>>,
     began: Instant,
     /// In milliseconds since then, until when a flood is remembered. 0 where there was none.
     flooded: AtomicU64,
@@ -38,10 +47,15 @@ type Turn = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
 
 impl Turns {
     /// A client has at most half of the machine at a moment.
-    pub(super) fn new() -> Self {
+    pub(super) fn of_one() -> Self {
         static AT_ONCE: OnceLock<usize> = OnceLock::new();
         let at_once = AT_ONCE.get_or_init(|| available_parallelism().map_or(1, NonZero::get).div_ceil(2));
-        Self { turn: Arc::new(Semaphore::new(*at_once)), began: Instant::now(), flooded: AtomicU64::new(0) }
+        Self { turn: Some(Arc::new(Semaphore::new(*at_once))), ..Self::of_many() }
+    }
+
+    /// Of one who speaks for many: what one of them does is not to be held against the others.
+    pub(super) fn of_many() -> Self {
+        Self { turn: None, began: Instant::now(), flooded: AtomicU64::new(0) }
     }
 
     fn now(&self) -> u64 {
@@ -56,17 +70,17 @@ impl Turns {
 
     pub(super) fn has_flooded(&self) -> bool {
         let until = self.flooded.load(Relaxed);
-        until > 0 && self.now() < until
+        self.turn.is_some() && until > 0 && self.now() < until
     }
 
     /// Does as `future`, and where a turn `is_due` takes one for each of its steps.
-    pub(super) async fn take<F: Future>(&self, is_due: impl Fn(&Self) -> bool, future: F) -> F::Output {
+    pub(crate) async fn take<F: Future>(&self, is_due: impl Fn(&Self) -> bool, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut waits: Option<Turn> = None;
         poll_fn(|context| {
             let mut turn = None;
-            if waits.is_some() || is_due(self) {
-                let next = || -> Turn { Box::pin(next(Arc::clone(&self.turn))) };
+            if let Some(of_client) = self.turn.as_ref().filter(|_| waits.is_some() || is_due(self)) {
+                let next = || -> Turn { Box::pin(next(Arc::clone(of_client))) };
                 turn = ready!(waits.get_or_insert_with(next).as_mut().poll(context));
                 waits = None;
             }
@@ -75,6 +89,37 @@ impl Turns {
             polled
         })
         .await
+    }
+}
+
+/// What serves the streams of one HTTP/2 connection, in tasks of their own, which are in their client's turns, too.
+pub(super) struct InTurns<A> {
+    app: Arc<A>,
+    turns: Arc<Turns>,
+}
+
+impl<A> InTurns<A> {
+    pub(super) fn new(app: &Arc<A>, turns: &Arc<Turns>) -> Arc<Self> {
+        Arc::new(Self { app: Arc::clone(app), turns: Arc::clone(turns) })
+    }
+}
+
+#[async_trait]
+impl<A: App> HttpServerApp for InTurns<A> {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.turns.take(Turns::has_flooded, self.app.process_new_http(session, shutdown)).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.app.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.app.server_options()
     }
 }
 
@@ -96,10 +141,14 @@ mod tests {
 
     const CONNECTIONS: usize = 50;
 
+    fn one_at_a_time() -> Turns {
+        Turns { turn: Some(Arc::new(Semaphore::new(1))), ..Turns::of_one() }
+    }
+
     /// Who was served, in that order, where all connections of a client have something ready and somebody else asks
     /// one thing after the other, until all are done.
     async fn served(is_due: fn(&Turns) -> bool) -> Vec<&'static str> {
-        let turns = Arc::new(Turns { turn: Arc::new(Semaphore::new(1)), ..Turns::new() });
+        let turns = Arc::new(one_at_a_time());
         let served = Arc::new(Mutex::new(Vec::new()));
         let clients = TaskTracker::new();
         for _ in 0..CONNECTIONS {
@@ -139,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_is_remembered_for_a_while() {
-        let mut turns = Turns::new();
+        let mut turns = Turns::of_one();
         assert!(!turns.has_flooded());
         turns.note_flood();
         assert!(turns.has_flooded());
@@ -149,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_ends_while_waiting_keeps_nobody_from_a_turn() {
-        let turns = Turns { turn: Arc::new(Semaphore::new(1)), ..Turns::new() };
+        let turns = one_at_a_time();
         let endless = turns.take(|_| true, std::future::pending::<()>());
         let _ = tokio::time::timeout(Duration::from_millis(5), endless).await;
         turns.take(|_| true, async {}).await;
