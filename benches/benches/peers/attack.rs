@@ -1,7 +1,6 @@
 //! What floods cost those who ask meanwhile.
 //!
-//! The router has a core, and the attacker what it leaves of it: whatever the router is asked for preempts the attacker,
-//! whose own work so delays nobody, and who attacks as fast as the router lets it. Who asks has the other core.
+//! The attacker is [beside](Beside) the router: it attacks as fast as the router lets it. Who asks has the other core.
 
 use std::{fs, time::Duration};
 
@@ -9,9 +8,11 @@ use benches::rounds::{median, microseconds};
 
 use crate::{
     Bench,
-    attacker::{Attack, Attacker, HOST},
+    attacker::{Attack, HOST},
+    beside::Beside,
     connection::Result,
     load::{Load, Pace},
+    n_rounds,
     proxies::Kind,
     tell_progress,
 };
@@ -36,9 +37,8 @@ struct Round {
 
 /// Those whose names have one of `words` in them.
 pub(crate) fn attack(bench: &Bench, words: &[&str]) {
-    let manifests = bench.directory.path().join(Kind::Router.name()).join("manifests");
-    fs::write(manifests.join("attacked.yaml"), manifest()).expect("a file can be written");
-    let n_rounds = std::env::var("ROUNDS").map_or(ROUNDS, |number| number.parse().expect("ROUNDS is a number"));
+    fs::write(bench.manifests().join("attacked.yaml"), manifest()).expect("a file can be written");
+    let n_rounds = n_rounds(ROUNDS);
     let is_meant = |attack: &Attack| words.is_empty() || words.iter().any(|word| attack.name.contains(word));
     println!(
         "others' latency while somebody floods, of that without a flood: medians of {n_rounds} rounds;\n\
@@ -76,7 +76,8 @@ pub(crate) fn attack(bench: &Bench, words: &[&str]) {
 }
 
 fn ask(bench: &Bench, attack: &Attack, at_once: usize) -> Result<Round> {
-    let attacker = Attacker::start(attack, Kind::Router.address(), at_once);
+    let router = Kind::Router.address().to_string();
+    let attacker = Beside::start(&["flood", attack.name, &router, &at_once.to_string()]);
     let started = std::time::Instant::now();
     // It has begun.
     std::thread::sleep(Duration::from_millis(100));

@@ -1,9 +1,8 @@
-//! Who floods a router: a process of its own, which sends what it has made before, and as fast as it is let.
+//! Who floods a router: sends what it has made before, and as fast as it is let.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream},
-    process::{Child, ChildStdout, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,15 +11,17 @@ use std::{
     time::Duration,
 };
 
-use benches::program::pinned;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tests::{
     floods,
     frames::{END_HEADERS, END_STREAM, INITIAL_WINDOW, PREFACE, SETTINGS, WINDOW_UPDATE, frame, request},
 };
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring, pki_types::ServerName};
 
-use crate::proxies::{HTTP, HTTPS};
+use crate::{
+    beside,
+    proxies::{HTTP, HTTPS},
+};
 
 /// The host that floods ask for.
 pub(crate) const HOST: &str = "app.home.example";
@@ -30,6 +31,8 @@ const SLOW: usize = 4;
 const DRIP: Duration = Duration::from_millis(1);
 /// Answers that nobody takes: more than the kernel does.
 const UNREAD: usize = 50;
+/// In which they are all made.
+const ANSWERED: Duration = Duration::from_millis(5);
 
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
@@ -75,8 +78,8 @@ impl Attack {
         Self::all().into_iter().chain([Self::none()]).find(|it| it.name == name)
     }
 
-    /// On as many connections at once, until its input ends. Says when it has begun, and in the end how often it has
-    /// attacked: connections that are over, or bytes of those that are slow.
+    /// On as many connections at once, until it is told to end. Those who are slow open all theirs before they begin: to
+    /// open them is another attack. Counts connections that are over, or bytes of those that are slow.
     pub(crate) fn run(self, router: IpAddr, at_once: usize) {
         let port = if matches!(self.way, Way::UntilAnswered(_)) { HTTPS } else { HTTP };
         let router = SocketAddr::from((router, port));
@@ -95,9 +98,7 @@ impl Attack {
                 }
             }
         }
-        println!("begun");
-        let _ = std::io::stdin().read(&mut [0]);
-        println!("{}", done.load(Relaxed));
+        beside::count_until_told(&done);
     }
 }
 
@@ -115,9 +116,17 @@ impl Way {
         }
     }
 
-    /// As many connections as one who is slow holds.
+    /// As many connections as one who is slow holds. What a reader asks for is answered before the next one asks: many
+    /// requests are another attack.
     fn open(&self, router: SocketAddr, count: usize) -> Vec<Option<TcpStream>> {
-        (0..count).map(|_| self.begin(router).ok()).collect()
+        let open = || {
+            let stream = self.begin(router).ok();
+            if let Self::Sip(_) = self {
+                thread::sleep(ANSWERED);
+            }
+            stream
+        };
+        (0..count).map(|_| open()).collect()
     }
 
     fn begin(&self, router: SocketAddr) -> std::io::Result<TcpStream> {
@@ -151,7 +160,11 @@ impl Way {
         let mut answer = [0; 16 << 10];
         match self {
             Self::UntilCut(_) => while stream.read(&mut answer)? > 0 {},
-            Self::UntilAnswered(_) => drop(stream.read(&mut answer)?),
+            Self::UntilAnswered(_) => {
+                let _ = stream.read(&mut answer)?;
+                // Who ends a connection in order has its port taken for a minute, and there are only so many.
+                SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+            }
             _ => stream.shutdown(Shutdown::Both)?,
         }
         sent
@@ -194,36 +207,4 @@ fn client_hello() -> Vec<u8> {
     let mut hello = Vec::new();
     connection.write_tls(&mut hello).expect("memory takes all");
     hello
-}
-
-/// A process that attacks until it is asked how often it has.
-pub(crate) struct Attacker {
-    child: Child,
-    says: BufReader<ChildStdout>,
-}
-
-impl Attacker {
-    /// On the router's core, of which it gets what the router leaves: what it does itself delays nobody. Who is slow
-    /// has opened all connections when this returns: to open them is another attack.
-    pub(crate) fn start(attack: &Attack, router: IpAddr, at_once: usize) -> Self {
-        let program = std::env::current_exe().expect("it runs");
-        let router = router.to_string();
-        let at_once = at_once.to_string();
-        let arguments =
-            ["-i", "0", &program.to_string_lossy(), "flood", attack.name, &router, &at_once].map(Into::into);
-        let mut command = pinned("chrt", &arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("chrt starts");
-        let mut says = BufReader::new(child.stdout.take().expect("it was piped"));
-        says.read_line(&mut String::new()).expect("it says that it has begun");
-        Self { child, says }
-    }
-
-    /// How often it has attacked.
-    pub(crate) fn end(mut self) -> u64 {
-        drop(self.child.stdin.take());
-        let mut said = String::new();
-        let _ = self.says.read_to_string(&mut said);
-        let _ = self.child.wait();
-        said.trim().parse().unwrap_or_default()
-    }
 }

@@ -50,6 +50,14 @@ impl Outcome {
     pub(crate) fn latency(&self, part: f64) -> Duration {
         self.latencies.get((self.latencies.len() as f64 * part) as usize).copied().unwrap_or_default()
     }
+
+    /// As if all had been asked in one go.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.answered += other.answered;
+        self.took += other.took;
+        self.latencies.extend(other.latencies);
+        self.latencies.sort_unstable();
+    }
 }
 
 impl Load {

@@ -5,6 +5,7 @@
 mod attack;
 mod attacker;
 mod backend;
+mod beside;
 mod churn;
 mod configuration;
 mod connection;
@@ -16,7 +17,7 @@ mod tls;
 use std::{
     convert::Infallible,
     io::{IsTerminal, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -34,7 +35,6 @@ use tokio::{runtime::Runtime, time::timeout};
 
 use crate::{
     attacker::Attack,
-    churn::Churn,
     load::{Client, Load, Outcome, Pace},
     proxies::{Kind, Place},
     requests::Request,
@@ -68,7 +68,8 @@ fn main() {
             let attack = Attack::named(name).expect("a flood");
             attack.run(router.parse().expect("an address"), at_once.parse().expect("a number"));
         }
-        ["churn", router, programs] => churn(&Bench::start(router, programs, &[Kind::Router.name()])),
+        ["churn", router, programs] => churn::churn(&Bench::start(router, programs, &[Kind::Router.name()])),
+        ["change", manifests, first] => churn::change(Path::new(manifests), first.parse().expect("a number")),
         _ => panic!("run benches/peers"),
     }
 }
@@ -114,6 +115,11 @@ impl Bench {
         };
         bench.wait();
         bench
+    }
+
+    /// What the router reads.
+    fn manifests(&self) -> PathBuf {
+        self.directory.path().join(Kind::Router.name()).join("manifests")
     }
 
     /// Until the first requests are answered, and rightly, in each of the ways.
@@ -194,7 +200,7 @@ fn compare(bench: &Bench) {
     // By load, then by proxy.
     let mut rounds: Vec<Vec<Vec<Round>>> =
         Load::ALL.iter().map(|_| kinds.iter().map(|_| Vec::new()).collect()).collect();
-    let n_rounds = std::env::var("ROUNDS").map_or(ROUNDS, |number| number.parse().expect("ROUNDS is a number"));
+    let n_rounds = n_rounds(ROUNDS);
     for number in 0..=n_rounds {
         tell_progress(number, n_rounds);
         for (load, its) in Load::ALL.into_iter().zip(&mut rounds) {
@@ -290,41 +296,17 @@ async fn stay_awake() -> Infallible {
     }
 }
 
+/// What `ROUNDS` says, or else so many.
+fn n_rounds(otherwise: usize) -> usize {
+    std::env::var("ROUNDS").map_or(otherwise, |number| number.parse().expect("ROUNDS is a number"))
+}
+
 /// For somebody who waits.
 fn tell_progress(round: usize, n_rounds: usize) {
     let mut terminal = std::io::stderr();
     if terminal.is_terminal() {
         // Who cannot be told need not know.
         let _ = write!(terminal, "\rround {round} of {n_rounds} ");
-    }
-}
-
-/// A thousand hosts as before; ten changes of endpoints a second and two or three of routes, or none.
-fn churn(bench: &Bench) {
-    let manifests = bench.directory.path().join(Kind::Router.name()).join("manifests");
-    for load in [Load::Http1, Load::Http2Tls] {
-        let mut rounds: Vec<(Round, Round)> = Vec::new();
-        for number in 0..=ROUNDS {
-            tell_progress(number, ROUNDS);
-            let idle = bench.round(Kind::Router, load);
-            let changes = Churn::begin(manifests.clone());
-            // The first change has come.
-            std::thread::sleep(BUSY);
-            let churned = bench.round(Kind::Router, load);
-            drop(changes);
-            std::thread::sleep(BUSY);
-            if number > 0 {
-                rounds.push((idle, churned));
-            }
-        }
-        let tell = |name: &str, column: fn(&Round) -> f64, goal| {
-            let of_idle = median(rounds.iter().map(|(idle, churned)| column(churned) / column(idle)));
-            let what = format!("{name} while routes and endpoints change, of idle, {}", load.names().0);
-            println!("{}", figure(&what, of_idle, "x", goal));
-        };
-        tell("CPU per request", |round| round.processor, None);
-        tell("p50", |round| round.half, None);
-        tell("p99", |round| round.most, Some(1.2));
     }
 }
 
