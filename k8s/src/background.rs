@@ -45,6 +45,17 @@ static THREAD: LazyLock<Option<SyncSender<Work>>> = LazyLock::new(|| {
 /// # Errors
 /// When it panics.
 pub async fn run<T: Send + 'static>(work: impl Fn() -> T + Send + Sync + 'static) -> Result<T, JoinError> {
+    run_within(PATIENCE, work).await
+}
+
+/// The same, where soon is after `patience`.
+///
+/// # Errors
+/// When it panics.
+pub async fn run_within<T: Send + 'static>(
+    patience: Duration,
+    work: impl Fn() -> T + Send + Sync + 'static,
+) -> Result<T, JoinError> {
     let work = Arc::new(work);
     let (sender, done) = oneshot::channel();
     let same = Arc::clone(&work);
@@ -54,7 +65,7 @@ pub async fn run<T: Send + 'static>(work: impl Fn() -> T + Send + Sync + 'static
             let _ = sender.send(same());
         }
     }));
-    match timeout(PATIENCE, done).await {
+    match timeout(patience, done).await {
         Ok(Ok(done)) => Ok(done),
         _ => spawn_blocking(move || work()).await,
     }

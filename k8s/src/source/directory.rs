@@ -90,6 +90,8 @@ impl fmt::Debug for File {
 const HOLD_OFF: Duration = Duration::from_millis(50);
 /// How often the directory is read without being told: some file systems tell nothing.
 const POLL: Duration = Duration::from_secs(2);
+/// Until it is read which endpoints are gone, requests are sent there.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Many times what ten thousand objects need.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -117,7 +119,7 @@ pub(super) async fn follow(root: PathBuf, kinds: Kinds, updates: mpsc::Sender<Up
         }
         touches.mark_unchanged();
         let (here, last) = (Arc::clone(&root), Arc::clone(&known));
-        let read = background::run(move || {
+        let read = background::run_within(PATIENCE, move || {
             let now = read_again(&here, &last);
             let changes = changes(&last, &now, kinds);
             (now, changes)
