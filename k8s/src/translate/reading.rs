@@ -239,7 +239,7 @@ mod tests {
             for (object, variant) in changes {
                 chosen[object] = variant;
                 let there = objects.iter().zip(chosen).filter_map(|(variants, chosen)| variants.get(chosen).cloned());
-                let snapshot = source::snapshot(there, KINDS).into();
+                let snapshot = source::snapshot(there, KINDS);
                 let after = translate_after(&snapshot, &config, &last);
                 last = after.last.clone();
                 prop_assert_eq!(said(after), said(translate(&snapshot, &config)));
@@ -256,7 +256,7 @@ mod tests {
         let config = configuration();
         let [first, second] = [0, 1].map(|variant| objects(variant).collect::<Vec<_>>());
         let second: Vec<_> = first.iter().take(3).chain(second.last()).cloned().collect();
-        let [first, second] = [first, second].map(|objects| source::snapshot(objects, KINDS).into());
+        let [first, second] = [first, second].map(|objects| source::snapshot(objects, KINDS));
         let before = translate_after(&first, &config, &Last::default());
         let after = translate_after(&second, &config, &before.last);
         let places = |translation: &Translation| {
