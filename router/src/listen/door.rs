@@ -141,7 +141,7 @@ async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, peer: SocketAddr) 
     };
     let phase = Arc::new(Phase::new(door.leaving.clone()));
     let open = Box::pin(door.open(stream, first, &client, &phase));
-    let is_due = |turns: &Turns| door.acceptor.is_some() || turns.has_flooded();
+    let is_due = |turns: &Turns| door.acceptor.is_some() || turns.are_due();
     let Some((stream, is_h2)) = turns.take(is_due, open).await else { return };
     if is_h2 {
         let mut finish: ShutdownWatch = door.connections.finish.subscribe();
@@ -150,7 +150,7 @@ async fn serve<A: App>(door: &Door<A>, mut stream: TcpStream, peer: SocketAddr) 
             finish.mark_changed();
         }
         let app = InTurns::new(&door.apps.http, turns);
-        turns.take(Turns::has_flooded, app.process_new(stream, &finish)).await;
+        turns.take(Turns::are_due, app.process_new(stream, &finish)).await;
     } else {
         phase::scope(phase, Box::pin(door.serve_h1(stream))).await;
     }

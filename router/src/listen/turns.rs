@@ -1,8 +1,8 @@
 //! Connections of one client wait for each other, and not everybody else for all of them.
 //!
 //! What is ready is served one connection after the other. Of a client that has something costly ready on hundreds of
-//! them at the same moment (handshakes, or floods of HTTP/2 of which each is cut off only when it is read) everybody
-//! else would wait for hundreds. Here it is one, and then whoever else has something ready.
+//! them at the same moment (handshakes; floods of HTTP/2, of which each is cut off only when it is read; or hundreds of
+//! requests) everybody else would wait for hundreds. Here it is one, and then whoever else has something ready.
 
 use std::{
     future::{Future, poll_fn},
@@ -10,7 +10,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::ready,
     thread::available_parallelism,
@@ -32,6 +32,8 @@ use super::App;
 
 /// How long a flood is held against all connections of a client.
 const REMEMBERED: Duration = Duration::from_secs(10);
+/// Requests over HTTP/2 that a client has at once before they are in turns: what a browser may have on one connection.
+const MANY: usize = 100;
 
 /// The turns of one client.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ pub(crate) struct Turns {
     began: Instant,
     /// In milliseconds since then, until when a flood is remembered. 0 where there was none.
     flooded: AtomicU64,
+    n_requests: AtomicUsize,
 }
 
 type Turn = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
@@ -55,7 +58,7 @@ impl Turns {
 
     /// Of one who speaks for many: what one of them does is not to be held against the others.
     pub(super) fn of_many() -> Self {
-        Self { turn: None, began: Instant::now(), flooded: AtomicU64::new(0) }
+        Self { turn: None, began: Instant::now(), flooded: AtomicU64::new(0), n_requests: AtomicUsize::new(0) }
     }
 
     fn now(&self) -> u64 {
@@ -71,6 +74,11 @@ impl Turns {
     pub(super) fn has_flooded(&self) -> bool {
         let until = self.flooded.load(Relaxed);
         self.turn.is_some() && until > 0 && self.now() < until
+    }
+
+    /// Whether what a client does over HTTP/2 is to be in turns.
+    pub(super) fn are_due(&self) -> bool {
+        self.turn.is_some() && (self.n_requests.load(Relaxed) > MANY || self.has_flooded())
     }
 
     /// Does as `future`, and where a turn `is_due` takes one for each of its steps.
@@ -111,7 +119,8 @@ impl<A: App> HttpServerApp for InTurns<A> {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.turns.take(Turns::has_flooded, self.app.process_new_http(session, shutdown)).await
+        let _one = One::of(&self.turns);
+        self.turns.take(Turns::are_due, self.app.process_new_http(session, shutdown)).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {
@@ -120,6 +129,22 @@ impl<A: App> HttpServerApp for InTurns<A> {
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         self.app.server_options()
+    }
+}
+
+/// One request more, until it is dropped.
+struct One<'a>(&'a Turns);
+
+impl<'a> One<'a> {
+    fn of(turns: &'a Turns) -> Self {
+        turns.n_requests.fetch_add(1, Relaxed);
+        Self(turns)
+    }
+}
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        self.0.n_requests.fetch_sub(1, Relaxed);
     }
 }
 
@@ -184,6 +209,15 @@ mod tests {
     async fn who_has_not_flooded_waits_for_nobody() {
         let served = served(Turns::has_flooded).await;
         assert!(served.windows(CONNECTIONS).any(|all| all == ["client"; CONNECTIONS]), "{served:?}");
+    }
+
+    #[tokio::test]
+    async fn who_has_many_requests_at_once_takes_turns_until_they_are_fewer() {
+        let turns = Turns::of_one();
+        let mut all: Vec<_> = (0..=MANY).map(|_| One::of(&turns)).collect();
+        assert!(turns.are_due());
+        all.pop();
+        assert!(!turns.are_due());
     }
 
     #[tokio::test]
