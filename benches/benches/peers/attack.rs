@@ -5,6 +5,7 @@
 use std::{fs, time::Duration};
 
 use benches::rounds::{median, microseconds};
+use tokio::time::sleep;
 
 use crate::{
     Bench,
@@ -77,10 +78,10 @@ pub(crate) fn attack(bench: &Bench, words: &[&str]) {
 
 fn ask(bench: &Bench, attack: &Attack, at_once: usize) -> Result<Round> {
     let router = Kind::Router.address().to_string();
-    let attacker = Beside::start(&["flood", attack.name, &router, &at_once.to_string()]);
+    let attacker = Beside::start(&bench.runtime, &["flood", attack.name, &router, &at_once.to_string()]);
     let started = std::time::Instant::now();
     // It has begun.
-    std::thread::sleep(Duration::from_millis(100));
+    bench.runtime.block_on(sleep(Duration::from_millis(100)));
     let asked = bench.ask(Kind::Router, Load::Http1, &[ASKED]);
     let attacks = attacker.end() as f64 / started.elapsed().as_secs_f64();
     let outcomes = asked?;

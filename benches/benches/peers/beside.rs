@@ -8,6 +8,7 @@ use std::{
 };
 
 use benches::program::pinned;
+use tokio::runtime::Runtime;
 
 /// Goes on until it is told to end.
 pub(crate) struct Beside {
@@ -16,15 +17,18 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    /// With the arguments that `main` takes. It has begun when this returns.
-    pub(crate) fn start(arguments: &[&str]) -> Self {
+    /// With the arguments that `main` takes. It has begun when this returns; what runs on `runtime` goes on until then.
+    pub(crate) fn start(runtime: &Runtime, arguments: &[&str]) -> Self {
         let program = std::env::current_exe().expect("it runs");
         let chrt = ["-i".into(), "0".into(), program].into_iter().chain(arguments.iter().map(Into::into));
         let mut command = pinned("chrt", &chrt.collect::<Vec<_>>());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("chrt starts");
         let mut says = BufReader::new(child.stdout.take().expect("it was piped"));
-        says.read_line(&mut String::new()).expect("it says that it has begun");
-        Self { child, says }
+        let has_begun = runtime.spawn_blocking(move || {
+            says.read_line(&mut String::new()).expect("it says that it has begun");
+            says
+        });
+        Self { child, says: runtime.block_on(has_begun).expect("no panic") }
     }
 
     /// How often it has done what it does.

@@ -76,7 +76,8 @@ pub(crate) fn churn(bench: &Bench) {
             tell_progress(number, n_rounds);
             idle.ask(bench, load);
             // Goes on where the last one ended.
-            let changes = Beside::start(&["change", &manifests.to_string_lossy(), &n_changes.to_string()]);
+            let changes =
+                Beside::start(&bench.runtime, &["change", &manifests.to_string_lossy(), &n_changes.to_string()]);
             churned.ask(bench, load);
             n_changes += changes.end();
             idle_again.ask(bench, load);
