@@ -1,5 +1,6 @@
 //! Snapshot to model: every reference resolved, every problem found. Pure and total.
 
+mod access;
 mod affinity;
 mod attachment;
 mod authorities;
@@ -57,6 +58,7 @@ pub(crate) fn reads_annotation(name: &str) -> bool {
         || affinity::ANNOTATIONS.contains(&name)
         || backend_protocol::ANNOTATIONS.contains(&name)
         || client_validation::ANNOTATIONS.contains(&name)
+        || access::ANNOTATIONS.contains(&name)
         || ours.contains(&name)
 }
 

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
 use super::{
-    Found, Work, affinity, backend_protocol,
+    Found, Work, access, affinity, backend_protocol,
     certificate::{self, Role},
     client_validation, created, key_of, object_name,
     service::{self, PortRef, Spoken},
@@ -80,7 +80,7 @@ impl Annotated {
             affinity: affinity::of_ingress(work, ingress),
             spoken: backend_protocol::of_ingress(work, ingress),
             is_verified: backend_protocol::is_verified(ingress),
-            refusal: client_validation::refusal(work, ingress),
+            refusal: client_validation::refusal(work, ingress).or_else(|| access::refusal(ingress)),
         }
     }
 }
