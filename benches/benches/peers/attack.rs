@@ -81,7 +81,7 @@ fn ask(bench: &Bench, attack: &Attack, at_once: usize) -> Result<Round> {
     let attacker = Beside::start(&bench.runtime, &["flood", attack.name, &router, &at_once.to_string()]);
     let started = std::time::Instant::now();
     // It has begun.
-    bench.runtime.block_on(sleep(Duration::from_millis(100)));
+    bench.runtime.block_on(async { sleep(Duration::from_millis(100)).await });
     let asked = bench.ask(Kind::Router, Load::Http1, &[ASKED]);
     let attacks = attacker.end() as f64 / started.elapsed().as_secs_f64();
     let outcomes = asked?;
