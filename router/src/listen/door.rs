@@ -40,7 +40,7 @@ use crate::{dataplane::SharedDataplane, tls};
 /// What a connection that has been ended may still need to say so.
 const LAST_WORD: Duration = Duration::from_millis(500);
 /// Connections that are accepted before whoever has one is served again.
-const ACCEPTED_AT_ONCE: usize = 8;
+const ACCEPTED_AT_ONCE: usize = 4;
 
 /// What every connection of a socket shares.
 pub(super) struct Door<A> {

@@ -26,8 +26,13 @@ use tokio::{
 use super::{metrics::Metrics, through::through, turns::Turns};
 use crate::framing::h2::{Allowance, Flood, PREFACE};
 
+/// What is read in a turn, in bytes. Each request takes less than a hundred, and some microseconds.
+const A_TURN: usize = 1 << 10;
+
 pub(super) struct H2<S> {
     stream: S,
+    /// This turn has had its bytes.
+    has_read: bool,
     /// Read before, and not handed over.
     first: Vec<u8>,
     /// While the client has not sent all of its preface.
@@ -48,6 +53,7 @@ impl<S: IO> H2<S> {
         let deadline = (first.len() < PREFACE.len()).then(|| Box::pin(sleep(limit)));
         Self {
             stream,
+            has_read: false,
             first,
             deadline,
             received: 0,
@@ -57,6 +63,23 @@ impl<S: IO> H2<S> {
             floods: metrics.flood.clone(),
             turns,
         }
+    }
+
+    /// As much as a turn has, where the client takes turns: what has come by then is all read at once otherwise.
+    fn poll_in_turns(&mut self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.turns.are_due() {
+            return self.poll_stream(context, out);
+        }
+        if std::mem::take(&mut self.has_read) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut some = ReadBuf::new(out.initialize_unfilled_to(out.remaining().min(A_TURN)));
+        ready!(self.poll_stream(context, &mut some))?;
+        let count = some.filled().len();
+        out.advance(count);
+        self.has_read = true;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_stream(&mut self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -90,7 +113,7 @@ impl<S: IO> AsyncRead for H2<S> {
         let this = &mut *self;
         let before = out.filled().len();
         if this.first.is_empty() {
-            ready!(this.poll_stream(context, out))?;
+            ready!(this.poll_in_turns(context, out))?;
         } else {
             let rest = this.first.split_off(this.first.len().min(out.remaining()));
             out.put_slice(&std::mem::replace(&mut this.first, rest));
@@ -160,5 +183,40 @@ impl<S: IO> Peek for H2<S> {
 impl<S> fmt::Debug for H2<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("H2")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// How much is read at once, and then, of a client that has sent a lot; None where it is another turn's.
+    async fn reads(has_flooded: bool) -> [Option<usize>; 3] {
+        let turns = Arc::new(Turns::of_one());
+        if has_flooded {
+            turns.note_flood();
+        }
+        let (mut client, server) = duplex(64 << 10);
+        client.write_all(PREFACE).await.expect("sent");
+        // A frame of data.
+        client.write_all(&[0, 0x40, 0, 0, 0, 0, 0, 0, 1]).await.expect("sent");
+        client.write_all(&[0; 0x4000]).await.expect("sent");
+        let mut h2 = H2::new(server, Vec::new(), Duration::from_secs(1), &Metrics::new("of a test"), turns);
+        [(); 3].map(|()| {
+            let mut buffer = [0; 4 << 10];
+            let mut buffer = ReadBuf::new(&mut buffer);
+            let read = Pin::new(&mut h2).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer);
+            read.is_ready().then(|| buffer.filled().len())
+        })
+    }
+
+    #[tokio::test]
+    async fn who_floods_is_read_a_little_in_each_turn() {
+        assert_eq!(reads(false).await, [Some(4 << 10); 3]);
+        assert_eq!(reads(true).await, [Some(A_TURN), None, Some(A_TURN)]);
     }
 }
