@@ -64,8 +64,12 @@ fn wrong_manifests_are_problems_and_everything_else_goes_on() {
         problems.contains("Ingress default/broken: cannot be read: ") && problems.contains("broken.yaml: spec.rules: "),
         "{problems}"
     );
+    // Problems are told before routes are changed.
+    eventually("the route without a backend", || match home.status(21, "http://lost.home.example/").as_str() {
+        "500" => Ok(()),
+        other => Err(other.to_owned()),
+    });
     assert_eq!(home.status(21, "http://app.home.example/"), "200");
-    assert_eq!(home.status(21, "http://lost.home.example/"), "500");
 }
 
 #[test]
