@@ -27,7 +27,7 @@ use super::{metrics::Metrics, through::through, turns::Turns};
 use crate::framing::h2::{Allowance, Flood, PREFACE};
 
 /// What is read in a turn, in bytes. Each request takes less than a hundred, and some microseconds.
-const A_TURN: usize = 1 << 10;
+const A_TURN: usize = 2 << 10;
 
 pub(super) struct H2<S> {
     stream: S,

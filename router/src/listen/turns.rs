@@ -81,6 +81,13 @@ impl Turns {
         self.turn.is_some() && (self.n_requests.load(Relaxed) > MANY || self.has_flooded())
     }
 
+    /// Waits for a turn where one is due. What comes next, to the first time that it waits, is in it.
+    async fn wait(&self) {
+        if let Some(of_client) = self.turn.as_ref().filter(|_| self.are_due()) {
+            drop(next(Arc::clone(of_client)).await);
+        }
+    }
+
     /// Does as `future`, and where a turn `is_due` takes one for each of its steps.
     pub(crate) async fn take<F: Future>(&self, is_due: impl Fn(&Self) -> bool, future: F) -> F::Output {
         let mut future = pin!(future);
@@ -100,7 +107,8 @@ impl Turns {
     }
 }
 
-/// What serves the streams of one HTTP/2 connection, in tasks of their own, which are in their client's turns, too.
+/// What serves the streams of one HTTP/2 connection, in tasks of their own. They begin in their client's turns: that is
+/// most of what they cost.
 pub(super) struct InTurns<A> {
     app: Arc<A>,
     turns: Arc<Turns>,
@@ -120,7 +128,8 @@ impl<A: App> HttpServerApp for InTurns<A> {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let _one = One::of(&self.turns);
-        self.turns.take(Turns::are_due, self.app.process_new_http(session, shutdown)).await
+        self.turns.wait().await;
+        self.app.process_new_http(session, shutdown).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {
