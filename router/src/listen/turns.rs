@@ -175,20 +175,22 @@ mod tests {
 
     const CONNECTIONS: usize = 50;
 
+    type Step = Pin<Box<dyn Future<Output = ()> + Send>>;
+
     fn one_at_a_time() -> Turns {
         Turns { turn: Some(Arc::new(Semaphore::new(1))), ..Turns::of_one() }
     }
 
     /// Who was served, in that order, where all connections of a client have something ready and somebody else asks
     /// one thing after the other, until all are done.
-    async fn served(is_due: fn(&Turns) -> bool) -> Vec<&'static str> {
+    async fn served<S: Future<Output = ()> + Send + 'static>(serve: fn(Arc<Turns>, Step) -> S) -> Vec<&'static str> {
         let turns = Arc::new(one_at_a_time());
         let served = Arc::new(Mutex::new(Vec::new()));
         let clients = TaskTracker::new();
         for _ in 0..CONNECTIONS {
             let (turns, served) = (Arc::clone(&turns), Arc::clone(&served));
-            let step = async move { served.lock().expect("no panic").push("client") };
-            clients.spawn(async move { turns.take(is_due, step).await });
+            let step = Box::pin(async move { served.lock().expect("no panic").push("client") });
+            clients.spawn(serve(turns, step));
         }
         clients.close();
         let (mut other, mut answers) = duplex(1);
@@ -208,15 +210,22 @@ mod tests {
 
     #[tokio::test]
     async fn between_two_of_one_client_another_one_has_its_turn() {
-        let served = served(|_| true).await;
-        assert_eq!(served.iter().filter(|who| **who == "client").count(), CONNECTIONS);
-        // To ask and to be answered may be a turn each.
-        assert!(served.windows(3).all(|three| three != ["client"; 3]), "{served:?}");
+        let of_connections = served(|turns, step| async move { turns.take(|_| true, step).await }).await;
+        let of_streams = served(|turns, step| async move {
+            turns.note_flood();
+            turns.wait().await;
+            step.await;
+        });
+        for served in [of_connections, of_streams.await] {
+            assert_eq!(served.iter().filter(|who| **who == "client").count(), CONNECTIONS);
+            // To ask and to be answered may be a turn each.
+            assert!(served.windows(3).all(|three| three != ["client"; 3]), "{served:?}");
+        }
     }
 
     #[tokio::test]
     async fn who_has_not_flooded_waits_for_nobody() {
-        let served = served(Turns::has_flooded).await;
+        let served = served(|turns, step| async move { turns.take(Turns::has_flooded, step).await }).await;
         assert!(served.windows(CONNECTIONS).any(|all| all == ["client"; CONNECTIONS]), "{served:?}");
     }
 
